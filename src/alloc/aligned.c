@@ -1,0 +1,286 @@
+#include "alloc/resize.h"
+#include <errno.h>
+#include "core/report.h"
+#include "core/stats.h"
+#include "page/refill.h"
+
+struct aligned_request {
+    size_t bytes, alignment;
+    size_t offset; // less than alignment: block + offset is what is aligned
+    bool   is_zeroed;
+};
+
+// --- natural alignment: class C1, or a run of slices -----------------------------------------------------------------------
+
+static void *aligned_large(struct local_heap *heap, const struct aligned_request *request)
+{
+    bool is_zero;
+    heap = thread_ready(heap);
+    if (heap == NULL) return NULL;
+    thread_housekeep(heap);
+    void *block = local_heap_take_large(heap, request->bytes + ALLOC_PADDING_BYTES, request->alignment, &is_zero);
+    if (block != NULL) {
+        if (request->is_zeroed && !is_zero) memset(block, 0, request->bytes);
+        alloc_hand_out(page_of(block), block, request->bytes);
+    }
+    thread_finish(heap);
+    return block;
+}
+
+// A block whose size is a multiple of the alignment is aligned (C1). The padding of debug builds is part of that size.
+static void *aligned_class_block(struct local_heap *heap, const struct aligned_request *request)
+{
+    size_t need = bits_align_up(request->bytes + ALLOC_PADDING_BYTES, request->alignment);
+    void *block = alloc_from(heap, need - ALLOC_PADDING_BYTES, request->is_zeroed);
+    if (block == NULL) return NULL;
+    check(bits_is_aligned(block, request->alignment));
+    if (CFG_PADDING) {
+        struct page *page = page_of(block);
+        if (CFG_STAT_BLOCKS) {
+            stats_block_removed(page->size_class, page->block_bytes, need - ALLOC_PADDING_BYTES);
+            stats_block_added(page->size_class, page->block_bytes, request->bytes);
+        }
+        alloc_pad(page, block, request->bytes);
+    }
+    return block;
+}
+
+static void *aligned_natural(struct local_heap *heap, const struct aligned_request *request)
+{
+    size_t need = bits_align_up(request->bytes + ALLOC_PADDING_BYTES, request->alignment);
+    bool is_class = request->alignment <= SLICE_BYTES && need <= CLASS_MAX_BYTES;
+    if (is_class) return aligned_class_block(heap, request);
+    void *block = aligned_large(heap, request);
+    return block != NULL ? block : report_no_memory(request->bytes, false);
+}
+
+// --- with an offset: a larger block, and a pointer into it -----------------------------------------------------------------
+
+// Later frees must find the block from a pointer into it.
+static bool aligned_mark_interior(void *block, const char *pointer)
+{
+    struct page *page = page_of(block);
+    uintptr_t slice = ((uintptr_t)pointer - (uintptr_t)page->start) >> SLICE_SHIFT;
+    if ((page->flags & PAGE_LARGE) != 0 && slice > 0) {
+        if (slice > UINT16_MAX) return false;
+        page[slice].back = (uint16_t)slice;
+    }
+    page_set_owner(page, page_owner(page) | OWNER_INTERIOR);
+    return true;
+}
+
+static void *aligned_with_offset(struct local_heap *heap, const struct aligned_request *request)
+{
+    char *block = (char *)alloc_from(heap, request->bytes + request->alignment - 1, request->is_zeroed);
+    if (block == NULL) return NULL;
+    char *pointer = (char *)bits_align_up((uintptr_t)block + request->offset, request->alignment) - request->offset;
+    if (pointer != block && !aligned_mark_interior(block, pointer)) {
+        mi_free(block);
+        return report_no_memory(request->bytes, true);
+    }
+    return pointer;
+}
+
+static void *aligned_alloc_from(struct local_heap *heap, struct aligned_request request)
+{
+    if (!bits_is_power_of_two(request.alignment)) {
+        errno = EINVAL;
+        return NULL;
+    }
+    if (request.bytes > ALLOC_MAX_BYTES || request.alignment > ALLOC_MAX_BYTES - request.bytes - CHUNK_BYTES) {
+        return report_no_memory(request.bytes, true);
+    }
+    request.offset &= request.alignment - 1;
+    if (request.bytes == 0) request.bytes = 1; // so that it is rounded up to the alignment
+    if (request.offset != 0) return aligned_with_offset(heap, &request);
+    if (request.alignment <= CLASS_STEP_BYTES) return alloc_from(heap, request.bytes, request.is_zeroed);
+    return aligned_natural(heap, &request);
+}
+
+static void *aligned_counted(struct local_heap *heap, size_t count, struct aligned_request request)
+{
+    if (!bits_multiply(count, request.bytes, &request.bytes)) return report_no_memory(SIZE_MAX, true);
+    return aligned_alloc_from(heap, request);
+}
+
+// --- resizing ----------------------------------------------------------------------------------------------------------------
+
+static void *aligned_move(struct local_heap *heap, void *pointer, size_t usable, struct aligned_request request)
+{
+    void *moved = aligned_alloc_from(heap, request);
+    if (moved == NULL) return NULL;
+    memcpy(moved, pointer, usable < request.bytes ? usable : request.bytes);
+    mi_free(pointer);
+    return moved;
+}
+
+static void *aligned_resize(struct local_heap *heap, void *pointer, struct aligned_request request)
+{
+    if (pointer == NULL) return aligned_alloc_from(heap, request);
+    if (!bits_is_power_of_two(request.alignment)) {
+        errno = EINVAL;
+        return NULL;
+    }
+    struct free_place place;
+    if (!free_find(pointer, "realloc_aligned", &place)) return NULL;
+
+    size_t usable = free_usable_bytes(&place, pointer);
+    bool is_aligned = bits_is_aligned((char *)pointer + request.offset, request.alignment);
+    bool fits = request.bytes <= usable && request.bytes >= usable - usable / 2 && !CFG_PADDING;
+    if (is_aligned && (fits || resize_in_place(&place, pointer, request.bytes))) {
+        if (request.is_zeroed && request.bytes > usable) {
+            memset((char *)pointer + usable, 0, request.bytes - usable);
+        }
+        return pointer;
+    }
+    return aligned_move(heap, pointer, usable, request);
+}
+
+static void *aligned_resize_counted(struct local_heap *heap, void *pointer, size_t count, struct aligned_request request)
+{
+    if (!bits_multiply(count, request.bytes, &request.bytes)) return report_no_memory(SIZE_MAX, true);
+    return aligned_resize(heap, pointer, request);
+}
+
+static struct aligned_request aligned_ask(size_t bytes, size_t alignment, size_t offset, bool is_zeroed)
+{
+    struct aligned_request request = {bytes, alignment, offset, is_zeroed};
+    return request;
+}
+
+// --- public ------------------------------------------------------------------------------------------------------------------
+
+void *mi_malloc_aligned(size_t size, size_t alignment)
+{
+    return aligned_alloc_from(thread_heap(), aligned_ask(size, alignment, 0, false));
+}
+
+void *mi_zalloc_aligned(size_t size, size_t alignment)
+{
+    return aligned_alloc_from(thread_heap(), aligned_ask(size, alignment, 0, true));
+}
+
+void *mi_calloc_aligned(size_t count, size_t size, size_t alignment)
+{
+    return aligned_counted(thread_heap(), count, aligned_ask(size, alignment, 0, true));
+}
+
+void *mi_realloc_aligned(void *p, size_t newsize, size_t alignment)
+{
+    return aligned_resize(thread_heap(), p, aligned_ask(newsize, alignment, 0, false));
+}
+
+void *mi_rezalloc_aligned(void *p, size_t newsize, size_t alignment)
+{
+    return aligned_resize(thread_heap(), p, aligned_ask(newsize, alignment, 0, true));
+}
+
+void *mi_recalloc_aligned(void *p, size_t newcount, size_t size, size_t alignment)
+{
+    return aligned_resize_counted(thread_heap(), p, newcount, aligned_ask(size, alignment, 0, true));
+}
+
+void *mi_malloc_aligned_at(size_t size, size_t alignment, size_t offset)
+{
+    return aligned_alloc_from(thread_heap(), aligned_ask(size, alignment, offset, false));
+}
+
+void *mi_zalloc_aligned_at(size_t size, size_t alignment, size_t offset)
+{
+    return aligned_alloc_from(thread_heap(), aligned_ask(size, alignment, offset, true));
+}
+
+void *mi_calloc_aligned_at(size_t count, size_t size, size_t alignment, size_t offset)
+{
+    return aligned_counted(thread_heap(), count, aligned_ask(size, alignment, offset, true));
+}
+
+void *mi_realloc_aligned_at(void *p, size_t newsize, size_t alignment, size_t offset)
+{
+    return aligned_resize(thread_heap(), p, aligned_ask(newsize, alignment, offset, false));
+}
+
+void *mi_rezalloc_aligned_at(void *p, size_t newsize, size_t alignment, size_t offset)
+{
+    return aligned_resize(thread_heap(), p, aligned_ask(newsize, alignment, offset, true));
+}
+
+void *mi_recalloc_aligned_at(void *p, size_t newcount, size_t size, size_t alignment, size_t offset)
+{
+    return aligned_resize_counted(thread_heap(), p, newcount, aligned_ask(size, alignment, offset, true));
+}
+
+void *mi_heap_malloc_aligned(mi_heap_t *heap, size_t size, size_t alignment)
+{
+    struct local_heap *part = alloc_part(heap);
+    return part == NULL ? NULL : aligned_alloc_from(part, aligned_ask(size, alignment, 0, false));
+}
+
+void *mi_heap_zalloc_aligned(mi_heap_t *heap, size_t size, size_t alignment)
+{
+    struct local_heap *part = alloc_part(heap);
+    return part == NULL ? NULL : aligned_alloc_from(part, aligned_ask(size, alignment, 0, true));
+}
+
+void *mi_heap_calloc_aligned(mi_heap_t *heap, size_t count, size_t size, size_t alignment)
+{
+    struct local_heap *part = alloc_part(heap);
+    return part == NULL ? NULL : aligned_counted(part, count, aligned_ask(size, alignment, 0, true));
+}
+
+void *mi_heap_realloc_aligned(mi_heap_t *heap, void *p, size_t newsize, size_t alignment)
+{
+    struct local_heap *part = alloc_part(heap);
+    return part == NULL ? NULL : aligned_resize(part, p, aligned_ask(newsize, alignment, 0, false));
+}
+
+void *mi_heap_rezalloc_aligned(mi_heap_t *heap, void *p, size_t newsize, size_t alignment)
+{
+    struct local_heap *part = alloc_part(heap);
+    return part == NULL ? NULL : aligned_resize(part, p, aligned_ask(newsize, alignment, 0, true));
+}
+
+void *mi_heap_recalloc_aligned(mi_heap_t *heap, void *p, size_t newcount, size_t size, size_t alignment)
+{
+    struct local_heap *part = alloc_part(heap);
+    struct aligned_request request = aligned_ask(size, alignment, 0, true);
+    return part == NULL ? NULL : aligned_resize_counted(part, p, newcount, request);
+}
+
+void *mi_heap_malloc_aligned_at(mi_heap_t *heap, size_t size, size_t alignment, size_t offset)
+{
+    struct local_heap *part = alloc_part(heap);
+    return part == NULL ? NULL : aligned_alloc_from(part, aligned_ask(size, alignment, offset, false));
+}
+
+void *mi_heap_zalloc_aligned_at(mi_heap_t *heap, size_t size, size_t alignment, size_t offset)
+{
+    struct local_heap *part = alloc_part(heap);
+    return part == NULL ? NULL : aligned_alloc_from(part, aligned_ask(size, alignment, offset, true));
+}
+
+void *mi_heap_calloc_aligned_at(mi_heap_t *heap, size_t count, size_t size, size_t alignment, size_t offset)
+{
+    struct local_heap *part = alloc_part(heap);
+    return part == NULL ? NULL : aligned_counted(part, count, aligned_ask(size, alignment, offset, true));
+}
+
+void *mi_heap_realloc_aligned_at(mi_heap_t *heap, void *p, size_t newsize, size_t alignment, size_t offset)
+{
+    struct local_heap *part = alloc_part(heap);
+    return part == NULL ? NULL : aligned_resize(part, p, aligned_ask(newsize, alignment, offset, false));
+}
+
+void *mi_heap_rezalloc_aligned_at(mi_heap_t *heap, void *p, size_t newsize, size_t alignment, size_t offset)
+{
+    struct local_heap *part = alloc_part(heap);
+    return part == NULL ? NULL : aligned_resize(part, p, aligned_ask(newsize, alignment, offset, true));
+}
+
+void *mi_heap_recalloc_aligned_at(mi_heap_t *heap, void *p, size_t newcount, size_t size, size_t alignment, size_t offset)
+{
+    struct local_heap *part = alloc_part(heap);
+    struct aligned_request request = aligned_ask(size, alignment, offset, true);
+    return part == NULL ? NULL : aligned_resize_counted(part, p, newcount, request);
+}
+

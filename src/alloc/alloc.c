@@ -1,0 +1,183 @@
+#include "alloc/alloc.h"
+#include "core/report.h"
+#include "core/stats.h"
+#include "os/os.h"
+#include "page/refill.h"
+
+// --- what debug and secure builds do to a block --------------------------------------------------------------------------
+
+// Of the padding's 16 bytes the first 8: they depend on place and size, so that no copied padding passes.
+static uint64_t alloc_canary(const void *block, size_t bytes)
+{
+    uint64_t mixed = ((uint64_t)(uintptr_t)block ^ bytes) * UINT64_C(0x9E3779B97F4A7C15); // golden ratio, odd
+    return mixed ^ mixed >> 32;
+}
+
+static unsigned char *alloc_padding(const struct page *page, const void *block)
+{
+    return (unsigned char *)(uintptr_t)block + page->block_bytes - ALLOC_PADDING_BYTES;
+}
+
+void alloc_pad(const struct page *page, void *block, size_t bytes)
+{
+    unsigned char *padding = alloc_padding(page, block), *end = (unsigned char *)block + bytes;
+    uint64_t words[2] = {alloc_canary(block, bytes), bytes};
+    memset(end, FILL_PADDING, (size_t)(padding - end));
+    memcpy(padding, words, sizeof(words));
+}
+
+size_t alloc_padded_bytes(const struct page *page, const void *block)
+{
+    uint64_t bytes;
+    memcpy(&bytes, alloc_padding(page, block) + 8, sizeof(bytes));
+    size_t most = page->block_bytes - ALLOC_PADDING_BYTES;
+    return bytes <= most ? (size_t)bytes : most;
+}
+
+bool alloc_padding_is_intact(const struct page *page, const void *block)
+{
+    const unsigned char *padding = alloc_padding(page, block);
+    uint64_t words[2];
+    memcpy(words, padding, sizeof(words));
+    if (words[1] > page->block_bytes - ALLOC_PADDING_BYTES) return false;
+    if (words[0] != alloc_canary(block, (size_t)words[1])) return false;
+    for (const unsigned char *at = (const unsigned char *)block + words[1]; at < padding; at++) {
+        if (*at != FILL_PADDING) return false;
+    }
+    return true;
+}
+
+void alloc_open_block(const struct page *page, struct block *block)
+{
+    const unsigned char *bytes = (const unsigned char *)block;
+    for (size_t i = sizeof(*block); i < page->block_bytes; i++) {
+        if (bytes[i] == FILL_FREED) continue;
+        report_fault(FAULT_USE_AFTER_FREE, "malloc", block, page->block_bytes);
+        break;
+    }
+    memset((void *)block, FILL_NEW, page->block_bytes);
+}
+
+void alloc_mark(const struct page *page, void *block, size_t bytes)
+{
+    page_set_live(page, block, true);
+    if (CFG_PADDING) alloc_pad(page, block, bytes);
+    if (CFG_STAT_BLOCKS) stats_block_added(page->size_class, page->block_bytes, bytes);
+}
+
+struct block *alloc_bad_link(const struct page *page, const struct block *block)
+{
+    report_fault(FAULT_LINK, "malloc", block, page->block_bytes);
+    return NULL;
+}
+
+// --- slow paths ------------------------------------------------------------------------------------------------------------
+
+static void *alloc_class_block(struct local_heap *heap, size_t bytes, bool is_zeroed)
+{
+    size_t size_class = class_of(bytes + ALLOC_PADDING_BYTES);
+    struct block *block = heap->list[size_class];
+    if (block == NULL) {
+        block = local_heap_load(heap, size_class);
+        if (block == NULL) return NULL;
+    }
+    alloc_unlink(heap, size_class, block);
+    if (is_zeroed) alloc_zeroed(heap, size_class, block);
+    return alloc_hand_out(heap->current[size_class], block, bytes);
+}
+
+static void *alloc_large(struct local_heap *heap, size_t bytes, bool is_zeroed)
+{
+    bool is_zero;
+    void *block = local_heap_take_large(heap, bytes + ALLOC_PADDING_BYTES, 1, &is_zero);
+    if (block == NULL) return NULL;
+    if (is_zeroed && !is_zero) memset(block, 0, bytes);
+    return alloc_hand_out(page_of(block), block, bytes);
+}
+
+static void *alloc_try(struct local_heap *heap, size_t bytes, bool is_zeroed)
+{
+    return bytes + ALLOC_PADDING_BYTES <= CLASS_MAX_BYTES ? alloc_class_block(heap, bytes, is_zeroed)
+                                                          : alloc_large(heap, bytes, is_zeroed);
+}
+
+void *alloc_slow(struct local_heap *heap, size_t bytes, bool is_zeroed)
+{
+    if (bytes > ALLOC_MAX_BYTES - ALLOC_PADDING_BYTES) return report_no_memory(bytes, true);
+    heap = thread_ready(heap);
+    if (heap == NULL) return report_no_memory(bytes, false);
+
+    thread_housekeep(heap);
+    void *block = alloc_try(heap, bytes, is_zeroed);
+    if (unlikely(block == NULL)) { // once more, after giving back what lies idle
+        thread_collect(true);
+        block = alloc_try(heap, bytes, is_zeroed);
+    }
+    thread_finish(heap);
+    return block != NULL ? block : report_no_memory(bytes, false);
+}
+
+void *alloc_medium(struct local_heap *heap, size_t bytes, bool is_zeroed)
+{
+    if (unlikely(bytes > CLASS_MAX_BYTES - ALLOC_PADDING_BYTES)) return alloc_slow(heap, bytes, is_zeroed);
+    size_t size_class = class_of_stepped(bytes + ALLOC_PADDING_BYTES);
+    struct block *block = heap->list[size_class];
+    if (unlikely(block == NULL)) return alloc_slow(heap, bytes, is_zeroed);
+    alloc_unlink(heap, size_class, block);
+    if (is_zeroed) alloc_zeroed(heap, size_class, block);
+    return alloc_hand_out(heap->current[size_class], block, bytes);
+}
+
+struct local_heap *alloc_find_part(mi_heap_t *heap)
+{
+    struct local_heap *now = thread_ready(thread_heap());
+    if (now == NULL) return (struct local_heap *)report_no_memory(0, false);
+    struct local_heap *part = heap == NULL ? NULL : heap_local(heap, now->main);
+    if (part == NULL) report_fault(FAULT_HEAP, "mi_heap_malloc", heap, 0);
+    return part;
+}
+
+// --- public ----------------------------------------------------------------------------------------------------------------
+
+void *mi_malloc(size_t size) { return alloc_from(thread_heap(), size, false); }
+void *mi_zalloc(size_t size) { return alloc_from(thread_heap(), size, true); }
+void *mi_malloc_small(size_t size) { return alloc_from(thread_heap(), size, false); }
+void *mi_zalloc_small(size_t size) { return alloc_from(thread_heap(), size, true); }
+
+static void *alloc_counted(struct local_heap *heap, size_t count, size_t size, bool is_zeroed)
+{
+    size_t bytes;
+    if (unlikely(!bits_multiply(count, size, &bytes))) return report_no_memory(SIZE_MAX, true);
+    return alloc_from(heap, bytes, is_zeroed);
+}
+
+void *mi_calloc(size_t count, size_t size) { return alloc_counted(thread_heap(), count, size, true); }
+void *mi_mallocn(size_t count, size_t size) { return alloc_counted(thread_heap(), count, size, false); }
+
+void *mi_heap_malloc(mi_heap_t *heap, size_t size)
+{
+    struct local_heap *part = alloc_part(heap);
+    return part == NULL ? NULL : alloc_from(part, size, false);
+}
+
+void *mi_heap_zalloc(mi_heap_t *heap, size_t size)
+{
+    struct local_heap *part = alloc_part(heap);
+    return part == NULL ? NULL : alloc_from(part, size, true);
+}
+
+void *mi_heap_malloc_small(mi_heap_t *heap, size_t size) { return mi_heap_malloc(heap, size); }
+
+void *mi_heap_zalloc_small(mi_heap_t *heap, size_t size) { return mi_heap_zalloc(heap, size); }
+
+void *mi_heap_calloc(mi_heap_t *heap, size_t count, size_t size)
+{
+    struct local_heap *part = alloc_part(heap);
+    return part == NULL ? NULL : alloc_counted(part, count, size, true);
+}
+
+void *mi_heap_mallocn(mi_heap_t *heap, size_t count, size_t size)
+{
+    struct local_heap *part = alloc_part(heap);
+    return part == NULL ? NULL : alloc_counted(part, count, size, false);
+}

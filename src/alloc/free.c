@@ -1,0 +1,165 @@
+#include "alloc/free.h"
+#include "core/report.h"
+#include "core/stats.h"
+#include "heap/ring.h"
+#include "page/retire.h"
+
+// --- validation --------------------------------------------------------------------------------------------------------------
+
+// The start of the block that an address lies in.
+static char *free_block_start(const struct page *page, const void *pointer)
+{
+    return (char *)page_block_at(page, page_index_of(page, pointer));
+}
+
+// A block may have been handed out with an offset into it (aligned allocation with an offset).
+static bool free_may_be_interior(const struct page *page) { return (page_owner(page) & OWNER_INTERIOR) != 0; }
+
+static cold void free_refuse(const struct page *page, const void *pointer, const char *call)
+{
+    enum fault fault = FAULT_FOREIGN;
+    if (page != NULL) {
+        fault = page_has_block_at(page, pointer) || free_may_be_interior(page) ? FAULT_DOUBLE_FREE : FAULT_INTERIOR;
+    }
+    report_fault(fault, call, pointer, page == NULL ? 0 : page->block_bytes);
+}
+
+// The start of the block that `pointer` stands for, or NULL when no block can begin there.
+static char *free_start_of(const struct page *page, const void *pointer)
+{
+    if (likely(page_has_block_at(page, pointer))) return (char *)(uintptr_t)pointer;
+    return free_may_be_interior(page) ? free_block_start(page, pointer) : NULL;
+}
+
+static cold void free_report_overflow(const struct page *page, const void *block)
+{
+    report_fault(FAULT_OVERFLOW, "free", block, page->block_bytes);
+}
+
+static void free_fill(const struct page *page, void *block)
+{
+    if (page->size_class < CLASS_COUNT) memset(block, FILL_FREED, page->block_bytes);
+}
+
+// Debug and secure builds: the block is in use and this is its only free. Afterwards nobody else can free it.
+static bool free_validate(struct page *page, char *block, const void *pointer, bool is_own)
+{
+    if (unlikely(!page_is_live(page, block) || page_is_freed_remotely(page, block))) {
+        free_refuse(page, pointer, "free");
+        return false;
+    }
+    if (CFG_PADDING && !alloc_padding_is_intact(page, block)) free_report_overflow(page, block);
+    if (CFG_STAT_BLOCKS) stats_block_removed(page->size_class, page->block_bytes, alloc_padded_bytes(page, block));
+    if (is_own) page_set_live(page, block, false);
+    else if (unlikely(!page_mark_freed_remotely(page, block))) {
+        free_refuse(page, pointer, "free");
+        return false;
+    }
+    if (CFG_DEBUG) free_fill(page, block);
+    return true;
+}
+
+bool free_find(const void *pointer, const char *call, struct free_place *place)
+{
+    struct page *page = page_of(pointer);
+    char *block = page == NULL ? NULL : free_start_of(page, pointer);
+    bool is_valid = block != NULL;
+    if (CFG_STATES && is_valid) is_valid = page_is_live(page, block) && !page_is_freed_remotely(page, block);
+    if (unlikely(!is_valid)) {
+        free_refuse(page, pointer, call);
+        return false;
+    }
+    place->page = page;
+    place->block = block;
+    return true;
+}
+
+size_t free_usable_bytes(const struct free_place *place, const void *pointer)
+{
+    size_t bytes = CFG_PADDING ? alloc_padded_bytes(place->page, place->block) : place->page->block_bytes;
+    return bytes - (size_t)((const char *)pointer - place->block);
+}
+
+// --- frees that are not the simple case ------------------------------------------------------------------------------------------
+
+// This thread's local heap that the page belongs to, or belonged to when it became full; NULL for others' pages.
+static struct local_heap *free_own_part(struct local_heap *heap, uintptr_t owner)
+{
+    struct local_heap *named = (struct local_heap *)(owner & ~(uintptr_t)OWNER_FLAGS);
+    if (!thread_is_ready(heap) || named == NULL) return NULL;
+    struct local_heap *part = heap->main;
+    while (part != NULL && part != named) part = part->next_of_thread;
+    return part;
+}
+
+static void free_to_others(struct local_heap *heap, struct page *page, char *block)
+{
+    if (heap == &thread_empty_heap) heap = thread_ready(heap); // a thread that only frees has a ring, too
+    if (heap != NULL && thread_is_ready(heap)) ring_put(heap->main, page, (struct block *)(void *)block);
+    else retire_push(page, (struct block *)(void *)block, (struct block *)(void *)block, 1);
+}
+
+static void free_large(struct local_heap *part, struct page *page, char *block)
+{
+    if ((page->flags & PAGE_PINNED) == 0) {
+        if (!retire_large(page)) free_refuse(NULL, block, "free");
+    } else if (part != NULL) {
+        local_heap_free_large(part, page);
+    } else {
+        retire_push(page, (struct block *)(void *)block, (struct block *)(void *)block, 1);
+    }
+}
+
+// Own page that is full or has interior pointers, or is another heap's than the default one's. The owner word of a full
+// page may be out of date: then the claim fails and the page is somebody else's.
+static void free_to_part(struct local_heap *part, struct page *page, struct block *block)
+{
+    if ((page_owner(page) & OWNER_FULL) != 0) {
+        if (!local_heap_put_in_full(part, page, block)) free_to_others(part, page, (char *)block);
+    } else if (page_put(page, block)) {
+        local_heap_page_is_empty(part, page);
+    }
+}
+
+static no_inline void free_elsewhere(const void *pointer, struct local_heap *heap)
+{
+    if (pointer == NULL) return;
+    struct page *page = page_of(pointer);
+    char *block = page == NULL ? NULL : free_start_of(page, pointer);
+    if (unlikely(block == NULL)) {
+        free_refuse(page, pointer, "free");
+        return;
+    }
+    uintptr_t owner = page_owner(page);
+    struct local_heap *part = free_own_part(heap, owner);
+    bool is_own = part != NULL && (owner & OWNER_FULL) == 0;
+    if (CFG_STATES && !free_validate(page, block, pointer, is_own)) return;
+
+    if ((page->flags & PAGE_LARGE) != 0) free_large(part, page, block);
+    else if (part != NULL) free_to_part(part, page, (struct block *)(void *)block);
+    else free_to_others(heap, page, block);
+}
+
+static cold void free_emptied(struct page *page, struct local_heap *heap) { local_heap_page_is_empty(heap, page); }
+
+void mi_free(void *p)
+{
+    struct local_heap *heap = thread_heap();
+    uintptr_t units = arena_units(p);
+    if (likely(arena_has_units(units))) {
+        struct page *page = (struct page *)arena_descriptor_near(units);
+        if (likely(ATOMIC_FOLDED_LOAD(&page->owner) == (uintptr_t)heap)) {
+            if (CFG_STATES && !free_validate(page, (char *)p, p, true)) return;
+            if (unlikely(page_put(page, (struct block *)p))) free_emptied(page, heap);
+            return;
+        }
+    }
+    free_elsewhere(p, heap);
+}
+
+size_t mi_usable_size(const void *p)
+{
+    struct free_place place;
+    if (p == NULL || !free_find(p, "usable_size", &place)) return 0;
+    return free_usable_bytes(&place, p);
+}

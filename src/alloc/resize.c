@@ -1,0 +1,191 @@
+#include "alloc/resize.h"
+#include "core/report.h"
+#include "core/stats.h"
+#include "os/os.h"
+
+// Copying less than this is cheaper than moving page table entries.
+static const size_t resize_move_min_bytes = (size_t)256 << 10;
+
+// --- large blocks ----------------------------------------------------------------------------------------------------------
+
+static size_t resize_guard_bytes(const struct page *page)
+{
+    return (page->flags & PAGE_GUARDED) != 0 ? os_page_bytes() : 0;
+}
+
+static char *resize_page_end(const struct page *page) { return page->start + ((size_t)page->slices << SLICE_SHIFT); }
+
+static void resize_set_slices(struct page *page, size_t slices, size_t block_bytes)
+{
+    int64_t page_bytes = ((int64_t)slices - (int64_t)page->slices) * SLICE_BYTES;
+    int64_t large_bytes = (int64_t)block_bytes - (int64_t)page->block_bytes;
+    if (page_bytes >= 0) stats_add(STAT_page_bytes, page_bytes);
+    else stats_remove(STAT_page_bytes, -page_bytes);
+    if (large_bytes >= 0) stats_add(STAT_large, large_bytes);
+    else stats_remove(STAT_large, -large_bytes);
+    page->slices = (uint32_t)slices;
+    page->block_bytes = block_bytes;
+}
+
+// Takes the free slices behind the block.
+static bool resize_grow_large(struct page *page, size_t block_bytes)
+{
+    size_t guard_bytes = resize_guard_bytes(page);
+    size_t slices = (block_bytes + guard_bytes + SLICE_BYTES - 1) >> SLICE_SHIFT;
+    bool is_zero;
+    if (slices > UINT32_MAX) return false;
+    if (slices > page->slices) {
+        if (!arena_claim_at(resize_page_end(page), slices - page->slices, &is_zero)) return false;
+        if (guard_bytes != 0) os_unguard(resize_page_end(page) - guard_bytes, guard_bytes);
+    }
+    bool is_guard_new = guard_bytes != 0 && slices > page->slices;
+    resize_set_slices(page, slices > page->slices ? slices : page->slices, block_bytes);
+    if (is_guard_new && !os_guard(resize_page_end(page) - guard_bytes, guard_bytes)) {
+        page->flags = (uint8_t)(page->flags & ~PAGE_GUARDED);
+    }
+    return true;
+}
+
+// Gives slices at the end back.
+static void resize_shrink_large(struct page *page, size_t block_bytes)
+{
+    size_t slices = (block_bytes + resize_guard_bytes(page) + SLICE_BYTES - 1) >> SLICE_SHIFT;
+    size_t spare = page->slices - slices;
+    // a guard or a moved mapping belongs to the whole run: then it stays whole
+    if (spare == 0 || (page->flags & (PAGE_GUARDED | PAGE_MOVED)) != 0) return;
+    char *tail = page->start + (slices << SLICE_SHIFT);
+    resize_set_slices(page, slices, block_bytes);
+    arena_release(tail, spare, true);
+}
+
+static bool resize_large_in_place(struct page *page, size_t bytes)
+{
+    size_t block_bytes = bits_align_up(bytes + ALLOC_PADDING_BYTES, os_page_bytes());
+    if (block_bytes > page->block_bytes) return resize_grow_large(page, block_bytes);
+    if (bytes <= CLASS_MAX_BYTES) return false; // better placed among small ones
+    resize_shrink_large(page, block_bytes);
+    return true;
+}
+
+bool resize_in_place(const struct free_place *place, const void *pointer, size_t bytes)
+{
+    struct page *page = place->page;
+    if ((page->flags & PAGE_LARGE) == 0 || pointer != place->block) return false;
+    if (bytes > ALLOC_MAX_BYTES - ALLOC_PADDING_BYTES - CHUNK_BYTES) return false;
+    if (!resize_large_in_place(page, bytes)) return false;
+    if (CFG_PADDING) alloc_pad(page, place->block, bytes);
+    return true;
+}
+
+// --- moving ------------------------------------------------------------------------------------------------------------------
+
+// Moves the memory of a large block to another one instead of copying it.
+static bool resize_move_pages(const struct free_place *from, void *to, size_t bytes)
+{
+    struct page *target = page_of(to);
+    if (bytes < resize_move_min_bytes || (from->page->flags & PAGE_LARGE) == 0 || to != (void *)target->start) return false;
+    if ((target->flags & PAGE_LARGE) == 0 || from->page->arena->is_pinned || target->arena->is_pinned) return false;
+    if (CFG_PADDING || from->block != from->page->start) return false;
+    size_t moved = from->page->block_bytes;
+    if (moved > target->block_bytes || !os_move(from->block, moved, to)) return false;
+    target->flags |= PAGE_MOVED;
+    from->page->flags = (uint8_t)(from->page->flags | PAGE_CLEAN);
+    return true;
+}
+
+static void *resize_by_moving(struct local_heap *heap, const struct free_place *place, void *pointer, size_t bytes)
+{
+    size_t usable = free_usable_bytes(place, pointer);
+    void *moved = alloc_from(heap, bytes, false);
+    if (moved == NULL) return NULL;
+    if (!resize_move_pages(place, moved, usable)) memcpy(moved, pointer, usable < bytes ? usable : bytes);
+    mi_free(pointer);
+    return moved;
+}
+
+// The rule of v1.2: a block stays where it is if it fits and wastes at most half.
+static bool resize_fits(size_t usable, size_t bytes) { return bytes <= usable && bytes >= usable - usable / 2 && bytes != 0; }
+
+static void *resize(struct local_heap *heap, void *pointer, size_t bytes, bool is_zeroed)
+{
+    if (pointer == NULL) return alloc_from(heap, bytes, is_zeroed);
+    struct free_place place;
+    if (!free_find(pointer, "realloc", &place)) return NULL;
+    if (bytes > ALLOC_MAX_BYTES) return report_no_memory(bytes, true);
+
+    size_t usable = free_usable_bytes(&place, pointer);
+    void *result = pointer;
+    if (resize_fits(usable, bytes) && !CFG_PADDING) return pointer;
+    if (!resize_in_place(&place, pointer, bytes)) {
+        result = resize_by_moving(heap, &place, pointer, bytes);
+        if (result == NULL) return NULL;
+    }
+    if (is_zeroed && bytes > usable) memset((char *)result + usable, 0, mi_usable_size(result) - usable);
+    return result;
+}
+
+static void *resize_counted(struct local_heap *heap, void *pointer, size_t count, size_t size, bool is_zeroed)
+{
+    size_t bytes;
+    if (!bits_multiply(count, size, &bytes)) return report_no_memory(SIZE_MAX, true);
+    return resize(heap, pointer, bytes, is_zeroed);
+}
+
+static void *resize_or_free(struct local_heap *heap, void *pointer, size_t bytes)
+{
+    void *result = resize(heap, pointer, bytes, false);
+    if (result == NULL && pointer != NULL) mi_free(pointer);
+    return result;
+}
+
+// --- public ------------------------------------------------------------------------------------------------------------------
+
+void *mi_realloc(void *p, size_t newsize) { return resize(thread_heap(), p, newsize, false); }
+void *mi_rezalloc(void *p, size_t newsize) { return resize(thread_heap(), p, newsize, true); }
+void *mi_reallocf(void *p, size_t newsize) { return resize_or_free(thread_heap(), p, newsize); }
+void *mi_reallocn(void *p, size_t count, size_t size) { return resize_counted(thread_heap(), p, count, size, false); }
+void *mi_recalloc(void *p, size_t newcount, size_t size) { return resize_counted(thread_heap(), p, newcount, size, true); }
+
+void *mi_expand(void *p, size_t newsize)
+{
+    struct free_place place;
+    if (p == NULL || newsize > ALLOC_MAX_BYTES || !free_find(p, "expand", &place)) return NULL;
+    if (newsize <= free_usable_bytes(&place, p)) return p;
+    return resize_in_place(&place, p, newsize) ? p : NULL;
+}
+
+void *mi_heap_realloc(mi_heap_t *heap, void *p, size_t newsize)
+{
+    struct local_heap *part = alloc_part(heap);
+    return part == NULL ? NULL : resize(part, p, newsize, false);
+}
+
+void *mi_heap_rezalloc(mi_heap_t *heap, void *p, size_t newsize)
+{
+    struct local_heap *part = alloc_part(heap);
+    return part == NULL ? NULL : resize(part, p, newsize, true);
+}
+
+void *mi_heap_reallocf(mi_heap_t *heap, void *p, size_t newsize)
+{
+    struct local_heap *part = alloc_part(heap);
+    return part == NULL ? NULL : resize_or_free(part, p, newsize);
+}
+
+void *mi_heap_reallocn(mi_heap_t *heap, void *p, size_t count, size_t size)
+{
+    struct local_heap *part = alloc_part(heap);
+    return part == NULL ? NULL : resize_counted(part, p, count, size, false);
+}
+
+void *mi_heap_recalloc(mi_heap_t *heap, void *p, size_t newcount, size_t size)
+{
+    struct local_heap *part = alloc_part(heap);
+    return part == NULL ? NULL : resize_counted(part, p, newcount, size, true);
+}
+
+size_t mi_good_size(size_t size)
+{
+    if (CFG_PADDING || size > ALLOC_MAX_BYTES - CHUNK_BYTES) return size; // a debug build reports what was asked for
+    return size <= CLASS_MAX_BYTES ? class_block_bytes(class_of(size)) : bits_align_up(size, os_page_bytes());
+}

@@ -1,0 +1,64 @@
+// Start and end of process and threads, collecting, and memory reserved on request.
+#include <errno.h>
+#include "alloc/alloc.h"
+#include "core/options.h"
+#include "core/report.h"
+#include "core/stats.h"
+#include "os/os.h"
+#include "region/arena.h"
+#include "api/api_report.h"
+
+
+static const size_t api_gib = (size_t)1 << 30;
+
+static void api_reserve_on_request(void)
+{
+    size_t bytes = options_get_bytes(OPTION_reserve_os_memory);
+    if (bytes != 0 && arena_add_mapped(bytes) == NULL) report_warning("cannot reserve what reserve_os_memory asks for", NULL);
+    long pages = options_get(OPTION_reserve_huge_os_pages);
+    if (pages > 0) (void)mi_reserve_huge_os_pages((size_t)pages, 0.5 * (double)pages, NULL);
+}
+
+void mi_process_init(void) { process_init(); }
+void mi_thread_init(void) { (void)thread_ready(thread_heap()); }
+void mi_thread_done(void) { thread_done(); }
+void mi_collect(bool force) { thread_collect(force); }
+bool mi_is_redirected(void) { return false; } // only Windows redirects
+
+// Huge pages are taken one by one, until one is refused or the time is up.
+int mi_reserve_huge_os_pages(size_t pages, double max_secs, size_t *pages_reserved)
+{
+    process_init();
+    uint64_t start_ms = prim_clock_ms();
+    size_t have = 0;
+    long node = options_get(OPTION_reserve_huge_os_pages_at);
+    int error = 0;
+    while (have < pages && error == 0) {
+        if (max_secs > 0 && (double)(prim_clock_ms() - start_ms) > max_secs * 1000.0) {
+            error = ETIMEDOUT;
+            break;
+        }
+        void *memory = os_map_large(api_gib, api_gib, (int)node);
+        if (memory == NULL) error = ENOMEM;
+        else if (arena_add(memory, api_gib, true, true, false) != NULL) have++;
+        else os_release(memory, api_gib), error = ENOMEM;
+    }
+    if (error != 0) report_verbose("huge OS pages were refused or took too long; going on without", NULL);
+    if (pages_reserved != NULL) *pages_reserved = have;
+    return error;
+}
+
+run_at_start static void api_at_start(void)
+{
+    process_init();
+    options_init(); // the environment may not have been there at the first allocation
+    api_reserve_on_request();
+}
+
+run_at_exit static void api_at_exit(void)
+{
+    report_statistics_at_exit();
+    if (!options_is_on(OPTION_destroy_on_exit)) return;
+    process_prepare_exit();
+    arena_unmap_all();
+}

@@ -1,0 +1,44 @@
+/* bits.h: arithmetic on sizes, addresses and words. Alignments are powers of two. */
+#ifndef BASE_BITS_H
+#define BASE_BITS_H
+#include "base/compiler.h"
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+static inline bool bits_is_power_of_two(size_t value) { return value != 0 && (value & (value - 1)) == 0; }
+
+// Rounds up; the caller knows that the result fits.
+static inline size_t bits_align_up(size_t value, size_t alignment)
+{
+    return (value + alignment - 1) & ~(alignment - 1);
+}
+
+static inline size_t bits_align_down(size_t value, size_t alignment) { return value & ~(alignment - 1); }
+
+static inline bool bits_is_aligned(const void *address, size_t alignment)
+{
+    return ((uintptr_t)address & (alignment - 1)) == 0;
+}
+
+// Position of the highest set bit; value is not 0.
+static inline unsigned bits_highest(size_t value) { return 63u - bits_leading_zeros64(value); }
+
+// Position of the lowest set bit; value is not 0.
+static inline unsigned bits_lowest(uint64_t value) { return bits_trailing_zeros64(value); }
+
+// `count` ones, 0 <= count <= 64, from bit 0 upward.
+static inline uint64_t bits_ones(unsigned count) { return count >= 64 ? ~UINT64_C(0) : (UINT64_C(1) << count) - 1; }
+
+static inline uintptr_t bits_rotate_right(uintptr_t value, unsigned shift)
+{
+    return (value >> shift) | (value << (sizeof(value) * 8 - shift));
+}
+
+// a * b into *result; false when it does not fit in a size_t.
+static inline must_use bool bits_multiply(size_t a, size_t b, size_t *result)
+{
+    return !__builtin_mul_overflow(a, b, result);
+}
+
+#endif

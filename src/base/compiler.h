@@ -1,0 +1,53 @@
+/* compiler.h: the only place for compiler extensions. */
+#ifndef BASE_COMPILER_H
+#define BASE_COMPILER_H
+
+#if !defined(__GNUC__)
+#error "only gcc and clang are described here yet"
+#endif
+
+#define likely(x)   __builtin_expect(!!(x), 1)
+#define unlikely(x) __builtin_expect(!!(x), 0)
+#define cold        __attribute__((cold, noinline))
+#define must_use    __attribute__((warn_unused_result))
+#define ignore_result(call) do { if (call) { } } while (0) // where failing makes no difference: say why there
+#define run_at_start __attribute__((constructor))
+#define run_at_exit  __attribute__((destructor))
+#define no_inline   __attribute__((noinline))
+#define always_inline inline __attribute__((always_inline))
+
+// A function shared by modules: static in the one-object build that is shipped, else hidden.
+#if defined(MI_ONE_OBJECT)
+#define INTERNAL static __attribute__((unused))
+#else
+#define INTERNAL __attribute__((visibility("hidden")))
+#endif
+
+// Data shared by modules: SHARED_DATA in the header declares it (and in the one-object build defines it, static and
+// zeroed), DEFINE_DATA in one .c file defines it for separate compilation.
+#if defined(MI_ONE_OBJECT)
+#define SHARED_DATA(declaration) static declaration
+#define DEFINE_DATA(declaration)
+#else
+#define SHARED_DATA(declaration) extern __attribute__((visibility("hidden"))) declaration
+#define DEFINE_DATA(declaration) declaration;
+#endif
+
+#if MI_LOCAL_DYNAMIC_TLS
+#define THREAD_LOCAL __thread __attribute__((tls_model("local-dynamic")))
+#else
+#define THREAD_LOCAL __thread __attribute__((tls_model("initial-exec")))
+#endif
+
+static inline unsigned bits_leading_zeros64(unsigned long long word)  { return (unsigned)__builtin_clzll(word); }
+static inline unsigned bits_trailing_zeros64(unsigned long long word) { return (unsigned)__builtin_ctzll(word); }
+static inline unsigned bits_popcount64(unsigned long long word) { return (unsigned)__builtin_popcountll(word); }
+
+static inline void cpu_relax(void)
+{
+#if defined(__x86_64__) || defined(__i386__)
+    __builtin_ia32_pause();
+#endif
+}
+
+#endif

@@ -1,0 +1,28 @@
+/* config.h: every build option as a number that is always defined.
+ *
+ * The build system defines MI_DEBUG, MI_SECURE and so on; everything else tests these constants with a
+ * plain `if`, so that each branch compiles in each build and none can rot.
+ */
+#ifndef BASE_CONFIG_H
+#define BASE_CONFIG_H
+
+#ifndef MI_DEBUG
+#define MI_DEBUG 0
+#endif
+#ifndef MI_SECURE
+#define MI_SECURE 0
+#endif
+#ifndef MI_LOCAL_DYNAMIC_TLS
+#define MI_LOCAL_DYNAMIC_TLS 0
+#endif
+
+enum {
+    CFG_DEBUG      = MI_DEBUG,  // 0 release; 1 fills, padding, cheap checks; 2 walks every structure too
+    CFG_SECURE     = MI_SECURE, // 0 normal; 1 guards, encoded links, random order, block states
+    CFG_LATE_TLS   = MI_LOCAL_DYNAMIC_TLS, // the thread pointer is reached through __tls_get_addr
+    CFG_STATES     = (MI_DEBUG > 0 || MI_SECURE > 0), // a state bit out of line for each block
+    CFG_PADDING    = (MI_DEBUG > 0),                  // a canary after each block's requested bytes
+    CFG_STAT_BLOCKS = (MI_DEBUG > 0)                  // count each block per class
+};
+
+#endif

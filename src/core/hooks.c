@@ -1,0 +1,154 @@
+#include "core/hooks.h"
+#include "prim/prim.h"
+#include <errno.h>
+
+typedef void hook_any(void); // a hook of any type; cast back before it is called
+
+// Function and argument, written once before they are published: so nobody ever sees one hook's
+// function with another's argument, and no lock is needed. A pair is used again only after
+// HOOKS_PAIRS more registrations.
+struct hook_pair {
+    ATOMIC(hook_any *) function; // [any]
+    ATOMIC(void *)     arg;      // [any]
+};
+
+// A thread inside a hook. `frame` tells a nested call, which runs deeper in the stack, from a call
+// after the hook was left by longjmp or an exception: its frame is gone, and the visit with it.
+struct hook_visit {
+    ATOMIC(uintptr_t) thread; // [any] 0: free
+    ATOMIC(uintptr_t) frame;  // [owner] written by the thread named above
+};
+
+enum { HOOKS_PAIRS = 8, HOOKS_VISITS = 16 };
+
+struct hook_slot {
+    ATOMIC(struct hook_pair *) current; // [any] NULL: no hook
+    ATOMIC(unsigned)           next;    // [any] pair for the next registration, modulo HOOKS_PAIRS
+    struct hook_pair           pairs[HOOKS_PAIRS];
+    struct hook_visit          visits[HOOKS_VISITS];
+};
+
+static struct hook_slot hooks_of_output;
+static struct hook_slot hooks_of_error;
+static struct hook_slot hooks_of_deferred_free;
+
+static void hooks_set(struct hook_slot *slot, hook_any *function, void *arg)
+{
+    struct hook_pair *pair = NULL;
+    if (function != NULL) {
+        unsigned turn = atomic_fetch_add_explicit(&slot->next, 1, memory_order_relaxed);
+        pair = &slot->pairs[turn % HOOKS_PAIRS];
+        atomic_store_explicit(&pair->function, function, memory_order_relaxed);
+        atomic_store_explicit(&pair->arg, arg, memory_order_relaxed);
+    }
+    atomic_store_explicit(&slot->current, pair, memory_order_release); // pairs with hooks_get
+}
+
+// The registered function, or NULL.
+static hook_any *hooks_get(struct hook_slot *slot, void **arg)
+{
+    // acquire: pairs with hooks_set
+    struct hook_pair *pair = atomic_load_explicit(&slot->current, memory_order_acquire);
+    if (pair == NULL) return NULL;
+    *arg = atomic_load_explicit(&pair->arg, memory_order_relaxed);
+    return atomic_load_explicit(&pair->function, memory_order_relaxed);
+}
+
+void hooks_set_output(hook_output *function, void *arg)
+{
+    hooks_set(&hooks_of_output, (hook_any *)function, arg);
+}
+
+void hooks_set_error(hook_error *function, void *arg)
+{
+    hooks_set(&hooks_of_error, (hook_any *)function, arg);
+}
+
+void hooks_set_deferred_free(hook_deferred_free *function, void *arg)
+{
+    hooks_set(&hooks_of_deferred_free, (hook_any *)function, arg);
+}
+
+// Each thread has an errno of its own, so its address names the thread, without a thread-local
+// variable of ours.
+static uintptr_t hooks_this_thread(void) { return (uintptr_t)&errno; }
+
+static struct hook_visit *hooks_find_visit(struct hook_slot *slot, uintptr_t thread)
+{
+    for (int i = 0; i < HOOKS_VISITS; i++) {
+        struct hook_visit *visit = &slot->visits[i];
+        // relaxed: only our own writes can put our own name there
+        if (atomic_load_explicit(&visit->thread, memory_order_relaxed) == thread) return visit;
+    }
+    return NULL;
+}
+
+static struct hook_visit *hooks_claim_visit(struct hook_slot *slot, uintptr_t thread)
+{
+    for (int i = 0; i < HOOKS_VISITS; i++) {
+        struct hook_visit *visit = &slot->visits[i];
+        uintptr_t nobody = 0;
+        // relaxed: a name tag, no data hangs on it
+        if (atomic_compare_exchange_strong_explicit(&visit->thread, &nobody, thread,
+                                                    memory_order_relaxed, memory_order_relaxed)) {
+            return visit;
+        }
+    }
+    return NULL;
+}
+
+// False when this thread is inside the hook already. Else *visit is to be given to hooks_leave; it
+// is NULL when all visits are taken: then the hook is called all the same, without protection from
+// itself.
+static bool hooks_enter(struct hook_slot *slot, uintptr_t frame, struct hook_visit **visit)
+{
+    uintptr_t thread = hooks_this_thread();
+    *visit = hooks_find_visit(slot, thread);
+    if (*visit != NULL) {
+        if (frame < atomic_load_explicit(&(*visit)->frame, memory_order_relaxed)) return false;
+    } else {
+        *visit = hooks_claim_visit(slot, thread);
+    }
+    if (*visit != NULL) atomic_store_explicit(&(*visit)->frame, frame, memory_order_relaxed);
+    return true;
+}
+
+static void hooks_leave(struct hook_visit *visit)
+{
+    if (visit != NULL) atomic_store_explicit(&visit->thread, 0, memory_order_relaxed);
+}
+
+void hooks_output(const char *message)
+{
+    void *arg = NULL;
+    struct hook_visit *visit;
+    hook_output *function = (hook_output *)hooks_get(&hooks_of_output, &arg);
+    if (function == NULL || !hooks_enter(&hooks_of_output, (uintptr_t)&visit, &visit)) {
+        prim_write_error(message, strlen(message));
+        return;
+    }
+    function(message, arg);
+    hooks_leave(visit);
+}
+
+bool hooks_error(int code)
+{
+    void *arg = NULL;
+    struct hook_visit *visit;
+    hook_error *function = (hook_error *)hooks_get(&hooks_of_error, &arg);
+    if (function == NULL || !hooks_enter(&hooks_of_error, (uintptr_t)&visit, &visit)) return false;
+    function(code, arg);
+    hooks_leave(visit);
+    return true;
+}
+
+void hooks_deferred_free(bool *is_inside, bool force, unsigned long long heartbeat)
+{
+    void *arg = NULL;
+    if (*is_inside) return;
+    hook_deferred_free *function = (hook_deferred_free *)hooks_get(&hooks_of_deferred_free, &arg);
+    if (function == NULL) return;
+    *is_inside = true;
+    function(force, heartbeat, arg);
+    *is_inside = false;
+}

@@ -1,0 +1,76 @@
+#include "core/stats.h"
+
+// All accesses are relaxed: each word counts for itself, and no other data hangs on it.
+static struct stats stats_of_process;
+
+struct stats *stats_process(void) { return &stats_of_process; }
+
+static void stats_raise_peak(struct stats_level *level, int64_t current)
+{
+    int64_t peak = atomic_load_explicit(&level->peak, memory_order_relaxed);
+    while (peak < current) {
+        if (atomic_compare_exchange_weak_explicit(&level->peak, &peak, current,
+                                                  memory_order_relaxed, memory_order_relaxed)) {
+            return;
+        }
+    }
+}
+
+static void stats_level_add(struct stats_level *level, int64_t amount)
+{
+    int64_t before = atomic_fetch_add_explicit(&level->current, amount, memory_order_relaxed);
+    atomic_fetch_add_explicit(&level->added, amount, memory_order_relaxed);
+    stats_raise_peak(level, before + amount);
+}
+
+static void stats_level_remove(struct stats_level *level, int64_t amount)
+{
+    atomic_fetch_sub_explicit(&level->current, amount, memory_order_relaxed);
+    atomic_fetch_add_explicit(&level->removed, amount, memory_order_relaxed);
+}
+
+void stats_add(enum stats_level_id id, int64_t amount) { stats_level_add(&stats_of_process.level[id], amount); }
+void stats_remove(enum stats_level_id id, int64_t amount) { stats_level_remove(&stats_of_process.level[id], amount); }
+
+// --- blocks: debug builds ------------------------------------------------------------------------------------------
+
+static struct stats_level stats_of_classes[STATS_CLASSES];
+static struct stats_level stats_of_requests;
+
+struct stats_level *stats_block_class(unsigned size_class) { return &stats_of_classes[size_class]; }
+struct stats_level *stats_requested(void) { return &stats_of_requests; }
+
+void stats_block_added(unsigned size_class, size_t block_bytes, size_t requested_bytes)
+{
+    stats_level_add(&stats_of_classes[size_class], (int64_t)block_bytes);
+    stats_level_add(&stats_of_requests, (int64_t)requested_bytes);
+}
+
+void stats_block_removed(unsigned size_class, size_t block_bytes, size_t requested_bytes)
+{
+    stats_level_remove(&stats_of_classes[size_class], (int64_t)block_bytes);
+    stats_level_remove(&stats_of_requests, (int64_t)requested_bytes);
+}
+
+void stats_count(enum stats_counter_id id, uint64_t amount)
+{
+    atomic_fetch_add_explicit(&stats_of_process.counter[id], amount, memory_order_relaxed);
+}
+
+static void stats_reset_level(struct stats_level *level)
+{
+    int64_t current = atomic_load_explicit(&level->current, memory_order_relaxed);
+    atomic_store_explicit(&level->peak, current, memory_order_relaxed);
+    atomic_store_explicit(&level->added, current, memory_order_relaxed); // keeps S1
+    atomic_store_explicit(&level->removed, 0, memory_order_relaxed);
+}
+
+void stats_reset(void)
+{
+    for (int id = 0; id < STATS_LEVEL_COUNT; id++) stats_reset_level(&stats_of_process.level[id]);
+    for (int id = 0; id < STATS_CLASSES; id++) stats_reset_level(&stats_of_classes[id]);
+    stats_reset_level(&stats_of_requests);
+    for (int id = 0; id < STATS_COUNTER_COUNT; id++) {
+        atomic_store_explicit(&stats_of_process.counter[id], 0, memory_order_relaxed);
+    }
+}

@@ -1,0 +1,169 @@
+#include "heap/heap.h"
+#include "core/stats.h"
+#include "region/pool.h"
+
+enum { HEAP_HANDLE_BYTES = 64 };
+static_assert(sizeof(struct mi_heap_s) <= HEAP_HANDLE_BYTES, "a handle fits its pool's items");
+
+static struct pool heap_parts = {sizeof(struct local_heap)};
+static struct pool heap_handles = {HEAP_HANDLE_BYTES};
+
+// --- parts ---------------------------------------------------------------------------------------------------------------
+
+struct local_heap *heap_take_part(void)
+{
+    bool is_new;
+    struct local_heap *part = (struct local_heap *)pool_take(&heap_parts, &is_new);
+    if (part == NULL) return NULL;
+    if (!is_new) memset((void *)part, 0, sizeof(*part));
+    return part;
+}
+
+void heap_put_part(struct local_heap *part) { pool_put(&heap_parts, part); }
+struct local_heap *heap_part_at(uint32_t index) { return (struct local_heap *)pool_at(&heap_parts, index); }
+uint32_t heap_part_count(void) { return pool_used(&heap_parts); }
+
+static struct mi_heap_s *heap_of_part(const struct local_heap *part)
+{
+    return atomic_load_explicit(&part->heap, memory_order_relaxed);
+}
+
+static struct local_heap *heap_find_part(const struct mi_heap_s *heap, struct local_heap *main)
+{
+    for (struct local_heap *part = main; part != NULL; part = part->next_of_thread) {
+        if (heap_of_part(part) == heap) return part;
+    }
+    return NULL;
+}
+
+// One of the thread's parts whose heap is gone, or a new one, for `heap`.
+static struct local_heap *heap_add_part(struct local_heap *main, struct mi_heap_s *heap)
+{
+    struct local_heap *part = heap_find_part(NULL, main);
+    if (part == NULL) {
+        part = heap_take_part();
+        if (part == NULL) return NULL;
+        part->next_of_thread = main->next_of_thread;
+        main->next_of_thread = part;
+    }
+    part->main = main;
+    part->is_pinned = true;
+    part->next_of_heap = NULL;
+    atomic_store_explicit(&part->heap, heap, memory_order_relaxed);
+    return part;
+}
+
+static void heap_unlink_part(struct local_heap *part)
+{
+    struct local_heap *before = part->main;
+    while (before->next_of_thread != part) before = before->next_of_thread;
+    before->next_of_thread = part->next_of_thread;
+}
+
+// Ends a part that owns nothing any more. Another thread's stays on that thread's list (F1).
+static void heap_drop_part(struct local_heap *part, const struct local_heap *main)
+{
+    if (part->main == main) heap_unlink_part(part);
+    if (part->main == main || part->main == NULL) heap_put_part(part);
+    else atomic_store_explicit(&part->heap, NULL, memory_order_relaxed);
+}
+
+// --- heaps ---------------------------------------------------------------------------------------------------------------
+
+struct mi_heap_s *heap_new(struct local_heap *main)
+{
+    bool is_new;
+    struct mi_heap_s *heap = (struct mi_heap_s *)pool_take(&heap_handles, &is_new);
+    if (heap == NULL) return NULL;
+    heap->local = heap_add_part(main, heap);
+    if (heap->local == NULL) {
+        pool_put(&heap_handles, heap);
+        return NULL;
+    }
+    atomic_store_explicit(&heap->others, NULL, memory_order_relaxed);
+    heap->state = HEAP_MADE;
+    stats_add(STAT_heaps, 1);
+    return heap;
+}
+
+bool heap_is_valid(const struct mi_heap_s *heap, const struct local_heap *main)
+{
+    if (heap == &main->backing) return true;
+    return heap != NULL && pool_owns(&heap_handles, heap) && heap->state == HEAP_MADE;
+}
+
+void heap_visit_parts(struct mi_heap_s *heap, void (*visit)(struct local_heap *part, void *arg), void *arg)
+{
+    // acquire: pairs with the release in heap_local
+    struct local_heap *part = atomic_load_explicit(&heap->others, memory_order_acquire);
+    while (part != NULL) {
+        struct local_heap *next = part->next_of_heap; // before `visit`, which may end the part
+        visit(part, arg);
+        part = next;
+    }
+    if (heap->local != NULL) visit(heap->local, arg);
+}
+
+struct local_heap *heap_local(struct mi_heap_s *heap, struct local_heap *main)
+{
+    struct local_heap *part = heap_find_part(heap, main);
+    if (part != NULL || !heap_is_valid(heap, main)) return part;
+
+    part = heap_add_part(main, heap);
+    if (part == NULL) return NULL;
+    struct local_heap *others = atomic_load_explicit(&heap->others, memory_order_relaxed);
+    do {
+        part->next_of_heap = others;
+        // release: pairs with the acquire in heap_visit_parts
+    } while (!atomic_compare_exchange_weak_explicit(&heap->others, &others, part, memory_order_release,
+                                                    memory_order_relaxed));
+    return part;
+}
+
+static void heap_end(struct mi_heap_s *heap)
+{
+    heap->state = HEAP_UNUSED;
+    pool_put(&heap_handles, heap);
+    stats_remove(STAT_heaps, 1);
+}
+
+static void heap_move_part(struct local_heap *part, void *main)
+{
+    local_heap_move_pages(part, (struct local_heap *)main);
+    heap_drop_part(part, (struct local_heap *)main);
+}
+
+void heap_delete(struct mi_heap_s *heap, struct local_heap *main)
+{
+    heap_visit_parts(heap, heap_move_part, main);
+    heap_end(heap);
+}
+
+static void heap_destroy_part(struct local_heap *part, void *main)
+{
+    local_heap_destroy_pages(part);
+    heap_drop_part(part, (struct local_heap *)main);
+}
+
+void heap_destroy(struct mi_heap_s *heap, struct local_heap *main)
+{
+    heap_visit_parts(heap, heap_destroy_part, main);
+    heap_end(heap);
+}
+
+void heap_leave_all(struct local_heap *main)
+{
+    struct local_heap *part;
+    while ((part = main->next_of_thread) != NULL) {
+        struct mi_heap_s *heap = heap_of_part(part);
+        bool is_alone = heap != NULL && heap->local == part &&
+                        atomic_load_explicit(&heap->others, memory_order_acquire) == NULL;
+        if (is_alone) {
+            heap_delete(heap, main); // ends the part too
+            continue;
+        }
+        main->next_of_thread = part->next_of_thread;
+        part->main = NULL; // F2: the heap lives on with this part's pages
+        if (heap == NULL) heap_put_part(part);
+    }
+}

@@ -1,0 +1,370 @@
+#include "heap/local_heap.h"
+#include "core/random.h"
+#include "core/stats.h"
+#include "os/os.h"
+#include "page/refill.h"
+#include "page/retire.h"
+
+enum { LOCAL_HEAP_CANDIDATES = 4, LOCAL_HEAP_FULL_SCAN = 8 };
+
+static struct chacha *local_heap_random(struct local_heap *heap) { return CFG_SECURE ? &heap->main->random : NULL; }
+
+// --- queues ------------------------------------------------------------------------------------------------------------
+
+static void local_heap_link(struct page **head, struct page *page)
+{
+    page->prev = NULL;
+    page->next = *head;
+    if (*head != NULL) (*head)->prev = page;
+    *head = page;
+}
+
+static void local_heap_unlink(struct page **head, struct page *page)
+{
+    if (page->prev != NULL) page->prev->next = page->next;
+    else *head = page->next;
+    if (page->next != NULL) page->next->prev = page->prev;
+    page->next = page->prev = NULL;
+}
+
+static void local_heap_enqueue(struct local_heap *heap, struct page *page)
+{
+    check(page_has_room(page));
+    page_set_owner(page, (uintptr_t)heap | (page_owner(page) & OWNER_INTERIOR));
+    local_heap_link(&heap->queue[page->size_class], page);
+}
+
+// The page is full: a pinned one goes on the heap's list, others are parked. false when it has room after all.
+static bool local_heap_leave_full(struct local_heap *heap, struct page *page)
+{
+    if (!heap->is_pinned) return retire_full(page);
+    page_set_owner(page, page_owner(page) | OWNER_FULL);
+    local_heap_link(&heap->full, page);
+    return true;
+}
+
+static void local_heap_place(struct local_heap *heap, struct page *page)
+{
+    page_set_owner(page, (uintptr_t)heap | (page_owner(page) & OWNER_INTERIOR));
+    if (page_has_room(page) || !local_heap_leave_full(heap, page)) local_heap_enqueue(heap, page);
+}
+
+static void local_heap_take_other(void *heap, struct page *page) { local_heap_place((struct local_heap *)heap, page); }
+
+// --- finding a page with room ------------------------------------------------------------------------------------------
+
+// The fullest of the first few: sparse pages get a chance to become empty.
+static struct page *local_heap_dequeue(struct local_heap *heap, size_t size_class)
+{
+    struct page *best = heap->queue[size_class], *page = best;
+    for (int i = 0; i < LOCAL_HEAP_CANDIDATES && page != NULL; i++, page = page->next) {
+        if (page->out > best->out) best = page;
+    }
+    if (best != NULL) local_heap_unlink(&heap->queue[size_class], best);
+    return best;
+}
+
+static void local_heap_unlink_full(struct local_heap *heap, struct page *page)
+{
+    if (heap->full_cursor == page) heap->full_cursor = page->next;
+    local_heap_unlink(&heap->full, page);
+}
+
+// A few of the full pages, going round: others may have freed into them.
+static void local_heap_scan_full(struct local_heap *heap)
+{
+    for (int i = 0; i < LOCAL_HEAP_FULL_SCAN; i++) {
+        struct page *page = heap->full_cursor != NULL ? heap->full_cursor : heap->full;
+        if (page == NULL) return;
+        heap->full_cursor = page->next;
+        if (remote_waiting(page) == 0) continue;
+        local_heap_unlink_full(heap, page);
+        refill_from_remote(page);
+        if (page->out == 0) page_release(page);
+        else local_heap_enqueue(heap, page);
+    }
+}
+
+static struct page *local_heap_new_page(struct local_heap *heap, size_t size_class)
+{
+    struct page_plan plan = {class_block_bytes(size_class), (unsigned)size_class, 0, heap->is_pinned ? PAGE_PINNED : 0u, 0};
+    if (CFG_SECURE) plan.lost_bytes = os_page_bytes();
+    plan.slices = class_page_slices(size_class, plan.lost_bytes);
+
+    bool is_zero;
+    char *memory = (char *)arena_claim(plan.slices, SLICE_BYTES, &heap->main->slice_hint, &is_zero);
+    if (memory == NULL) return NULL;
+    if (is_zero) plan.flags |= PAGE_ZERO;
+    size_t bytes = (size_t)plan.slices << SLICE_SHIFT;
+    if (CFG_SECURE && os_guard(memory + bytes - plan.lost_bytes, plan.lost_bytes)) plan.flags |= PAGE_GUARDED;
+
+    struct link_key key = {0, 0};
+    if (CFG_SECURE) {
+        key.add = (uintptr_t)chacha_next64(&heap->main->random);
+        key.flip = (uintptr_t)chacha_next64(&heap->main->random);
+    }
+    struct page *page = page_init(memory, &plan, &key);
+    page_set_owner(page, (uintptr_t)heap);
+    return page;
+}
+
+// Another page than the current one, which is full. NULL when memory is exhausted.
+static struct page *local_heap_next_page(struct local_heap *heap, size_t size_class)
+{
+    struct page *page = local_heap_dequeue(heap, size_class);
+    if (page != NULL) return page;
+    if (heap->is_pinned) {
+        local_heap_scan_full(heap);
+        page = local_heap_dequeue(heap, size_class);
+    } else {
+        page = retire_adopt(size_class, local_heap_take_other, heap);
+    }
+    if (page != NULL) {
+        page_set_owner(page, (uintptr_t)heap | (page_owner(page) & OWNER_INTERIOR));
+        return page;
+    }
+    return local_heap_new_page(heap, size_class);
+}
+
+// Makes `current` a page whose free list is not empty.
+static bool local_heap_refill(struct local_heap *heap, size_t size_class, bool *is_zero)
+{
+    struct page *page = heap->current[size_class];
+    if (page == NULL) page = local_heap_next_page(heap, size_class);
+    while (page != NULL) {
+        heap->current[size_class] = page;
+        check_rules(page_broken_rule(page));
+        if (refill_page(page, local_heap_random(heap), is_zero)) return true;
+        if (!local_heap_leave_full(heap, page)) continue; // freed by others just now
+        heap->current[size_class] = NULL;
+        page = local_heap_next_page(heap, size_class);
+    }
+    return false;
+}
+
+struct block *local_heap_load(struct local_heap *heap, size_t size_class)
+{
+    bool is_zero;
+    check(heap->list[size_class] == NULL);
+    if (!local_heap_refill(heap, size_class, &is_zero)) return NULL;
+    heap->list[size_class] = page_take_all(heap->current[size_class]);
+    local_heap_set_zero(heap, size_class, is_zero);
+    return heap->list[size_class];
+}
+
+// --- large blocks --------------------------------------------------------------------------------------------------------
+
+void *local_heap_take_large(struct local_heap *heap, size_t bytes, size_t alignment, bool *is_zero)
+{
+    struct page_plan plan = {bits_align_up(bytes, os_page_bytes()), CLASS_COUNT, 0, PAGE_LARGE, 0};
+    if (heap->is_pinned) plan.flags |= PAGE_PINNED;
+    if (CFG_SECURE) plan.lost_bytes = os_page_bytes();
+    size_t slices = (plan.block_bytes + plan.lost_bytes + SLICE_BYTES - 1) >> SLICE_SHIFT;
+    if (slices > UINT32_MAX) return NULL;
+    plan.slices = (uint32_t)slices;
+    if (alignment < SLICE_BYTES) alignment = SLICE_BYTES;
+
+    char *memory = (char *)arena_claim(slices, alignment, &heap->main->slice_hint, is_zero);
+    if (memory == NULL) return NULL;
+    size_t end_bytes = slices << SLICE_SHIFT;
+    if (CFG_SECURE && os_guard(memory + end_bytes - plan.lost_bytes, plan.lost_bytes)) plan.flags |= PAGE_GUARDED;
+
+    struct page *page = page_init(memory, &plan, NULL);
+    page->capacity = page->out = 1;
+    page_set_owner(page, (uintptr_t)heap);
+    bool is_left = local_heap_leave_full(heap, page);
+    check(is_left);
+    ignore_result(is_left); // nobody else knows the page yet, so nobody can have freed into it
+    stats_count(COUNT_large_blocks, 1);
+    return memory;
+}
+
+void local_heap_free_large(struct local_heap *heap, struct page *page)
+{
+    local_heap_unlink_full(heap, page);
+    page_release(page);
+}
+
+// --- blocks come back ------------------------------------------------------------------------------------------------------
+
+void local_heap_page_is_empty(struct local_heap *heap, struct page *page)
+{
+    size_t size_class = page->size_class;
+    if (page == heap->current[size_class]) return; // its list is used up; the next malloc reloads it
+    bool is_only = heap->current[size_class] == NULL && page->next == NULL && page->prev == NULL;
+    if (is_only) return; // one is kept, so that a single block can come and go
+    local_heap_unlink(&heap->queue[size_class], page);
+    page_release(page);
+}
+
+bool local_heap_put_in_full(struct local_heap *heap, struct page *page, struct block *block)
+{
+    if (heap->is_pinned) {
+        local_heap_unlink_full(heap, page);
+        refill_from_remote(page);
+    } else {
+        if (!refill_claim(page)) return false;
+        stats_remove(STAT_pages_parked, 1);
+    }
+    stats_count(COUNT_page_claims, 1);
+    if (CFG_STATES) page_clear_states(page, block);
+    ignore_result(page_put(page, block));
+    local_heap_enqueue(heap, page);
+    if (page->out == 0) local_heap_page_is_empty(heap, page);
+    return true;
+}
+
+void local_heap_take_back(struct local_heap *heap, struct page *page)
+{
+    if (!refill_claim(page)) return;
+    stats_remove(STAT_pages_parked, 1);
+    if (page_has_room(page)) local_heap_enqueue(heap, page);
+    else local_heap_place(heap, page);
+}
+
+// --- collecting, leaving ---------------------------------------------------------------------------------------------------
+
+// Puts the rest of the loaded list back. The page stays current.
+static void local_heap_unload(struct local_heap *heap, size_t size_class)
+{
+    struct page *page = heap->current[size_class];
+    if (page == NULL) return;
+    struct block *list = heap->list[size_class];
+    heap->list[size_class] = NULL;
+    page_put_list(page, list, list == NULL ? 0 : page_list_count(page, list));
+    refill_from_remote(page);
+}
+
+// Unloads and forgets the current page; it is queued, left full, or released.
+static void local_heap_drop_current(struct local_heap *heap, size_t size_class)
+{
+    struct page *page = heap->current[size_class];
+    if (page == NULL) return;
+    local_heap_unload(heap, size_class);
+    heap->current[size_class] = NULL;
+    if (page->out == 0) page_release(page);
+    else local_heap_place(heap, page);
+}
+
+static void local_heap_collect_queue(struct local_heap *heap, size_t size_class)
+{
+    for (struct page *page = heap->queue[size_class], *next; page != NULL; page = next) {
+        next = page->next;
+        refill_from_remote(page);
+        if (page->out != 0) continue;
+        local_heap_unlink(&heap->queue[size_class], page);
+        page_release(page);
+    }
+}
+
+static void local_heap_collect_full(struct local_heap *heap)
+{
+    for (struct page *page = heap->full, *next; page != NULL; page = next) {
+        next = page->next;
+        refill_from_remote(page);
+        if (page->out == page->capacity) continue;
+        local_heap_unlink_full(heap, page);
+        if (page->out == 0) page_release(page);
+        else local_heap_enqueue(heap, page);
+    }
+}
+
+void local_heap_collect(struct local_heap *heap, bool is_forced)
+{
+    local_heap_collect_full(heap);
+    for (size_t size_class = 0; size_class < CLASS_COUNT; size_class++) {
+        if (is_forced) local_heap_drop_current(heap, size_class);
+        local_heap_collect_queue(heap, size_class);
+    }
+    check_rules(local_heap_broken_rule(heap));
+}
+
+void local_heap_abandon(struct local_heap *heap)
+{
+    for (size_t size_class = 0; size_class < CLASS_COUNT; size_class++) {
+        local_heap_drop_current(heap, size_class);
+        struct page *page;
+        while ((page = heap->queue[size_class]) != NULL) {
+            local_heap_unlink(&heap->queue[size_class], page);
+            retire_park(page);
+        }
+    }
+}
+
+void local_heap_move_pages(struct local_heap *heap, struct local_heap *to)
+{
+    local_heap_collect(heap, true);
+    for (size_t size_class = 0; size_class < CLASS_COUNT; size_class++) {
+        struct page *page;
+        while ((page = heap->queue[size_class]) != NULL) {
+            local_heap_unlink(&heap->queue[size_class], page);
+            page->flags = (uint8_t)(page->flags & ~PAGE_PINNED);
+            local_heap_place(to, page);
+        }
+    }
+    struct page *page;
+    while ((page = heap->full) != NULL) {
+        local_heap_unlink_full(heap, page);
+        page->flags = (uint8_t)(page->flags & ~PAGE_PINNED);
+        refill_from_remote(page);
+        local_heap_place(to, page);
+    }
+}
+
+static void local_heap_release_list(struct page **head)
+{
+    struct page *page;
+    while ((page = *head) != NULL) {
+        local_heap_unlink(head, page);
+        page_release(page);
+    }
+}
+
+void local_heap_destroy_pages(struct local_heap *heap)
+{
+    for (size_t size_class = 0; size_class < CLASS_COUNT; size_class++) {
+        struct page *page = heap->current[size_class];
+        heap->list[size_class] = NULL; // first: its blocks belong to no page from now on
+        heap->current[size_class] = NULL;
+        if (page != NULL) page_release(page);
+        local_heap_release_list(&heap->queue[size_class]);
+    }
+    local_heap_release_list(&heap->full);
+    heap->full_cursor = NULL;
+}
+
+static bool local_heap_visit_list(struct page *page, bool (*visit)(struct page *page, void *arg), void *arg)
+{
+    for (struct page *next; page != NULL; page = next) {
+        next = page->next;
+        if (!visit(page, arg)) return false;
+    }
+    return true;
+}
+
+bool local_heap_visit_pages(struct local_heap *heap, bool (*visit)(struct page *page, void *arg), void *arg)
+{
+    local_heap_collect(heap, true);
+    for (size_t size_class = 0; size_class < CLASS_COUNT; size_class++) {
+        if (!local_heap_visit_list(heap->queue[size_class], visit, arg)) return false;
+    }
+    return local_heap_visit_list(heap->full, visit, arg);
+}
+
+const char *local_heap_broken_rule(const struct local_heap *heap)
+{
+    for (size_t size_class = 0; size_class < CLASS_COUNT; size_class++) {
+        const struct page *current = heap->current[size_class];
+        if (current == NULL && heap->list[size_class] != NULL) return "H1: a loaded list without a page";
+        if (current != NULL && page_list_count(current, heap->list[size_class]) > current->out) {
+            return "H1: the loaded list is longer than what the page has out";
+        }
+        for (const struct page *page = heap->queue[size_class]; page != NULL; page = page->next) {
+            if (page == current) return "H2: the current page is queued";
+            if (page->size_class != size_class) return "H3: a page is in the queue of another class";
+            if (!page_has_room(page)) return "H3: a queued page has no room";
+            if ((page_owner(page) & ~(uintptr_t)OWNER_FLAGS) != (uintptr_t)heap) return "H2: a queued page has another owner";
+        }
+    }
+    return heap->ring_bytes > RING_MAX_BYTES ? "H4: the ring holds too much" : NULL;
+}

@@ -1,0 +1,62 @@
+#include "heap/ring.h"
+#include "page/retire.h"
+
+// Neighbouring descriptors, and those of pages of several slices, fall into different slots.
+static struct ring_slot *ring_slot_of(struct local_heap *main, const struct page *page)
+{
+    uintptr_t number = (uintptr_t)page >> DESCRIPTOR_SHIFT;
+    return &main->ring[(number ^ number >> 4) % RING_SLOTS];
+}
+
+static void ring_flush_slot(struct local_heap *main, struct ring_slot *slot)
+{
+    struct page *page = slot->page;
+    slot->page = NULL;
+    main->chains++;
+    main->chain_blocks += slot->count;
+    main->ring_bytes -= slot->count * page->block_bytes;
+    retire_push(page, slot->first, slot->last, (unsigned)slot->count);
+}
+
+void ring_flush(struct local_heap *main)
+{
+    if (main->ring_bytes == 0) return;
+    for (unsigned i = 0; i < RING_SLOTS; i++) {
+        if (main->ring[i].page != NULL) ring_flush_slot(main, &main->ring[i]);
+    }
+    check(main->ring_bytes == 0);
+}
+
+void ring_put(struct local_heap *main, struct page *page, struct block *block)
+{
+    if (page->block_bytes > RING_BLOCK_BYTES || (page->flags & (PAGE_PINNED | PAGE_LARGE)) != 0) {
+        main->chains++;
+        main->chain_blocks++;
+        retire_push(page, block, block, 1);
+        return;
+    }
+    struct ring_slot *slot = ring_slot_of(main, page);
+    if (slot->page != page) {
+        if (slot->page != NULL) ring_flush_slot(main, slot);
+        slot->page = page;
+        slot->first = NULL;
+        slot->last = block;
+        slot->count = 0;
+    }
+    block_set_next(block, slot->first, &page->key);
+    slot->first = block;
+    slot->count++;
+    main->ring_bytes += page->block_bytes;
+    if (main->ring_bytes > RING_MAX_BYTES - RING_BLOCK_BYTES) ring_flush(main);
+}
+
+size_t ring_count(const struct local_heap *main, const struct page *page)
+{
+    size_t count = 0;
+    for (unsigned i = 0; i < RING_SLOTS; i++) {
+        if (main->ring[i].page == page) count += main->ring[i].count;
+    }
+    return count;
+}
+
+bool ring_has(const struct local_heap *main, const struct page *page) { return ring_count(main, page) != 0; }

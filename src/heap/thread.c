@@ -1,0 +1,218 @@
+#include "heap/thread.h"
+#include "core/hooks.h"
+#include "core/options.h"
+#include "core/random.h"
+#include "core/report.h"
+#include "core/stats.h"
+#include "heap/ring.h"
+#include "os/os.h"
+#include "region/purge.h"
+
+#if !defined(MI_ONE_OBJECT)
+struct local_heap thread_empty_heap;
+struct local_heap thread_ended_heap;
+THREAD_LOCAL struct local_heap *thread_heap_slot = &thread_empty_heap;
+#endif
+
+static void thread_exit(void *main);
+
+enum { THREAD_PURGE_EVERY = 8 }; // slow paths between two looks at the clock
+
+// --- the process ---------------------------------------------------------------------------------------------------------
+
+enum { PROCESS_NEW, PROCESS_STARTING, PROCESS_READY };
+static ATOMIC(int) process_state;
+static ATOMIC(uint32_t) *process_fork_word; // in memory that a forked child sees wiped; NULL while there is one thread
+static const uint32_t process_fork_mark = 0x70617265;
+
+static void process_start(void)
+{
+    os_init();
+    options_init();
+    if (!arena_init()) report_warning("no address space for a heap", NULL);
+    if (prim_thread_exit_init(thread_exit) != 0) {
+        report_warning("no thread exit callback: threads that end leave their pages behind", NULL);
+    }
+}
+
+void process_init(void)
+{
+    int state = PROCESS_NEW;
+    // acquire: pairs with the release below, so that everybody sees what was started
+    if (atomic_load_explicit(&process_state, memory_order_acquire) == PROCESS_READY) return;
+    if (!atomic_compare_exchange_strong_explicit(&process_state, &state, PROCESS_STARTING, memory_order_acquire,
+                                                 memory_order_acquire)) {
+        while (atomic_load_explicit(&process_state, memory_order_acquire) == PROCESS_STARTING) prim_yield();
+        return;
+    }
+    process_start();
+    atomic_store_explicit(&process_state, PROCESS_READY, memory_order_release);
+}
+
+// The word that tells a forked child, in an OS page of its own. Without it a child re-uses nothing less, but counts wrong.
+static void process_watch_forks(void)
+{
+    ATOMIC(uint32_t) *word = (ATOMIC(uint32_t) *)os_map(os_page_bytes(), os_page_bytes());
+    if (word == NULL) return;
+    if (prim_wipe_on_fork((void *)word, os_page_bytes()) != 0) {
+        os_release((void *)word, os_page_bytes());
+        return;
+    }
+    atomic_store_explicit(word, process_fork_mark, memory_order_relaxed);
+    process_fork_word = word;
+}
+
+static void process_mark_vanished(struct local_heap *main, void *arg)
+{
+    if (main == (struct local_heap *)arg) return;
+    atomic_store_explicit(&main->is_used, 2, memory_order_relaxed);
+    stats_remove(STAT_threads, 1);
+}
+
+// First slow path in the child of a fork: all other threads are gone. Their local heaps are never used again; what is in
+// them can be freed but not handed out.
+static no_inline void process_in_child(struct local_heap *main)
+{
+    atomic_store_explicit(process_fork_word, process_fork_mark, memory_order_relaxed);
+    purge_after_fork();
+    thread_visit_all(process_mark_vanished, main);
+    if (CFG_SECURE) random_init(&main->random);
+    stats_count(COUNT_fork_children, 1);
+}
+
+void process_prepare_exit(void) { prim_thread_exit_done(); }
+
+// --- threads -------------------------------------------------------------------------------------------------------------
+
+static struct local_heap *thread_new_main(void)
+{
+    struct local_heap *main = heap_take_part();
+    if (main == NULL) return NULL;
+    main->main = main;
+    atomic_store_explicit(&main->heap, &main->backing, memory_order_relaxed);
+    main->backing.local = main;
+    main->backing.state = HEAP_BACKING;
+    if (CFG_SECURE) random_init(&main->random);
+    // release: pairs with the acquire in thread_visit_all
+    atomic_store_explicit(&main->is_used, 1, memory_order_release);
+    stats_add(STAT_threads, 1);
+    if (process_fork_word == NULL && (CFG_SECURE || heap_part_count() > 1)) process_watch_forks();
+    return main;
+}
+
+static void thread_put_main(struct local_heap *main)
+{
+    stats_count(COUNT_slow_paths, main->heartbeat);
+    stats_count(COUNT_remote_chains, main->chains);
+    stats_count(COUNT_remote_blocks, main->chain_blocks);
+    atomic_store_explicit(&main->is_used, 0, memory_order_release);
+    stats_remove(STAT_threads, 1);
+    atomic_store_explicit(&main->heap, NULL, memory_order_release);
+    heap_put_part(main);
+}
+
+struct local_heap *thread_ready(struct local_heap *heap)
+{
+    if (likely(thread_is_ready(heap))) return heap;
+    process_init();
+    bool is_transient = heap == &thread_ended_heap;
+    if (!is_transient && thread_is_ready(thread_heap_slot)) return thread_heap_slot; // started by process_init's own calls
+
+    struct local_heap *main = thread_new_main();
+    if (main == NULL) return NULL;
+    main->is_transient = is_transient;
+    if (is_transient) return main;
+    thread_heap_slot = main; // before the next call, which may allocate
+    if (prim_thread_exit_arm(main) != 0) report_warning("a thread will leave its pages behind", NULL);
+    return main;
+}
+
+static void thread_leave(struct local_heap *main)
+{
+    ring_flush(main);
+    heap_leave_all(main);
+    local_heap_abandon(main);
+    thread_put_main(main);
+}
+
+void thread_finish(struct local_heap *heap)
+{
+    if (unlikely(heap->is_transient)) thread_leave(heap);
+}
+
+static void thread_exit(void *value)
+{
+    struct local_heap *main = (struct local_heap *)value;
+    struct local_heap *now = thread_heap_slot;
+    if (!thread_is_ready(now) || now->main != main) return; // done already
+    thread_heap_slot = &thread_ended_heap;
+    thread_leave(main);
+}
+
+void thread_done(void)
+{
+    struct local_heap *heap = thread_heap_slot;
+    if (!thread_is_ready(heap)) return;
+    thread_heap_slot = &thread_empty_heap;
+    thread_leave(heap->main);
+}
+
+void thread_set_default(struct local_heap *heap) { thread_heap_slot = heap; }
+
+void thread_visit_all(void (*visit)(struct local_heap *main, void *arg), void *arg)
+{
+    uint32_t count = heap_part_count();
+    for (uint32_t i = 0; i < count; i++) {
+        struct local_heap *heap = heap_part_at(i);
+        if (heap != NULL && atomic_load_explicit(&heap->is_used, memory_order_acquire) == 1) visit(heap, arg);
+    }
+}
+
+// --- on slow paths -------------------------------------------------------------------------------------------------------
+
+static void thread_ask_to_collect(struct local_heap *main, void *arg)
+{
+    uint32_t wish = *(const uint32_t *)arg;
+    // relaxed: a wish; the other thread sees it at some later slow path
+    if (main != thread_heap_slot->main) atomic_store_explicit(&main->collect_asked, wish, memory_order_relaxed);
+}
+
+static void thread_collect_own(struct local_heap *main, bool is_forced)
+{
+    ring_flush(main);
+    for (struct local_heap *local = main->next_of_thread; local != NULL; local = local->next_of_thread) {
+        local_heap_collect(local, is_forced);
+    }
+    local_heap_collect(main, is_forced);
+}
+
+void thread_collect(bool is_forced)
+{
+    struct local_heap *heap = thread_heap_slot;
+    if (thread_is_ready(heap)) {
+        struct local_heap *main = heap->main;
+        hooks_deferred_free(&main->is_in_hook, is_forced, main->heartbeat);
+        thread_collect_own(main, is_forced);
+    }
+    uint32_t wish = is_forced ? 2 : 1;
+    if (is_forced) thread_visit_all(thread_ask_to_collect, &wish);
+    if (is_forced) (void)purge_all();
+    else purge_tick();
+}
+
+void thread_housekeep(struct local_heap *heap)
+{
+    struct local_heap *main = heap->main;
+    if (process_fork_word != NULL && atomic_load_explicit(process_fork_word, memory_order_relaxed) == 0) {
+        process_in_child(main);
+    }
+    main->heartbeat++;
+    hooks_deferred_free(&main->is_in_hook, false, main->heartbeat);
+    ring_flush(main);
+    uint32_t asked = atomic_load_explicit(&main->collect_asked, memory_order_relaxed);
+    if (unlikely(asked != 0)) {
+        atomic_store_explicit(&main->collect_asked, 0, memory_order_relaxed);
+        thread_collect_own(main, asked > 1);
+    }
+    if (main->heartbeat % THREAD_PURGE_EVERY == 0) purge_tick();
+}

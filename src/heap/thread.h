@@ -1,0 +1,47 @@
+/* thread.h: the local heap of the calling thread, from before its first allocation to after its last.
+ *
+ *   empty ---- first slow path ----> its own main local heap ---- exit callback ----> ended
+ *                                              ^ mi_thread_init      mi_thread_done -> empty
+ *
+ * `thread_heap` always points to a local heap. The empty and the ended one have nothing and own nothing, so that fast
+ * paths need no test. A thread in the ended state borrows a local heap for each slow path and parks everything again.
+ * Local heaps come from a pool and go back to it; one that belongs to a vanished thread of a forked parent never does.
+ */
+#ifndef HEAP_THREAD_H
+#define HEAP_THREAD_H
+#include "heap/heap.h"
+
+#if defined(MI_ONE_OBJECT)
+static struct local_heap thread_empty_heap;
+static struct local_heap thread_ended_heap;
+static THREAD_LOCAL struct local_heap *thread_heap_slot = &thread_empty_heap;
+#else
+extern __attribute__((visibility("hidden"))) struct local_heap thread_empty_heap;
+extern __attribute__((visibility("hidden"))) struct local_heap thread_ended_heap;
+extern __attribute__((visibility("hidden"))) THREAD_LOCAL struct local_heap *thread_heap_slot;
+#endif
+
+// The local heap that malloc uses: that of the thread's default heap.
+static always_inline struct local_heap *thread_heap(void) { return thread_heap_slot; }
+
+static inline bool thread_is_ready(const struct local_heap *heap)
+{
+    return heap != &thread_empty_heap && heap != &thread_ended_heap;
+}
+
+// Starts process and thread where need be. Returns the default local heap, a transient one in an ended thread, or NULL
+// when memory is exhausted. A transient heap must be given back by thread_finish.
+INTERNAL struct local_heap *thread_ready(struct local_heap *heap);
+INTERNAL void thread_finish(struct local_heap *heap); // does nothing unless it is transient
+// What every slow path does first: heartbeat, deferred frees, ring, collect requests, purge.
+INTERNAL void thread_housekeep(struct local_heap *heap);
+
+INTERNAL void thread_set_default(struct local_heap *heap); // of this thread
+INTERNAL void thread_done(void);                           // the thread may begin anew afterwards
+INTERNAL void thread_collect(bool is_forced);              // this thread now, others at their next slow path
+// Runs `visit` over all main local heaps that are in use, other threads' too.
+INTERNAL void thread_visit_all(void (*visit)(struct local_heap *main, void *arg), void *arg);
+INTERNAL void process_init(void); // idempotent; any thread
+INTERNAL void process_prepare_exit(void);
+
+#endif

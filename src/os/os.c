@@ -1,0 +1,140 @@
+#include "os/os.h"
+#include <errno.h>
+#include "core/options.h"
+#include "core/report.h"
+#include "core/stats.h"
+
+static struct prim_info os_facts = {4096, 0, 0, SIZE_MAX, false};
+
+// Guards that split a mapping (where the system has no other) stop at this many: a quarter of Linux's usual limit.
+enum { OS_SPLIT_GUARD_LIMIT = 8192 };
+static ATOMIC(int) os_split_guards;
+static ATOMIC(int) os_guard_call_is_missing;
+
+// A heap smaller than this never gets transparent huge pages: each would cost up to 2 MiB resident.
+static const size_t os_thp_min_heap_bytes = (size_t)64 << 20;
+
+void os_init(void) { prim_info_read(&os_facts); }
+const struct prim_info *os_info(void) { return &os_facts; }
+size_t os_page_bytes(void) { return os_facts.page_bytes; }
+
+void os_release(void *start, size_t bytes)
+{
+    stats_count(COUNT_munmap_calls, 1);
+    ignore_result(prim_unmap(start, bytes)); // a failure leaves addresses mapped that nobody uses; nothing to be done
+}
+
+// Cuts an aligned piece of `bytes` out of a mapping that is `alignment` larger than asked for.
+static void *os_trim(char *start, size_t bytes, size_t alignment)
+{
+    char *aligned = (char *)bits_align_up((uintptr_t)start, alignment);
+    size_t before = (size_t)(aligned - start);
+    if (before != 0) os_release(start, before);
+    if (alignment - before != 0) os_release(aligned + bytes, alignment - before);
+    return aligned;
+}
+
+static void *os_map_anywhere(size_t bytes, size_t alignment, unsigned flags)
+{
+    void *start;
+    stats_count(COUNT_mmap_calls, 1);
+    if (prim_map(NULL, bytes, flags, &start) != 0) return NULL;
+    if (bits_is_aligned(start, alignment)) return start;
+
+    os_release(start, bytes);
+    if (bytes > SIZE_MAX - alignment) return NULL;
+    stats_count(COUNT_mmap_calls, 1);
+    if (prim_map(NULL, bytes + alignment, flags, &start) != 0) return NULL;
+    return os_trim((char *)start, bytes, alignment);
+}
+
+void *os_reserve(size_t bytes, size_t alignment) { return os_map_anywhere(bytes, alignment, PRIM_MAP_NO_ACCESS); }
+void *os_map(size_t bytes, size_t alignment) { return os_map_anywhere(bytes, alignment, PRIM_MAP_ANYWHERE); }
+
+void *os_find_hole(size_t bytes, size_t alignment)
+{
+    void *start = os_map_anywhere(bytes, alignment, PRIM_MAP_NO_ACCESS);
+    if (start != NULL) os_release(start, bytes);
+    return start;
+}
+
+bool os_map_at(void *start, size_t bytes, bool *taken)
+{
+    void *mapped;
+    stats_count(COUNT_mmap_calls, 1);
+    int error = prim_map(start, bytes, PRIM_MAP_EXACT, &mapped);
+    *taken = error == EEXIST;
+    return error == 0;
+}
+
+bool os_map_again(void *start, size_t bytes)
+{
+    void *mapped;
+    stats_count(COUNT_mmap_calls, 1);
+    return prim_map(start, bytes, PRIM_MAP_REPLACE, &mapped) == 0;
+}
+
+bool os_open(void *start, size_t bytes)
+{
+    stats_count(COUNT_access_calls, 1);
+    return prim_access(start, bytes, true) == 0;
+}
+
+bool os_purge(void *start, size_t bytes)
+{
+    stats_count(COUNT_purge_calls, 1);
+    if (options_is_on(OPTION_reset_decommits)) return prim_purge(start, bytes) == 0;
+    ignore_result(prim_reset(start, bytes)); // only advice
+    return false;
+}
+
+bool os_move(void *from, size_t bytes, void *to)
+{
+    bool hole = false;
+    stats_count(COUNT_move_calls, 1);
+    if (prim_move(from, bytes, to, &hole) != 0) return false;
+    if (hole && !os_map_again(from, bytes)) report_warning("cannot map again what was moved away", NULL);
+    return true;
+}
+
+bool os_guard(void *start, size_t bytes)
+{
+    stats_count(COUNT_guard_calls, 1);
+    if (atomic_load_explicit(&os_guard_call_is_missing, memory_order_relaxed) == 0) {
+        if (prim_guard(start, bytes) == 0) return true;
+        atomic_store_explicit(&os_guard_call_is_missing, 1, memory_order_relaxed);
+    }
+    // relaxed: a budget, no data hangs on it
+    if (atomic_fetch_add_explicit(&os_split_guards, 1, memory_order_relaxed) < OS_SPLIT_GUARD_LIMIT) {
+        if (prim_access(start, bytes, false) == 0) return true;
+    }
+    atomic_fetch_sub_explicit(&os_split_guards, 1, memory_order_relaxed);
+    stats_count(COUNT_guards_thinned, 1);
+    return false;
+}
+
+void os_unguard(void *start, size_t bytes)
+{
+    if (atomic_load_explicit(&os_guard_call_is_missing, memory_order_relaxed) == 0) {
+        if (prim_unguard(start, bytes) == 0) return;
+    }
+    if (prim_access(start, bytes, true) == 0) atomic_fetch_sub_explicit(&os_split_guards, 1, memory_order_relaxed);
+}
+
+void os_advise(void *start, size_t bytes, size_t heap_bytes)
+{
+    long allowed = options_get(OPTION_allow_thp);
+    if (allowed >= 2) {
+        ignore_result(prim_advise_huge(start, bytes, true)); // a wish: without it pages are small
+    } else if (os_facts.thp_always && (allowed == 0 || heap_bytes < os_thp_min_heap_bytes)) {
+        ignore_result(prim_advise_huge(start, bytes, false));
+    }
+}
+
+void *os_map_large(size_t bytes, size_t page_bytes, int numa_node)
+{
+    void *start;
+    stats_count(COUNT_mmap_calls, 1);
+    if (prim_map_large(NULL, bytes, page_bytes, numa_node, &start) != 0) return NULL;
+    return start;
+}

@@ -1,0 +1,43 @@
+/* os.h: memory from the OS, with statistics, options and secure-build policy on top of prim.
+ *
+ * All calls return false (or NULL) on failure and leave things as they were; none reports: the caller knows what it
+ * can do instead. Ranges are multiples of the OS page.
+ */
+#ifndef OS_OS_H
+#define OS_OS_H
+#include "base/base.h"
+#include "prim/prim.h"
+
+// Facts about the machine; os_init reads them once, before any other call here.
+INTERNAL void os_init(void);
+INTERNAL const struct prim_info *os_info(void);
+
+INTERNAL size_t os_page_bytes(void);
+
+// Addresses without memory, aligned; NULL when refused. Released with os_release.
+INTERNAL void *os_reserve(size_t bytes, size_t alignment);
+// Zeroed memory anywhere, aligned.
+INTERNAL void *os_map(size_t bytes, size_t alignment);
+// Zeroed memory at exactly `start`. taken is set when something else is mapped there.
+INTERNAL bool os_map_at(void *start, size_t bytes, bool *taken);
+// A place where `bytes` of addresses were free a moment ago; nothing is kept reserved.
+INTERNAL void *os_find_hole(size_t bytes, size_t alignment);
+INTERNAL void  os_release(void *start, size_t bytes);
+// Opens reserved memory for reading and writing.
+INTERNAL bool  os_open(void *start, size_t bytes);
+// Zeroed by giving it back: true when the range reads as zeroes now.
+INTERNAL bool  os_purge(void *start, size_t bytes);
+// Fresh memory over a range of ours, whatever its mapping went through.
+INTERNAL bool  os_map_again(void *start, size_t bytes);
+// Moves pages without copying; false: nothing happened. The old range reads as zeroes afterwards.
+INTERNAL bool  os_move(void *from, size_t bytes, void *to);
+// An inaccessible range inside memory of ours; false when the system or the budget of mappings refuses: that guard is
+// counted as thinned out. os_unguard makes the range usable again.
+INTERNAL bool  os_guard(void *start, size_t bytes);
+INTERNAL void  os_unguard(void *start, size_t bytes);
+// Applies MIMALLOC_ALLOW_THP to a fresh mapping that makes the process's heap `heap_bytes` large.
+INTERNAL void  os_advise(void *start, size_t bytes, size_t heap_bytes);
+// Large OS pages (2 MiB or 1 GiB each) when the options and the system allow; NULL otherwise.
+INTERNAL void *os_map_large(size_t bytes, size_t page_bytes, int numa_node);
+
+#endif

@@ -1,0 +1,218 @@
+/* override_elf.c: the standard names on ELF systems, for a library that replaces malloc.
+ *
+ * Where a standard function means the same as one of ours its name is an alias: a second symbol at
+ * the same address, without a jump. That works only behind the definitions, in one object: one.c
+ * includes this file last.
+ *
+ *   preloaded, or linked in front of the C library
+ *       The dynamic linker finds these names before the C library's own, for the C library's own
+ *       calls of malloc and free as well.
+ *   mimalloc-override.o in a static program
+ *       The linker has these names already when it comes to libc.a, and leaves libc.a's malloc.o
+ *       out, if nothing else asks for it: see the end of the part on glibc.
+ *
+ * Nothing but mi_* and the names in this file leaves the shared library.
+ */
+#include "base/base.h"
+#include "core/report.h"
+#include "core/stats.h"
+#include "mimalloc.h"
+
+#ifndef MI_OVERRIDE
+#define MI_OVERRIDE 0
+#endif
+#ifndef MI_STATIC_OBJECT
+#define MI_STATIC_OBJECT 0 // 1: an object to link into programs: mimalloc-override.o, the archive
+#endif
+
+#if MI_OVERRIDE && defined(__ELF__)
+#include <errno.h>
+
+#if defined(__cplusplus)
+#define OVERRIDE_C extern "C"
+#define OVERRIDE_NOEXCEPT noexcept // as the C library's headers declare these for C++
+#else
+#define OVERRIDE_C extern
+#define OVERRIDE_NOEXCEPT
+#endif
+#define OVERRIDE_EXPORT OVERRIDE_C __attribute__((visibility("default"), used))
+
+#if defined(__has_attribute)
+#if __has_attribute(copy)
+#define OVERRIDE_COPY(target) , copy(target)
+#endif
+#endif
+#if !defined(OVERRIDE_COPY)
+#define OVERRIDE_COPY(target)
+#endif
+
+// `name` is another symbol for the function `target`, with the same type and attributes.
+#define OVERRIDE_ALIAS(name, target) \
+    OVERRIDE_EXPORT __typeof__(target) name __attribute__((alias(#target) OVERRIDE_COPY(target)))
+
+// Sized and aligned deletes are plain frees, except where their arguments are checked.
+#if MI_DEBUG > 0 || MI_SECURE > 0
+#define OVERRIDE_CHECKED(name, checked) OVERRIDE_ALIAS(name, checked)
+#else
+#define OVERRIDE_CHECKED(name, checked) OVERRIDE_ALIAS(name, mi_free)
+#endif
+
+// --- C and POSIX --------------------------------------------------------------------------------
+
+OVERRIDE_ALIAS(malloc, mi_malloc);
+OVERRIDE_ALIAS(calloc, mi_calloc);
+OVERRIDE_ALIAS(free, mi_free);
+OVERRIDE_ALIAS(aligned_alloc, mi_aligned_alloc);
+OVERRIDE_ALIAS(posix_memalign, mi_posix_memalign);
+OVERRIDE_ALIAS(strdup, mi_strdup);
+OVERRIDE_ALIAS(strndup, mi_strndup);
+
+// glibc's realloc(p, 0) frees; the C libraries of other systems, and mi_realloc, return a minimal
+// block.
+#if defined(__GLIBC__)
+OVERRIDE_EXPORT void *realloc(void *p, size_t size) OVERRIDE_NOEXCEPT;
+void *realloc(void *p, size_t size) OVERRIDE_NOEXCEPT
+{
+    if (unlikely(size == 0 && p != NULL)) {
+        mi_free(p);
+        return NULL;
+    }
+    return mi_realloc(p, size);
+}
+
+OVERRIDE_EXPORT void *reallocarray(void *p, size_t count, size_t size) OVERRIDE_NOEXCEPT;
+void *reallocarray(void *p, size_t count, size_t size) OVERRIDE_NOEXCEPT
+{
+    size_t bytes;
+    if (unlikely(!bits_multiply(count, size, &bytes))) return report_no_memory(SIZE_MAX, true);
+    return realloc(p, bytes);
+}
+#else
+OVERRIDE_ALIAS(realloc, mi_realloc);
+OVERRIDE_ALIAS(reallocarray, mi_reallocarray);
+#endif
+
+// C23: the alignment comes first here, last in mi_free_size_aligned
+OVERRIDE_CHECKED(free_sized, mi_free_size);
+OVERRIDE_EXPORT void free_aligned_sized(void *p, size_t alignment, size_t size);
+void free_aligned_sized(void *p, size_t alignment, size_t size)
+{
+    mi_free_size_aligned(p, size, alignment);
+}
+
+// --- BSD, System V, macOS -----------------------------------------------------------------------
+// reallocf and malloc_size are exported on every system, as in version 1.2.
+
+OVERRIDE_ALIAS(memalign, mi_memalign);
+OVERRIDE_ALIAS(valloc, mi_valloc);
+OVERRIDE_ALIAS(pvalloc, mi_pvalloc);
+OVERRIDE_ALIAS(reallocf, mi_reallocf);
+OVERRIDE_ALIAS(malloc_size, mi_usable_size);
+OVERRIDE_ALIAS(malloc_usable_size, mi_usable_size);
+OVERRIDE_ALIAS(cfree, mi_free);
+
+// --- glibc --------------------------------------------------------------------------------------
+
+#if defined(__GLIBC__)
+// 1 when memory went back to the system. `pad` is a wish about the top of a heap that is not made
+// like ours.
+OVERRIDE_EXPORT int malloc_trim(size_t pad) OVERRIDE_NOEXCEPT;
+int malloc_trim(size_t pad) OVERRIDE_NOEXCEPT
+{
+    (void)pad;
+    ATOMIC(int64_t) *committed = &stats_process()->level[STAT_committed].current;
+    // relaxed, both: numbers, and nothing else is read because of them
+    int64_t before = atomic_load_explicit(committed, memory_order_relaxed);
+    mi_collect(true);
+    return atomic_load_explicit(committed, memory_order_relaxed) < before ? 1 : 0;
+}
+
+// glibc's parameters mean nothing here; programs stop when they are refused.
+OVERRIDE_EXPORT int mallopt(int parameter, int value) OVERRIDE_NOEXCEPT;
+int mallopt(int parameter, int value) OVERRIDE_NOEXCEPT
+{
+    (void)parameter;
+    (void)value;
+    return 1;
+}
+
+// Some programs and libraries call these to get past an interposed malloc. A block from one
+// allocator must not be freed by another, so that they have to be the same.
+OVERRIDE_ALIAS(__libc_malloc, mi_malloc);
+OVERRIDE_ALIAS(__libc_calloc, mi_calloc);
+OVERRIDE_ALIAS(__libc_realloc, realloc);
+OVERRIDE_ALIAS(__libc_free, mi_free);
+OVERRIDE_ALIAS(__libc_cfree, mi_free);
+OVERRIDE_ALIAS(__libc_memalign, mi_memalign);
+OVERRIDE_ALIAS(__libc_valloc, mi_valloc);
+OVERRIDE_ALIAS(__libc_pvalloc, mi_pvalloc);
+OVERRIDE_ALIAS(__posix_memalign, mi_posix_memalign);
+
+#if MI_STATIC_OBJECT
+/* What else libc.a asks its malloc.o for. Each of these, left undefined, would pull malloc.o in, so
+ * that malloc, free and realloc were defined twice (they are strong there, the others weak).
+ * Found in glibc 2.36 by comparing what malloc.o defines with what other members leave undefined:
+ *
+ *   malloc, calloc, realloc, free             everywhere
+ *   __malloc_fork_lock_parent,                fork.o, around the fork: there is no lock here that a
+ *     __malloc_fork_unlock_parent, _child     child could inherit
+ *   __malloc_arena_thread_freeres             thread-freeres.o, when a thread ends: we have our own
+ *                                             way to hear of that
+ *
+ * reallocarray.o, strdup.o and strndup.o define their names weak: they may come in without harm.
+ * These are hidden, so that no program exports them. test/override/static_link.sh fails when
+ * another version of the C library asks for more. */
+#define OVERRIDE_LIBC_HOOK(name) \
+    OVERRIDE_C __attribute__((visibility("hidden"), used)) void name(void); \
+    void name(void) {}
+
+OVERRIDE_LIBC_HOOK(__malloc_fork_lock_parent)
+OVERRIDE_LIBC_HOOK(__malloc_fork_unlock_parent)
+OVERRIDE_LIBC_HOOK(__malloc_fork_unlock_child)
+OVERRIDE_LIBC_HOOK(__malloc_arena_thread_freeres)
+#endif
+#endif
+
+// --- C++ ----------------------------------------------------------------------------------------
+// operator new and delete by their mangled names, so that no C++ compiler is needed.
+// Nw, Na: new, new[]. Dl, Da: delete, delete[]. Then the parameters: Pv a pointer, m or j a size_t
+// (unsigned long or unsigned int), St11align_val_t an alignment, RKSt9nothrow_t std::nothrow.
+
+OVERRIDE_ALIAS(_ZdlPv, mi_free);
+OVERRIDE_ALIAS(_ZdaPv, mi_free);
+OVERRIDE_ALIAS(_ZdlPvRKSt9nothrow_t, mi_free);
+OVERRIDE_ALIAS(_ZdaPvRKSt9nothrow_t, mi_free);
+OVERRIDE_CHECKED(_ZdlPvSt11align_val_t, mi_free_aligned);
+OVERRIDE_CHECKED(_ZdaPvSt11align_val_t, mi_free_aligned);
+OVERRIDE_CHECKED(_ZdlPvSt11align_val_tRKSt9nothrow_t, mi_free_aligned);
+OVERRIDE_CHECKED(_ZdaPvSt11align_val_tRKSt9nothrow_t, mi_free_aligned);
+
+#if defined(__LP64__) || defined(__s390__)
+OVERRIDE_ALIAS(_Znwm, mi_new);
+OVERRIDE_ALIAS(_Znam, mi_new);
+OVERRIDE_ALIAS(_ZnwmRKSt9nothrow_t, mi_new_nothrow);
+OVERRIDE_ALIAS(_ZnamRKSt9nothrow_t, mi_new_nothrow);
+OVERRIDE_ALIAS(_ZnwmSt11align_val_t, mi_new_aligned);
+OVERRIDE_ALIAS(_ZnamSt11align_val_t, mi_new_aligned);
+OVERRIDE_ALIAS(_ZnwmSt11align_val_tRKSt9nothrow_t, mi_new_aligned_nothrow);
+OVERRIDE_ALIAS(_ZnamSt11align_val_tRKSt9nothrow_t, mi_new_aligned_nothrow);
+OVERRIDE_CHECKED(_ZdlPvm, mi_free_size);
+OVERRIDE_CHECKED(_ZdaPvm, mi_free_size);
+OVERRIDE_CHECKED(_ZdlPvmSt11align_val_t, mi_free_size_aligned);
+OVERRIDE_CHECKED(_ZdaPvmSt11align_val_t, mi_free_size_aligned);
+#else
+OVERRIDE_ALIAS(_Znwj, mi_new);
+OVERRIDE_ALIAS(_Znaj, mi_new);
+OVERRIDE_ALIAS(_ZnwjRKSt9nothrow_t, mi_new_nothrow);
+OVERRIDE_ALIAS(_ZnajRKSt9nothrow_t, mi_new_nothrow);
+OVERRIDE_ALIAS(_ZnwjSt11align_val_t, mi_new_aligned);
+OVERRIDE_ALIAS(_ZnajSt11align_val_t, mi_new_aligned);
+OVERRIDE_ALIAS(_ZnwjSt11align_val_tRKSt9nothrow_t, mi_new_aligned_nothrow);
+OVERRIDE_ALIAS(_ZnajSt11align_val_tRKSt9nothrow_t, mi_new_aligned_nothrow);
+OVERRIDE_CHECKED(_ZdlPvj, mi_free_size);
+OVERRIDE_CHECKED(_ZdaPvj, mi_free_size);
+OVERRIDE_CHECKED(_ZdlPvjSt11align_val_t, mi_free_size_aligned);
+OVERRIDE_CHECKED(_ZdaPvjSt11align_val_t, mi_free_size_aligned);
+#endif
+
+#endif

@@ -1,0 +1,168 @@
+#include "page/page.h"
+#include "base/chacha.h"
+#include "core/stats.h"
+#include "os/os.h"
+
+static const uint64_t page_reciprocal_one = UINT64_C(1) << 42; // exact for pages up to 4 MiB
+
+static uint32_t page_roomy(uint32_t reserved) { return reserved - (reserved + 7) / 8; }
+
+struct page *page_init(void *memory, const struct page_plan *plan, const struct link_key *key)
+{
+    struct arena *arena = arena_of(memory);
+    struct page *page = arena_descriptor(arena, arena_slice_of(arena, memory));
+    check(page->block_bytes == 0 && page_owner(page) == 0);
+
+    bool is_large = (plan->flags & PAGE_LARGE) != 0;
+    size_t usable_bytes = ((size_t)plan->slices << SLICE_SHIFT) - plan->lost_bytes;
+    page->start = (char *)memory;
+    page->arena = arena;
+    page->slices = plan->slices;
+    page->size_class = (uint8_t)plan->size_class;
+    page->flags = (uint8_t)plan->flags;
+    page->reserved = is_large ? 1 : (uint16_t)(usable_bytes / plan->block_bytes);
+    page->roomy = page_roomy(page->reserved);
+    page->reciprocal = is_large ? 0 : page_reciprocal_one / plan->block_bytes + 1;
+    if (key != NULL) page->key = *key;
+    page->block_bytes = plan->block_bytes;
+    // a large block never has another start than its first slice, so its later slices stay blank
+    for (uint32_t i = 1; !is_large && i < plan->slices; i++) page[i].back = (uint16_t)i;
+
+    stats_add(STAT_pages, 1);
+    stats_add(STAT_page_bytes, (int64_t)((size_t)plan->slices << SLICE_SHIFT));
+    if (is_large) stats_add(STAT_large, (int64_t)plan->block_bytes);
+    return page;
+}
+
+static void page_wipe_states(const struct page *page)
+{
+    if (!CFG_STATES) return;
+    size_t first = arena_granule(page->arena, page->start) / 64;
+    size_t words = ((size_t)page->slices << (SLICE_SHIFT - GRANULE_SHIFT)) / 64;
+    if ((page->flags & PAGE_LARGE) != 0) words = 1;
+    for (size_t i = first; i < first + words; i++) {
+        atomic_store_explicit(&page->arena->live[i], 0, memory_order_relaxed);
+        atomic_store_explicit(&page->arena->remote[i], 0, memory_order_relaxed);
+    }
+}
+
+void page_release(struct page *page)
+{
+    char *start = page->start;
+    uint32_t slices = page->slices;
+    size_t bytes = (size_t)slices << SLICE_SHIFT;
+    stats_remove(STAT_pages, 1);
+    stats_remove(STAT_page_bytes, (int64_t)bytes);
+    if ((page->flags & PAGE_LARGE) != 0) stats_remove(STAT_large, (int64_t)page->block_bytes);
+    if (page->size_class < CLASS_COUNT) arena_unmark(page->arena, page->size_class, arena_slice_of(page->arena, start));
+    page_wipe_states(page);
+    if ((page->flags & PAGE_GUARDED) != 0) os_unguard(start + bytes - os_page_bytes(), os_page_bytes());
+    bool is_clean = (page->flags & PAGE_CLEAN) != 0;
+    if ((page->flags & PAGE_MOVED) != 0) is_clean = os_map_again(start, bytes);
+
+    bool has_one = (page->flags & PAGE_LARGE) != 0 && (page_owner(page) & OWNER_INTERIOR) == 0;
+    uint32_t described = has_one ? 1 : slices;
+    memset((void *)page, 0, described * sizeof(*page)); // A2; stale readers see an owned page of nobody's
+    arena_release(start, slices, !is_clean);
+}
+
+// Cut about an OS page at first, then as much again as is cut already, up to four.
+static uint32_t page_cut_count(const struct page *page)
+{
+    size_t have_bytes = (size_t)page->capacity * page->block_bytes;
+    size_t step_bytes = os_page_bytes();
+    if (have_bytes > step_bytes) step_bytes = have_bytes < 4 * step_bytes ? have_bytes : 4 * step_bytes;
+    size_t count = step_bytes / page->block_bytes;
+    size_t uncut = (size_t)(page->reserved - page->capacity);
+    if (count == 0) count = 1;
+    return (uint32_t)(count < uncut ? count : uncut);
+}
+
+static void page_fill_cut(const struct page *page, uint32_t first, uint32_t count)
+{
+    if (CFG_DEBUG) memset(page_block_at(page, first), FILL_FREED, count * page->block_bytes);
+}
+
+// Links blocks first .. first + count - 1 in order of address.
+static struct block *page_link_in_order(const struct page *page, uint32_t first, uint32_t count)
+{
+    struct block *next = NULL;
+    for (uint32_t i = count; i-- > 0;) {
+        struct block *block = page_block_at(page, first + i);
+        block_set_next(block, next, &page->key);
+        next = block;
+    }
+    return next;
+}
+
+// The same in random order ("inside-out" Fisher-Yates, Knuth, The Art of Computer Programming 2, 3.4.2).
+static struct block *page_link_shuffled(const struct page *page, uint32_t first, uint32_t count, struct chacha *chacha)
+{
+    uint16_t order[256];
+    struct block *next = NULL;
+    while (count > 0) { // pieces of 256 bound the stack
+        uint32_t piece = count < 256 ? count : 256;
+        for (uint32_t i = 0; i < piece; i++) {
+            uint32_t at = chacha_below(chacha, i + 1);
+            order[i] = order[at];
+            order[at] = (uint16_t)i;
+        }
+        for (uint32_t i = 0; i < piece; i++) {
+            struct block *block = page_block_at(page, first + order[i]);
+            block_set_next(block, next, &page->key);
+            next = block;
+        }
+        first += piece;
+        count -= piece;
+    }
+    return next;
+}
+
+bool page_cut(struct page *page, struct chacha *chacha)
+{
+    uint32_t count = page_cut_count(page);
+    if (count == 0) return false;
+    check(page->free == NULL);
+
+    uint32_t first = page->capacity;
+    page_fill_cut(page, first, count);
+    page->free = chacha != NULL ? page_link_shuffled(page, first, count, chacha) : page_link_in_order(page, first, count);
+    page->free_count = (uint16_t)count;
+    page->capacity = (uint16_t)(page->capacity + count);
+    stats_count(COUNT_page_extends, 1);
+    return true;
+}
+
+void page_put_list(struct page *page, struct block *list, unsigned count)
+{
+    if (count == 0) return;
+    if (page->free != NULL) {
+        struct block *last = list;
+        for (unsigned i = 1; i < count; i++) last = block_next(last, &page->key);
+        block_set_next(last, page->free, &page->key);
+    }
+    page->free = list;
+    page->free_count = (uint16_t)(page->free_count + count);
+    page->out = (uint16_t)(page->out - count);
+}
+
+unsigned page_list_count(const struct page *page, const struct block *list)
+{
+    unsigned count = 0;
+    for (; list != NULL && count <= page->capacity; list = block_next(list, &page->key), count++) {
+        if (!page_has_block_at(page, list)) return page->capacity + 1u;
+    }
+    return count;
+}
+
+const char *page_broken_rule(const struct page *page)
+{
+    if (page->capacity > page->reserved) return "P1: more blocks cut than fit";
+    unsigned on_free = page_list_count(page, page->free);
+    unsigned on_local = page_list_count(page, page->local_free);
+    if (on_free > page->capacity) return "P2: the free list loops or leaves the page";
+    if (on_local > page->capacity) return "P2: the local list loops or leaves the page";
+    if (on_free != page->free_count) return "P1: the free list is not as long as its count";
+    if (page->out + on_free + on_local != page->capacity) return "P1: blocks lost or doubled";
+    return NULL;
+}

@@ -1,0 +1,94 @@
+#include "page/remote.h"
+
+enum {
+    REMOTE_HEAD_MASK    = (1 << 13) - 1,
+    REMOTE_NUMBER_SHIFT = 13,
+    REMOTE_PARKED       = 1 << 26,
+    REMOTE_IS_LISTED    = 1 << 27
+};
+
+static unsigned remote_number(uint32_t word) { return word >> REMOTE_NUMBER_SHIFT & REMOTE_HEAD_MASK; }
+
+static uint32_t remote_word(uint32_t head, unsigned number, uint32_t flags)
+{
+    return head | number << REMOTE_NUMBER_SHIFT | flags;
+}
+
+static struct block *remote_head(const struct page *page, uint32_t word)
+{
+    uint32_t head = word & REMOTE_HEAD_MASK;
+    return head == 0 ? NULL : page_block_at(page, head - 1);
+}
+
+// The word after `count` blocks more, the first of them with this head.
+static uint32_t remote_word_after_push(const struct page *page, uint32_t word, uint32_t head, unsigned count)
+{
+    unsigned number = remote_number(word);
+    if ((word & REMOTE_PARKED) == 0) return remote_word(head, number + count, 0);
+    unsigned left = number - count;
+    if (left == 0) return 0; // owned by the caller, nothing on the list: the page is about to be released
+    uint32_t listed = left <= page->roomy ? REMOTE_IS_LISTED : word & REMOTE_IS_LISTED;
+    return remote_word(head, left, REMOTE_PARKED | listed);
+}
+
+enum remote_result remote_push(struct page *page, struct block *first, struct block *last, unsigned count)
+{
+    uint32_t head = page_index_of(page, first) + 1;
+    uint32_t word = atomic_load_explicit(&page->remote, memory_order_relaxed), after;
+    do {
+        block_set_next(last, remote_head(page, word), &page->key);
+        after = remote_word_after_push(page, word, head, count);
+        // acq_rel (R3): pairs with remote_take, remote_try_claim, and the push that comes last
+    } while (!atomic_compare_exchange_weak_explicit(&page->remote, &word, after, memory_order_acq_rel,
+                                                    memory_order_relaxed));
+    if ((word & REMOTE_PARKED) == 0) return REMOTE_DONE;
+    if (after == 0) return REMOTE_LAST;
+    return (word & REMOTE_IS_LISTED) == 0 && (after & REMOTE_IS_LISTED) != 0 ? REMOTE_LISTED : REMOTE_DONE;
+}
+
+struct remote_list remote_take(struct page *page)
+{
+    struct remote_list taken = {NULL, 0};
+    if (atomic_load_explicit(&page->remote, memory_order_relaxed) == 0) return taken; // the usual case: no write
+    // acq_rel (R3): pairs with remote_push. Owned, so the whole word is list and number
+    uint32_t word = atomic_exchange_explicit(&page->remote, 0, memory_order_acq_rel);
+    check((word & REMOTE_PARKED) == 0);
+    taken.first = remote_head(page, word);
+    taken.count = remote_number(word);
+    return taken;
+}
+
+bool remote_try_park(struct page *page)
+{
+    check(page->out > 0);
+    uint32_t none = 0;
+    uint32_t listed = page_has_room(page) ? REMOTE_IS_LISTED : 0;
+    // release (R3): whoever claims sees lists and counts
+    return atomic_compare_exchange_strong_explicit(&page->remote, &none,
+                                                   remote_word(0, page->out, REMOTE_PARKED | listed),
+                                                   memory_order_release, memory_order_relaxed);
+}
+
+bool remote_try_claim(struct page *page, struct remote_list *taken)
+{
+    uint32_t word = atomic_load_explicit(&page->remote, memory_order_relaxed);
+    do {
+        if ((word & REMOTE_PARKED) == 0) return false;
+        // acq_rel (R3): pairs with remote_try_park and remote_push
+    } while (!atomic_compare_exchange_weak_explicit(&page->remote, &word, 0, memory_order_acq_rel,
+                                                    memory_order_relaxed));
+    taken->first = remote_head(page, word);
+    taken->count = page->out - remote_number(word); // `out` can be read now that the page is ours (R2)
+    return true;
+}
+
+bool remote_is_parked(const struct page *page)
+{
+    return (atomic_load_explicit(&page->remote, memory_order_relaxed) & REMOTE_PARKED) != 0;
+}
+
+unsigned remote_waiting(const struct page *page)
+{
+    uint32_t word = atomic_load_explicit(&page->remote, memory_order_acquire);
+    return (word & REMOTE_PARKED) == 0 ? remote_number(word) : page->out - remote_number(word);
+}

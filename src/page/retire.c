@@ -1,0 +1,83 @@
+#include "page/retire.h"
+#include "core/stats.h"
+#include "page/refill.h"
+
+enum { RETIRE_SEARCH_CHUNKS = 32, RETIRE_TRIES = 4 };
+
+static void retire_mark(const struct page *page)
+{
+    arena_mark(page->arena, page->size_class, arena_slice_of(page->arena, page->start));
+}
+
+void retire_push(struct page *page, struct block *first, struct block *last, unsigned count)
+{
+    switch (remote_push(page, first, last, count)) {
+    case REMOTE_DONE:   break;
+    // The page may have been claimed, released and begun a new life since the push: then this is a stale mark, which
+    // whoever takes it finds out by the state word.
+    case REMOTE_LISTED: retire_mark(page); break;
+    case REMOTE_LAST:
+        stats_remove(STAT_pages_parked, 1);
+        page_release(page);
+        break;
+    }
+}
+
+bool retire_full(struct page *page)
+{
+    uintptr_t owner = page_owner(page);
+    page_set_owner(page, owner | OWNER_FULL); // before others can claim it and store their own
+    if (remote_try_park(page)) {
+        stats_add(STAT_pages_parked, 1);
+        return true;
+    }
+    page_set_owner(page, owner);
+    refill_from_remote(page);
+    return false;
+}
+
+void retire_park(struct page *page)
+{
+    page_set_owner(page, OWNER_FULL);
+    for (;;) {
+        refill_from_remote(page);
+        if (page->out == 0) {
+            page_release(page);
+            return;
+        }
+        bool has_room = page_has_room(page);
+        if (remote_try_park(page)) {
+            stats_add(STAT_pages_parked, 1);
+            if (has_room) retire_mark(page);
+            return;
+        }
+    }
+}
+
+bool retire_large(struct page *page)
+{
+    struct remote_list none;
+    if (!remote_try_claim(page, &none)) return false;
+    stats_remove(STAT_pages_parked, 1);
+    page_release(page);
+    return true;
+}
+
+struct page *retire_adopt(size_t size_class, void (*take_other)(void *taker, struct page *page), void *taker)
+{
+    unsigned tries = RETIRE_TRIES;
+    for (unsigned i = 0; tries > 0; i++) {
+        struct arena *arena = arena_at(i);
+        if (arena == NULL) break;
+        struct page *page = arena_take_marked(arena, size_class, RETIRE_SEARCH_CHUNKS);
+        if (page == NULL) continue;
+        tries--;
+        i--; // the same arena may have more
+        if (!refill_claim(page)) continue; // a stale mark
+        stats_remove(STAT_pages_parked, 1);
+        stats_count(COUNT_page_adopts, 1);
+        if (page->size_class == size_class && page_has_room(page)) return page;
+        take_other(taker, page);
+    }
+    return NULL;
+}

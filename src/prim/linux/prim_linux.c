@@ -1,0 +1,405 @@
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE 1 // mremap, secure_getenv, syscall numbers
+#endif
+#include "prim/posix/prim_posix.h"
+#include "prim/prim.h"
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <sys/sysinfo.h>
+#include <unistd.h>
+#if defined(__GLIBC__)
+#include <execinfo.h>
+#endif
+
+// Numbers that are younger than the headers of systems we still build on. Guards are the same on
+// every architecture.
+#ifndef MAP_FIXED_NOREPLACE
+#define MAP_FIXED_NOREPLACE 0x100000
+#endif
+#ifndef MREMAP_DONTUNMAP
+#define MREMAP_DONTUNMAP 4
+#endif
+#ifndef MADV_FREE
+#define MADV_FREE 8
+#endif
+#ifndef MADV_WIPEONFORK
+#define MADV_WIPEONFORK 18
+#endif
+#ifndef MADV_GUARD_INSTALL
+#define MADV_GUARD_INSTALL 102
+#define MADV_GUARD_REMOVE 103
+#endif
+#ifndef MAP_HUGE_SHIFT
+#define MAP_HUGE_SHIFT 26
+#endif
+
+// --- files of the system -------------------------------------------------------------------------
+
+// open, read, write and getrandom are made as bare system calls: the C library's are points at
+// which a thread can be cancelled, and nobody may vanish from inside free().
+
+static int prim_linux_open(const char *path)
+{
+    return (int)syscall(SYS_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC);
+}
+
+// Bytes read; 0 at the end, and on failure.
+static size_t prim_linux_read(int file, void *buffer, size_t capacity)
+{
+    long got = syscall(SYS_read, file, buffer, capacity);
+    return got > 0 ? (size_t)got : 0;
+}
+
+// Reads a small file of /proc or /sys, which come in one piece, as a string; an empty one when it
+// cannot be read.
+static void prim_linux_read_text(const char *path, char *buffer, size_t capacity)
+{
+    int before = errno;
+    size_t length = 0;
+    int file = prim_linux_open(path);
+    if (file >= 0) {
+        length = prim_linux_read(file, buffer, capacity - 1);
+        (void)syscall(SYS_close, file);
+    }
+    buffer[length] = '\0';
+    errno = before;
+}
+
+// Reads the digits at *text and moves it behind them; 0 when there are none.
+static size_t prim_linux_parse(const char **text)
+{
+    size_t value = 0;
+    for (; **text >= '0' && **text <= '9'; (*text)++) value = value * 10 + (size_t)(**text - '0');
+    return value;
+}
+
+// --- facts ---------------------------------------------------------------------------------------
+
+static size_t prim_linux_page_bytes(void)
+{
+    long bytes = sysconf(_SC_PAGESIZE);
+    return bytes > 0 ? (size_t)bytes : 4096;
+}
+
+// Not sysconf(_SC_PHYS_PAGES): older C libraries open /proc/meminfo with stdio for it.
+static size_t prim_linux_physical_bytes(void)
+{
+    int before = errno;
+    struct sysinfo facts;
+    if (prim_posix_result(sysinfo(&facts) == 0, before) != 0) return 0;
+    uint64_t bytes = (uint64_t)facts.totalram * facts.mem_unit;
+    return bytes < SIZE_MAX ? (size_t)bytes : SIZE_MAX;
+}
+
+static bool prim_linux_thp_always(void)
+{
+    char text[64];
+    prim_linux_read_text("/sys/kernel/mm/transparent_hugepage/enabled", text, sizeof text);
+    return strstr(text, "[always]") != NULL;
+}
+
+void prim_info_read(struct prim_info *info)
+{
+    int before = errno;
+    info->page_bytes = prim_linux_page_bytes();
+    // One table page full of 8-byte entries: 2 MiB for OS pages of 4 KiB, 32 MiB for 16, 512 MiB
+    // for 64.
+    info->large_page_bytes = info->page_bytes * (info->page_bytes / 8);
+    info->physical_bytes = prim_linux_physical_bytes();
+    info->address_limit_bytes = prim_posix_address_limit();
+    info->thp_always = prim_linux_thp_always();
+    errno = before;
+}
+
+// --- memory --------------------------------------------------------------------------------------
+
+// Memory without access is not charged against the commit limit, and prim_access charges it later.
+// MAP_NORESERVE would exempt it for good, also once it is accessible: then a process dies where it
+// could have been told ENOMEM.
+int prim_map(void *hint, size_t bytes, unsigned flags, void **start)
+{
+    int before = errno;
+    int protection = (flags & PRIM_MAP_NO_ACCESS) != 0 ? PROT_NONE : PROT_READ | PROT_WRITE;
+    int kind = MAP_PRIVATE | MAP_ANONYMOUS;
+    if ((flags & PRIM_MAP_EXACT) != 0) kind |= MAP_FIXED_NOREPLACE;
+    if ((flags & PRIM_MAP_REPLACE) != 0) kind |= MAP_FIXED;
+
+    void *mapped = mmap(hint, bytes, protection, kind, -1, 0);
+    int error = prim_posix_result(mapped != MAP_FAILED, before);
+    if (error != 0) return error;
+    // A kernel before 4.17 does not know MAP_FIXED_NOREPLACE and takes the address as a wish.
+    if ((flags & PRIM_MAP_EXACT) != 0 && mapped != hint) {
+        error = prim_unmap(mapped, bytes);
+        return error == 0 ? EEXIST : error;
+    }
+    *start = mapped;
+    return 0;
+}
+
+static int prim_linux_advise(void *start, size_t bytes, int advice)
+{
+    int before = errno;
+    return prim_posix_result(madvise(start, bytes, advice) == 0, before);
+}
+
+int prim_purge(void *start, size_t bytes) { return prim_linux_advise(start, bytes, MADV_DONTNEED); }
+
+int prim_reset(void *start, size_t bytes)
+{
+    int error = prim_linux_advise(start, bytes, MADV_FREE);
+    // Kernels before 4.5 do not know it, and those before 4.12 refuse it without swap.
+    return error == EINVAL ? prim_purge(start, bytes) : error;
+}
+
+int prim_guard(void *start, size_t bytes)
+{
+    return prim_linux_advise(start, bytes, MADV_GUARD_INSTALL);
+}
+
+int prim_unguard(void *start, size_t bytes)
+{
+    return prim_linux_advise(start, bytes, MADV_GUARD_REMOVE);
+}
+
+int prim_wipe_on_fork(void *start, size_t bytes)
+{
+    return prim_linux_advise(start, bytes, MADV_WIPEONFORK);
+}
+
+int prim_advise_huge(void *start, size_t bytes, bool wanted)
+{
+    return prim_linux_advise(start, bytes, wanted ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
+}
+
+static int prim_linux_remap(void *from, size_t bytes, void *to, int extra)
+{
+    int before = errno;
+    void *moved = mremap(from, bytes, bytes, MREMAP_MAYMOVE | MREMAP_FIXED | extra, to);
+    return prim_posix_result(moved != MAP_FAILED, before);
+}
+
+// Maps a range where nothing is mapped; true when it is a hole afterwards.
+static bool prim_linux_leaves_hole(void *start, size_t bytes)
+{
+    void *mapped;
+    int error = prim_map(start, bytes, PRIM_MAP_EXACT, &mapped);
+    return error != 0 && error != EEXIST;
+}
+
+int prim_move(void *from, size_t bytes, void *to, bool *hole)
+{
+    int error = prim_linux_remap(from, bytes, to, MREMAP_DONTUNMAP);
+    if (error == 0) {
+        *hole = false;
+        return 0;
+    }
+    // Kernels before 5.7 do not know DONTUNMAP.
+    if (error == EINVAL) error = prim_linux_remap(from, bytes, to, 0);
+    // The kernel clears the target before it moves, so on a late failure it is the target that
+    // needs a new mapping.
+    *hole = prim_linux_leaves_hole(error == 0 ? from : to, bytes);
+    return error;
+}
+
+// Prefers a NUMA node for pages that are not touched yet. Only a wish: kernels without NUMA and
+// sandboxes refuse it.
+static void prim_linux_prefer_node(void *start, size_t bytes, unsigned node)
+{
+    enum { PREFERRED = 1, WORD_BITS = sizeof(unsigned long) * 8, WORDS = 1024 / WORD_BITS };
+    unsigned long nodes[WORDS] = {0};
+    if (node >= WORDS * WORD_BITS) return;
+    int before = errno;
+    nodes[node / WORD_BITS] = 1ul << (node % WORD_BITS);
+    (void)syscall(SYS_mbind, start, bytes, PREFERRED, nodes, WORDS * WORD_BITS + 1ul, 0u);
+    errno = before;
+}
+
+int prim_map_large(void *hint, size_t bytes, size_t page_bytes, int numa_node, void **start)
+{
+    int before = errno;
+    int page_shift = (int)bits_highest(page_bytes);
+    int kind = MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB | page_shift << MAP_HUGE_SHIFT;
+    void *mapped = mmap(hint, bytes, PROT_READ | PROT_WRITE, kind, -1, 0);
+    int error = prim_posix_result(mapped != MAP_FAILED, before);
+    if (error != 0) return error;
+    if (numa_node >= 0) prim_linux_prefer_node(mapped, bytes, (unsigned)numa_node);
+    *start = mapped;
+    return 0;
+}
+
+// --- randomness, environment, output -------------------------------------------------------------
+
+static int prim_linux_read_urandom(unsigned char *next, size_t bytes)
+{
+    int file = prim_linux_open("/dev/urandom");
+    if (file < 0) return errno;
+    size_t got = 1;
+    for (; bytes > 0 && got > 0; next += got, bytes -= got) {
+        got = prim_linux_read(file, next, bytes);
+    }
+    (void)syscall(SYS_close, file);
+    return bytes > 0 ? EIO : 0;
+}
+
+// GRND_NONBLOCK: early in the boot getrandom could wait for minutes; /dev/urandom answers then as
+// well as it can. Up to 256 bytes come in one piece, and no signal interrupts them.
+static int prim_linux_getrandom(unsigned char *next, size_t bytes)
+{
+    enum { NONBLOCK = 1 };
+    const size_t piece_bytes = 256;
+    while (bytes > 0) {
+        size_t wanted = bytes < piece_bytes ? bytes : piece_bytes;
+        long got = syscall(SYS_getrandom, next, wanted, NONBLOCK);
+        if (got <= 0) return errno;
+        next += got;
+        bytes -= (size_t)got;
+    }
+    return 0;
+}
+
+int prim_random(void *buffer, size_t bytes)
+{
+    int before = errno;
+    int error = prim_linux_getrandom((unsigned char *)buffer, bytes);
+    if (error != 0) error = prim_linux_read_urandom((unsigned char *)buffer, bytes);
+    errno = before;
+    return error;
+}
+
+// The C library sets `environ` after the dynamic loader's first allocations.
+bool prim_env_ready(void) { return environ != NULL; }
+
+const char *prim_env(const char *name) { return environ != NULL ? secure_getenv(name) : NULL; }
+
+void prim_write_error(const char *text, size_t bytes)
+{
+    int before = errno;
+    while (bytes > 0) {
+        long written = syscall(SYS_write, STDERR_FILENO, text, bytes);
+        if (written <= 0 && errno == EINTR) continue;
+        if (written <= 0) break; // nobody listens
+        text += written;
+        bytes -= (size_t)written;
+    }
+    errno = before;
+}
+
+// The C library's backtrace loads another library at its first call, so release builds leave it
+// alone.
+size_t prim_backtrace(void **frames, size_t max_count)
+{
+#if defined(__GLIBC__)
+    if (CFG_DEBUG >= 1) {
+        int before = errno;
+        int count = backtrace(frames, max_count < 1024 ? (int)max_count : 1024);
+        errno = before;
+        return count > 0 ? (size_t)count : 0;
+    }
+#endif
+    (void)frames;
+    (void)max_count;
+    return 0;
+}
+
+void prim_backtrace_write(void *const *frames, size_t count)
+{
+#if defined(__GLIBC__)
+    if (CFG_DEBUG >= 1) {
+        int before = errno;
+        backtrace_symbols_fd(frames, (int)count, STDERR_FILENO);
+        errno = before;
+    }
+#endif
+    (void)frames;
+    (void)count;
+}
+
+// --- processors and nodes ------------------------------------------------------------------------
+
+// Those that this process may run on. Not sysconf: the C library opens files for it.
+unsigned prim_cpu_count(void)
+{
+    uint64_t mask[8192 / 64];
+    int before = errno;
+    long bytes = syscall(SYS_sched_getaffinity, 0, sizeof mask, mask);
+    errno = before;
+    unsigned count = 0;
+    for (long i = 0; i < bytes / 8; i++) count += bits_popcount64(mask[i]);
+    return count > 0 ? count : 1;
+}
+
+// The list reads like "0-3,8": its last number is the highest node.
+unsigned prim_numa_count(void)
+{
+    char list[256];
+    size_t highest = 0;
+    prim_linux_read_text("/sys/devices/system/node/online", list, sizeof list);
+    for (const char *next = list; *next != '\0'; next++) {
+        if (*next < '0' || *next > '9') continue;
+        highest = prim_linux_parse(&next);
+        if (*next == '\0') break;
+    }
+    return highest < 1024 ? (unsigned)highest + 1 : 1;
+}
+
+unsigned prim_numa_node(void)
+{
+    unsigned cpu, node = 0;
+    int before = errno;
+    if (syscall(SYS_getcpu, &cpu, &node, NULL) != 0) node = 0;
+    errno = before;
+    return node;
+}
+
+// --- usage ---------------------------------------------------------------------------------------
+
+static uint64_t prim_linux_ms(struct timeval time)
+{
+    return (uint64_t)time.tv_sec * 1000 + (uint64_t)time.tv_usec / 1000;
+}
+
+// The second number of statm, in OS pages.
+static size_t prim_linux_resident_bytes(void)
+{
+    char text[128];
+    const char *next = text;
+    prim_linux_read_text("/proc/self/statm", text, sizeof text);
+    (void)prim_linux_parse(&next);
+    if (*next == ' ') next++;
+    return prim_linux_parse(&next) * prim_linux_page_bytes();
+}
+
+static size_t prim_linux_mapping_count(void)
+{
+    char piece[2048];
+    size_t lines = 0, got;
+    int before = errno;
+    int file = prim_linux_open("/proc/self/maps");
+    if (file >= 0) {
+        while ((got = prim_linux_read(file, piece, sizeof piece)) > 0) {
+            for (size_t i = 0; i < got; i++) lines += piece[i] == '\n';
+        }
+        (void)syscall(SYS_close, file);
+    }
+    errno = before;
+    return lines;
+}
+
+void prim_usage_read(struct prim_usage *usage)
+{
+    struct rusage used;
+    int before = errno;
+    memset(usage, 0, sizeof *usage);
+    if (prim_posix_result(getrusage(RUSAGE_SELF, &used) == 0, before) == 0) {
+        usage->user_ms = prim_linux_ms(used.ru_utime);
+        usage->system_ms = prim_linux_ms(used.ru_stime);
+        usage->peak_resident_bytes = (size_t)used.ru_maxrss * 1024;
+        usage->minor_faults = (uint64_t)used.ru_minflt;
+        usage->major_faults = (uint64_t)used.ru_majflt;
+    }
+    usage->resident_bytes = prim_linux_resident_bytes();
+    usage->mapping_count = prim_linux_mapping_count();
+}

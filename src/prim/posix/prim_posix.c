@@ -1,0 +1,98 @@
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE 1 // coarse clocks
+#endif
+#include "prim/posix/prim_posix.h"
+#include "prim/prim.h"
+#include <pthread.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <time.h>
+
+// --- memory --------------------------------------------------------------------------------------
+
+int prim_unmap(void *start, size_t bytes)
+{
+    int before = errno;
+    return prim_posix_result(munmap(start, bytes) == 0, before);
+}
+
+int prim_access(void *start, size_t bytes, bool accessible)
+{
+    int before = errno;
+    int protection = accessible ? PROT_READ | PROT_WRITE : PROT_NONE;
+    return prim_posix_result(mprotect(start, bytes, protection) == 0, before);
+}
+
+size_t prim_posix_address_limit(void)
+{
+    int before = errno;
+    struct rlimit limit;
+    bool is_known = prim_posix_result(getrlimit(RLIMIT_AS, &limit) == 0, before) == 0;
+    if (!is_known || limit.rlim_cur == RLIM_INFINITY || limit.rlim_cur > SIZE_MAX) return SIZE_MAX;
+    return (size_t)limit.rlim_cur;
+}
+
+// --- time and the process ------------------------------------------------------------------------
+
+uint64_t prim_clock_ms(void)
+{
+#if defined(CLOCK_MONOTONIC_COARSE)
+    const clockid_t clock = CLOCK_MONOTONIC_COARSE;
+#else
+    const clockid_t clock = CLOCK_MONOTONIC;
+#endif
+    int before = errno;
+    struct timespec now = {0, 0};
+    // Fails only for a clock that does not exist.
+    (void)prim_posix_result(clock_gettime(clock, &now) == 0, before);
+    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+void prim_abort(void) { abort(); }
+
+void prim_exit(int code) { exit(code); }
+
+void prim_yield(void)
+{
+    int before = errno;
+    (void)prim_posix_result(sched_yield() == 0, before);
+}
+
+// --- thread exit ---------------------------------------------------------------------------------
+
+// A key's destructor runs when a thread ends, after those of C++ thread-local objects. The system
+// repeats the round of destructors while values are set, which is what allows to arm a thread again
+// from inside its exit.
+static pthread_key_t prim_posix_exit_key; // [const] while prim_posix_exit_is_ready
+static ATOMIC(bool)  prim_posix_exit_is_ready;
+
+int prim_thread_exit_init(void (*callback)(void *value))
+{
+    if (atomic_load_explicit(&prim_posix_exit_is_ready, memory_order_relaxed)) return EALREADY;
+    int error = pthread_key_create(&prim_posix_exit_key, callback);
+    if (error != 0) return error;
+    // release: pairs with prim_thread_exit_arm
+    atomic_store_explicit(&prim_posix_exit_is_ready, true, memory_order_release);
+    return 0;
+}
+
+int prim_thread_exit_arm(void *value)
+{
+    // acquire: pairs with prim_thread_exit_init
+    if (!atomic_load_explicit(&prim_posix_exit_is_ready, memory_order_acquire)) return ENOENT;
+    int before = errno;
+    // glibc keeps the first 32 keys in the thread and calls calloc for the block of a later one;
+    // musl never does.
+    int error = pthread_setspecific(prim_posix_exit_key, value);
+    errno = before;
+    return error;
+}
+
+void prim_thread_exit_done(void)
+{
+    // acq_rel: pairs with prim_thread_exit_init, and lets one caller only delete the key
+    if (!atomic_exchange_explicit(&prim_posix_exit_is_ready, false, memory_order_acq_rel)) return;
+    (void)pthread_key_delete(prim_posix_exit_key); // fails only for a key that does not exist
+}

@@ -1,0 +1,563 @@
+#include "region/arena.h"
+#include "core/options.h"
+#include "core/report.h"
+#include "core/random.h"
+#include "core/stats.h"
+#include "os/os.h"
+
+DEFINE_DATA(struct arena arena_main)
+
+// Arenas 1.. in order of their making; a slot is written once. release: pairs with the acquire in arena_at
+static ATOMIC(struct arena *) arena_table[ARENA_MAX];
+
+static const size_t arena_min_window_bytes = (size_t)16 << 20;
+static const size_t arena_usual_window_bytes = (size_t)64 << 30;
+static const size_t arena_max_step_bytes = (size_t)1 << 30;
+
+// --- side memory -------------------------------------------------------------------------------------------------------
+
+// Where the parts lie in the side memory of an arena of `capacity` slices. Guards: the first and the last OS page, and
+// one between parts (they are never opened).
+struct side_layout { size_t chunks, marks, live, remote, descriptors, end; };
+
+static struct side_layout arena_side_layout(size_t capacity)
+{
+    size_t os_page = os_page_bytes();
+    size_t chunk_count = (capacity + CHUNK_SLICES - 1) / CHUNK_SLICES;
+    size_t state_bytes = CFG_STATES ? chunk_count * (CHUNK_BYTES >> GRANULE_SHIFT) / 8 : 0;
+    struct side_layout layout;
+    layout.chunks = os_page;
+    layout.marks = layout.chunks + bits_align_up(chunk_count * sizeof(struct chunk), os_page) + os_page;
+    layout.live = layout.marks + bits_align_up(chunk_count * sizeof(struct marks), os_page) + os_page;
+    layout.remote = layout.live + bits_align_up(state_bytes, os_page) + os_page;
+    layout.descriptors = layout.remote + bits_align_up(state_bytes, os_page) + os_page;
+    layout.end = layout.descriptors + bits_align_up(chunk_count * CHUNK_SLICES * DESCRIPTOR_BYTES, os_page) + os_page;
+    return layout;
+}
+
+static bool arena_init_side(struct arena *arena, size_t capacity)
+{
+    struct side_layout layout = arena_side_layout(capacity);
+    char *side = (char *)os_reserve(layout.end, os_page_bytes());
+    if (side == NULL) return false;
+
+    arena->side = side;
+    arena->side_bytes = layout.end;
+    arena->chunks = (struct chunk *)(void *)(side + layout.chunks);
+    arena->marks = (struct marks *)(void *)(side + layout.marks);
+    arena->live = CFG_STATES ? (ATOMIC(uint64_t) *)(void *)(side + layout.live) : NULL;
+    arena->remote = CFG_STATES ? (ATOMIC(uint64_t) *)(void *)(side + layout.remote) : NULL;
+    arena->descriptors = side + layout.descriptors;
+    arena->capacity = capacity;
+    return true;
+}
+
+static bool arena_open_part(void *part, size_t item_bytes, size_t from, size_t to)
+{
+    uintptr_t start = bits_align_down((uintptr_t)part + from * item_bytes, os_page_bytes());
+    uintptr_t end = bits_align_up((uintptr_t)part + to * item_bytes, os_page_bytes());
+    return os_open((void *)start, end - start);
+}
+
+// Makes everything about the slices below `slices` readable. Threads that do this at the same time open the same ranges,
+// each from the present edge on, so that the edge may move whoever is first.
+static bool arena_open_side(struct arena *arena, size_t slices)
+{
+    size_t open = atomic_load_explicit(&arena->span_units, memory_order_acquire) >> (SLICE_SHIFT - GRANULE_SHIFT);
+    if (slices <= open) return true;
+
+    size_t step = (size_t)CHUNK_SLICES * 8; // opens in steps of 32 MiB of blocks, to save calls
+    size_t edge = bits_align_up(slices, step) < arena->capacity ? bits_align_up(slices, step) : arena->capacity;
+    size_t from = open / CHUNK_SLICES, to = (edge + CHUNK_SLICES - 1) / CHUNK_SLICES;
+    size_t state_bytes = (CHUNK_BYTES >> GRANULE_SHIFT) / 8;
+    if (!arena_open_part(arena->chunks, sizeof(struct chunk), from, to)) return false;
+    if (!arena_open_part(arena->marks, sizeof(struct marks), from, to)) return false;
+    if (CFG_STATES && !arena_open_part((void *)arena->live, state_bytes, from, to)) return false;
+    if (CFG_STATES && !arena_open_part((void *)arena->remote, state_bytes, from, to)) return false;
+    if (!arena_open_part(arena->descriptors, DESCRIPTOR_BYTES * (size_t)CHUNK_SLICES, from, to)) return false;
+
+    uintptr_t seen = open << (SLICE_SHIFT - GRANULE_SHIFT);
+    uintptr_t units = edge << (SLICE_SHIFT - GRANULE_SHIFT);
+    // release: what was opened is open for whoever reads the new edge
+    while (seen < units && !atomic_compare_exchange_weak_explicit(&arena->span_units, &seen, units, memory_order_release,
+                                                                  memory_order_relaxed)) { }
+    return true;
+}
+
+// --- claiming and releasing ----------------------------------------------------------------------------------------------
+
+// Takes `bits` if all are free; adds the dirty ones among them to *dirty_count.
+static bool arena_claim_bits(struct chunk *chunk, uint64_t bits, size_t *dirty_count)
+{
+    uint64_t free = atomic_load_explicit(&chunk->free, memory_order_relaxed);
+    // acquire: pairs with the release in arena_release, so that the slices' last user is done with them
+    do {
+        if ((free & bits) != bits) return false;
+    } while (!atomic_compare_exchange_weak_explicit(&chunk->free, &free, free & ~bits, memory_order_acquire,
+                                                    memory_order_relaxed));
+    atomic_fetch_and_explicit(&chunk->aging, ~bits, memory_order_relaxed); // reuse makes it young again (A3)
+    *dirty_count += bits_popcount64(atomic_load_explicit(&chunk->dirty, memory_order_relaxed) & bits);
+    return true;
+}
+
+static void arena_free_bits(struct arena *arena, size_t chunk_index, uint64_t bits)
+{
+    // release: pairs with the acquire in arena_claim_bits
+    atomic_fetch_or_explicit(&arena->chunks[chunk_index].free, bits, memory_order_release);
+    size_t hint = atomic_load_explicit(&arena->first_free, memory_order_relaxed);
+    while (chunk_index < hint && !atomic_compare_exchange_weak_explicit(&arena->first_free, &hint, chunk_index,
+                                                                        memory_order_relaxed, memory_order_relaxed)) { }
+}
+
+// The part of [slice, slice+count) that lies in the chunk of `slice`.
+static uint64_t arena_bits_in_chunk(size_t slice, size_t count, size_t *covered)
+{
+    unsigned first = (unsigned)(slice % CHUNK_SLICES);
+    size_t room = CHUNK_SLICES - first;
+    *covered = count < room ? count : room;
+    return bits_ones((unsigned)*covered) << first;
+}
+
+static void arena_free_range(struct arena *arena, size_t slice, size_t count)
+{
+    while (count > 0) {
+        size_t covered;
+        uint64_t bits = arena_bits_in_chunk(slice, count, &covered);
+        arena_free_bits(arena, slice / CHUNK_SLICES, bits);
+        slice += covered;
+        count -= covered;
+    }
+}
+
+// All of [slice, slice+count) or nothing.
+static bool arena_claim_range(struct arena *arena, size_t slice, size_t count, bool *is_zero)
+{
+    size_t dirty = 0;
+    for (size_t done = 0; done < count;) {
+        size_t covered;
+        uint64_t bits = arena_bits_in_chunk(slice + done, count - done, &covered);
+        if (!arena_claim_bits(&arena->chunks[(slice + done) / CHUNK_SLICES], bits, &dirty)) {
+            arena_free_range(arena, slice, done);
+            return false;
+        }
+        done += covered;
+    }
+    *is_zero = dirty == 0;
+    if (dirty != 0) atomic_fetch_sub_explicit(&arena->dirty_free, dirty, memory_order_relaxed);
+    if (dirty != count) stats_add(STAT_committed, (int64_t)((count - dirty) << SLICE_SHIFT));
+    return true;
+}
+
+// First slice >= from whose address is a multiple of alignment.
+static size_t arena_align_slice(const struct arena *arena, size_t from, size_t alignment)
+{
+    uintptr_t address = bits_align_up(arena->base + (from << SLICE_SHIFT), alignment);
+    return (address - arena->base) >> SLICE_SHIFT;
+}
+
+// Bits at which `count` consecutive ones of `word` begin, 1 <= count <= 64.
+static uint64_t arena_run_starts(uint64_t word, unsigned count)
+{
+    unsigned have = 1;
+    while (have < count && word != 0) {
+        unsigned shift = count - have < have ? count - have : have;
+        word &= word >> shift;
+        have += shift;
+    }
+    return word;
+}
+
+// A short run inside one chunk. Returns the slice, or SIZE_MAX.
+static size_t arena_claim_short(struct arena *arena, size_t chunk_index, size_t count, bool *is_zero)
+{
+    struct chunk *chunk = &arena->chunks[chunk_index];
+    for (;;) {
+        uint64_t starts = arena_run_starts(atomic_load_explicit(&chunk->free, memory_order_relaxed), (unsigned)count);
+        if (starts == 0) return SIZE_MAX;
+        size_t slice = chunk_index * CHUNK_SLICES + bits_lowest(starts);
+        if (arena_claim_range(arena, slice, count, is_zero)) return slice;
+    }
+}
+
+enum { ARENA_SHORT_SLICES = 16 }; // runs up to this stay inside a chunk
+
+static size_t arena_search_short(struct arena *arena, size_t count, size_t from, size_t to, bool *is_zero)
+{
+    for (size_t index = from; index < to; index++) {
+        if (atomic_load_explicit(&arena->chunks[index].free, memory_order_relaxed) == 0) continue;
+        size_t slice = arena_claim_short(arena, index, count, is_zero);
+        if (slice != SIZE_MAX) return slice;
+    }
+    return SIZE_MAX;
+}
+
+// The number of free slices from `slice` on, up to `enough`.
+static size_t arena_free_run(const struct arena *arena, size_t slice, size_t enough, size_t end)
+{
+    size_t run = 0;
+    while (run < enough && slice + run < end) {
+        unsigned first = (unsigned)((slice + run) % CHUNK_SLICES);
+        uint64_t used = ~atomic_load_explicit(&arena->chunks[(slice + run) / CHUNK_SLICES].free, memory_order_relaxed);
+        used >>= first;
+        size_t here = used == 0 ? CHUNK_SLICES : bits_lowest(used);
+        if (here > CHUNK_SLICES - first) here = CHUNK_SLICES - first;
+        run += here;
+        if (here < CHUNK_SLICES - first) break;
+    }
+    return run < enough ? run : enough;
+}
+
+// The next free slice at or after `slice`, or `end`.
+static size_t arena_next_free(const struct arena *arena, size_t slice, size_t end)
+{
+    while (slice < end) {
+        uint64_t free = atomic_load_explicit(&arena->chunks[slice / CHUNK_SLICES].free, memory_order_relaxed);
+        free >>= slice % CHUNK_SLICES;
+        if (free != 0) return slice + bits_lowest(free);
+        slice = bits_align_down(slice, CHUNK_SLICES) + CHUNK_SLICES;
+    }
+    return end;
+}
+
+static size_t arena_search_long(struct arena *arena, size_t count, size_t alignment, bool *is_zero)
+{
+    size_t end = arena_mapped_chunks(arena) * CHUNK_SLICES;
+    size_t slice = atomic_load_explicit(&arena->first_free, memory_order_relaxed) * CHUNK_SLICES;
+    while ((slice = arena_next_free(arena, slice, end)) < end) {
+        size_t start = arena_align_slice(arena, slice, alignment);
+        size_t run = start < end ? arena_free_run(arena, start, count, end) : 0;
+        if (run == count && arena_claim_range(arena, start, count, is_zero)) return start;
+        slice = start > slice ? start : slice + (run == 0 ? 1 : run);
+    }
+    return SIZE_MAX;
+}
+
+// --- growth ------------------------------------------------------------------------------------------------------------
+
+// How many slices to map when `count` are needed: an eighth of what there is, in chunks.
+static size_t arena_step_slices(const struct arena *arena, size_t count)
+{
+    size_t step = atomic_load_explicit(&arena->mapped, memory_order_relaxed) / 8;
+    size_t max_step = arena_max_step_bytes >> SLICE_SHIFT;
+    size_t asked = options_get_bytes(OPTION_arena_reserve) >> SLICE_SHIFT;
+    if (asked > step) step = asked;
+    if (step > max_step) step = max_step;
+    if (step < count) step = count;
+    return bits_align_up(step, CHUNK_SLICES);
+}
+
+// Takes the next `slices` addresses of the window. Returns the first slice, or SIZE_MAX when the window is used up.
+static size_t arena_take_window(struct arena *arena, size_t slices)
+{
+    size_t first = atomic_load_explicit(&arena->mapped, memory_order_relaxed);
+    // acq_rel: pairs with arena_mapped_chunks, whose caller then reads chunk records
+    do {
+        if (slices > arena->capacity || first > arena->capacity - slices) return SIZE_MAX;
+        if (!arena_open_side(arena, first + slices)) return SIZE_MAX;
+    } while (!atomic_compare_exchange_weak_explicit(&arena->mapped, &first, first + slices, memory_order_acq_rel,
+                                                    memory_order_relaxed));
+    return first;
+}
+
+// One try to map more. *again: others hold these addresses, the next ones may do.
+static size_t arena_grow_once(struct arena *arena, size_t slices, bool *again)
+{
+    *again = false;
+    size_t first = arena_take_window(arena, slices);
+    if (first == SIZE_MAX) return SIZE_MAX;
+
+    void *start = arena_slice_start(arena, first);
+    if (os_map_at(start, slices << SLICE_SHIFT, again)) {
+        stats_add(STAT_reserved, (int64_t)(slices << SLICE_SHIFT));
+        os_advise(start, slices << SLICE_SHIFT, (first + slices) << SLICE_SHIFT);
+        return first;
+    }
+    size_t mapped = first + slices;
+    if (!*again) { // out of memory: the addresses can be used by a smaller request, unless others went on meanwhile
+        atomic_compare_exchange_strong_explicit(&arena->mapped, &mapped, first, memory_order_relaxed,
+                                                memory_order_relaxed);
+    }
+    return SIZE_MAX;
+}
+
+// Maps more memory and keeps `count` slices of it, the first aligned. Returns that slice, or SIZE_MAX.
+static size_t arena_grow(struct arena *arena, size_t count, size_t alignment)
+{
+    enum { TRIES = 8 };
+    size_t extra = alignment > CHUNK_BYTES ? alignment >> SLICE_SHIFT : CHUNK_SLICES;
+    if (alignment <= SLICE_BYTES) extra = 0;
+    if (arena->capacity == 0 || arena->is_users || count > arena->capacity - extra) return SIZE_MAX;
+
+    size_t slices = arena_step_slices(arena, count + extra);
+    for (int i = 0; i < TRIES; i++) {
+        bool again;
+        size_t first = arena_grow_once(arena, slices, &again);
+        if (first != SIZE_MAX) {
+            size_t start = arena_align_slice(arena, first, alignment);
+            arena_free_range(arena, first, start - first);
+            arena_free_range(arena, start + count, first + slices - start - count);
+            stats_add(STAT_committed, (int64_t)(count << SLICE_SHIFT));
+            return start;
+        }
+        size_t least = bits_align_up(count + extra, CHUNK_SLICES);
+        if (!again && slices == least) return SIZE_MAX;
+        if (!again) slices = least;
+    }
+    return SIZE_MAX;
+}
+
+// --- arenas ------------------------------------------------------------------------------------------------------------
+
+struct arena *arena_at(unsigned index)
+{
+    if (index == 0) return &arena_main;
+    // acquire: pairs with the release in arena_publish
+    return index < ARENA_MAX ? atomic_load_explicit(&arena_table[index], memory_order_acquire) : NULL;
+}
+
+struct arena *arena_of(const void *address)
+{
+    for (unsigned i = 0; i < ARENA_MAX; i++) {
+        struct arena *arena = arena_at(i);
+        if (arena == NULL) return NULL;
+        uintptr_t offset = (uintptr_t)address - arena->base;
+        if (offset >> GRANULE_SHIFT < atomic_load_explicit(&arena->span_units, memory_order_acquire)) return arena;
+    }
+    return NULL;
+}
+
+void *arena_descriptor_far(const void *address)
+{
+    const struct arena *arena = arena_of(address);
+    return arena == NULL ? NULL : (void *)arena_descriptor(arena, arena_slice_of(arena, address));
+}
+
+// Window of arena 0: twice the memory there is, unless address space is scarce.
+static size_t arena_window_bytes(void)
+{
+    size_t window = arena_usual_window_bytes;
+    while (window / 2 < os_info()->physical_bytes) window *= 2;
+    while (window > arena_min_window_bytes && window > os_info()->address_limit_bytes) window /= 2;
+    return window;
+}
+
+// Secure builds begin at a random chunk of a hole twice as large.
+static uintptr_t arena_random_base(uintptr_t hole, size_t window)
+{
+    struct chacha chacha;
+    random_init(&chacha);
+    return hole + (size_t)chacha_below(&chacha, (uint32_t)(window / CHUNK_BYTES)) * CHUNK_BYTES;
+}
+
+bool arena_init(void)
+{
+    for (size_t window = arena_window_bytes(); window >= arena_min_window_bytes; window /= 2) {
+        void *hole = os_find_hole(CFG_SECURE ? 2 * window : window, CHUNK_BYTES);
+        if (hole == NULL) continue;
+        arena_main.base = CFG_SECURE ? arena_random_base((uintptr_t)hole, window) : (uintptr_t)hole;
+        if (arena_init_side(&arena_main, window >> SLICE_SHIFT)) {
+            stats_add(STAT_arenas, 1);
+            return true;
+        }
+    }
+    return false;
+}
+
+static struct arena *arena_publish(struct arena *arena)
+{
+    for (unsigned i = 1; i < ARENA_MAX; i++) {
+        struct arena *none = NULL;
+        arena->index = i;
+        // release: pairs with the acquire in arena_at
+        if (atomic_compare_exchange_strong_explicit(&arena_table[i], &none, arena, memory_order_release,
+                                                    memory_order_relaxed)) {
+            stats_add(STAT_arenas, 1);
+            return arena;
+        }
+    }
+    return NULL;
+}
+
+struct arena *arena_add(void *start, size_t bytes, bool is_zero, bool is_pinned, bool is_exclusive)
+{
+    uintptr_t base = bits_align_up((uintptr_t)start, SLICE_BYTES);
+    if (bytes < base - (uintptr_t)start + SLICE_BYTES) return NULL;
+    size_t slices = (bytes - (base - (uintptr_t)start)) >> SLICE_SHIFT;
+    size_t capacity = bits_align_up(slices, CHUNK_SLICES);
+
+    struct arena *arena = (struct arena *)os_map(bits_align_up(sizeof(struct arena), os_page_bytes()), os_page_bytes());
+    if (arena == NULL) return NULL;
+    arena->base = base;
+    arena->is_users = true; // it does not grow
+    arena->is_pinned = is_pinned;
+    arena->is_exclusive = is_exclusive;
+    if (arena_init_side(arena, capacity)) {
+        if (arena_take_window(arena, capacity) == 0) {
+            for (size_t i = 0; !is_zero && i < capacity / CHUNK_SLICES; i++) arena->chunks[i].dirty = ~UINT64_C(0);
+            if (!is_zero) arena->dirty_free = slices;
+            arena_free_range(arena, 0, slices);
+            if (arena_publish(arena) != NULL) {
+                stats_add(STAT_reserved, (int64_t)(slices << SLICE_SHIFT));
+                return arena;
+            }
+        }
+        os_release(arena->side, arena->side_bytes);
+    }
+    os_release(arena, bits_align_up(sizeof(struct arena), os_page_bytes()));
+    return NULL;
+}
+
+struct arena *arena_add_mapped(size_t bytes)
+{
+    if (bytes > SIZE_MAX / 2) return NULL;
+    size_t rounded = bits_align_up(bytes, CHUNK_BYTES);
+    void *start = os_map(rounded, SLICE_BYTES);
+    if (start == NULL) return NULL;
+    struct arena *arena = arena_add(start, rounded, true, false, false);
+    if (arena == NULL) os_release(start, rounded);
+    return arena;
+}
+
+// Every other arena in turn. Returns the memory or NULL.
+static void *arena_claim_elsewhere(size_t count, size_t alignment, bool *is_zero)
+{
+    for (unsigned i = 1; i < ARENA_MAX; i++) {
+        struct arena *arena = arena_at(i);
+        if (arena == NULL) return NULL;
+        if (arena->is_exclusive) continue;
+        size_t slice = arena_search_long(arena, count, alignment, is_zero);
+        if (slice != SIZE_MAX) return arena_slice_start(arena, slice);
+    }
+    return NULL;
+}
+
+static size_t arena_claim_main(size_t count, size_t alignment, size_t *hint, bool *is_zero)
+{
+    size_t mapped = arena_mapped_chunks(&arena_main);
+    if (count <= ARENA_SHORT_SLICES && alignment <= SLICE_BYTES) {
+        size_t lowest = atomic_load_explicit(&arena_main.first_free, memory_order_relaxed);
+        size_t from = *hint < lowest || *hint >= mapped ? lowest : *hint;
+        size_t slice = arena_search_short(&arena_main, count, from, mapped, is_zero);
+        if (slice == SIZE_MAX) slice = arena_search_short(&arena_main, count, lowest, from < mapped ? from : mapped, is_zero);
+        if (slice != SIZE_MAX) *hint = slice / CHUNK_SLICES;
+        return slice;
+    }
+    return arena_search_long(&arena_main, count, alignment, is_zero);
+}
+
+void *arena_claim(size_t count, size_t alignment, size_t *hint, bool *is_zero)
+{
+    size_t slice = arena_claim_main(count, alignment, hint, is_zero);
+    if (slice == SIZE_MAX) {
+        // memory handed over by the user or reserved on request is used before more is mapped
+        void *elsewhere = arena_claim_elsewhere(count, alignment, is_zero);
+        if (elsewhere != NULL) return elsewhere;
+        if (options_is_on(OPTION_disallow_os_alloc)) return NULL;
+        *is_zero = true;
+        slice = arena_grow(&arena_main, count, alignment);
+    }
+    if (slice != SIZE_MAX) return arena_slice_start(&arena_main, slice);
+
+    size_t bytes = (count << SLICE_SHIFT) + (alignment > SLICE_BYTES ? alignment : 0);
+    if (arena_add_mapped(bytes) == NULL) return NULL;
+    return arena_claim_elsewhere(count, alignment, is_zero);
+}
+
+bool arena_claim_at(void *start, size_t count, bool *is_zero)
+{
+    struct arena *arena = arena_of(start);
+    if (arena == NULL) return false;
+    size_t slice = arena_slice_of(arena, start);
+    if (slice + count > arena_mapped_chunks(arena) * CHUNK_SLICES) return false;
+    return arena_free_run(arena, slice, count, slice + count) == count && arena_claim_range(arena, slice, count, is_zero);
+}
+
+void arena_release(void *start, size_t count, bool touched)
+{
+    struct arena *arena = arena_of(start);
+    check(arena != NULL);
+    size_t slice = arena_slice_of(arena, start);
+    for (size_t done = 0; done < count;) {
+        size_t covered;
+        uint64_t bits = arena_bits_in_chunk(slice + done, count - done, &covered);
+        struct chunk *chunk = &arena->chunks[(slice + done) / CHUNK_SLICES];
+        if (touched) atomic_fetch_or_explicit(&chunk->dirty, bits, memory_order_relaxed);
+        else atomic_fetch_and_explicit(&chunk->dirty, ~bits, memory_order_relaxed);
+        done += covered;
+    }
+    if (touched) atomic_fetch_add_explicit(&arena->dirty_free, count, memory_order_relaxed);
+    else stats_remove(STAT_committed, (int64_t)(count << SLICE_SHIFT));
+    arena_free_range(arena, slice, count);
+}
+
+// --- marks -------------------------------------------------------------------------------------------------------------
+
+void arena_mark(struct arena *arena, size_t kind, size_t slice)
+{
+    uint64_t bit = UINT64_C(1) << (slice % CHUNK_SLICES);
+    size_t chunk = slice / CHUNK_SLICES;
+    // relaxed: a hint; whoever follows it claims the page by its own state word
+    if ((atomic_fetch_or_explicit(&arena->marks[chunk].kind[kind], bit, memory_order_relaxed) & bit) != 0) return;
+    atomic_fetch_add_explicit(&arena->mark_count[kind], 1, memory_order_relaxed);
+    atomic_store_explicit(&arena->mark_hint[kind], (uint32_t)chunk, memory_order_relaxed);
+}
+
+void arena_unmark(struct arena *arena, size_t kind, size_t slice)
+{
+    uint64_t bit = UINT64_C(1) << (slice % CHUNK_SLICES);
+    ATOMIC(uint64_t) *word = &arena->marks[slice / CHUNK_SLICES].kind[kind];
+    if ((atomic_load_explicit(word, memory_order_relaxed) & bit) == 0) return;
+    if ((atomic_fetch_and_explicit(word, ~bit, memory_order_relaxed) & bit) == 0) return;
+    atomic_fetch_sub_explicit(&arena->mark_count[kind], 1, memory_order_relaxed);
+}
+
+struct page *arena_take_marked(struct arena *arena, size_t kind, size_t max_chunks)
+{
+    if (atomic_load_explicit(&arena->mark_count[kind], memory_order_relaxed) == 0) return NULL;
+    size_t chunks = arena_mapped_chunks(arena);
+    size_t at = atomic_load_explicit(&arena->mark_hint[kind], memory_order_relaxed);
+    for (size_t i = 0; i < max_chunks && i < chunks; i++, at++) {
+        if (at >= chunks) at = 0;
+        ATOMIC(uint64_t) *word = &arena->marks[at].kind[kind];
+        uint64_t bits = atomic_load_explicit(word, memory_order_relaxed);
+        if (bits == 0) continue;
+        uint64_t bit = bits & (~bits + 1);
+        if ((atomic_fetch_and_explicit(word, ~bit, memory_order_relaxed) & bit) == 0) continue;
+        atomic_fetch_sub_explicit(&arena->mark_count[kind], 1, memory_order_relaxed);
+        atomic_store_explicit(&arena->mark_hint[kind], (uint32_t)at, memory_order_relaxed);
+        return arena_descriptor(arena, at * CHUNK_SLICES + bits_lowest(bit));
+    }
+    atomic_store_explicit(&arena->mark_hint[kind], (uint32_t)(at < chunks ? at : 0), memory_order_relaxed);
+    return NULL;
+}
+
+// --- rules and the end ---------------------------------------------------------------------------------------------------
+
+const char *arena_broken_rule(const struct arena *arena)
+{
+    size_t span = atomic_load_explicit(&arena->span_units, memory_order_acquire) >> (SLICE_SHIFT - GRANULE_SHIFT);
+    size_t mapped = atomic_load_explicit(&arena->mapped, memory_order_acquire);
+    if (mapped > span || span > arena->capacity) return "A1: more slices are mapped than have descriptors";
+    for (size_t slice = 0; slice < mapped; slice++) {
+        const struct chunk *chunk = &arena->chunks[slice / CHUNK_SLICES];
+        uint64_t bit = UINT64_C(1) << (slice % CHUNK_SLICES);
+        if ((atomic_load_explicit(&chunk->free, memory_order_acquire) & bit) == 0) continue;
+        const uint64_t *words = (const uint64_t *)(const void *)arena_descriptor(arena, slice);
+        for (size_t i = 0; i < DESCRIPTOR_BYTES / sizeof(uint64_t); i++) {
+            bool still_free = (atomic_load_explicit(&chunk->free, memory_order_acquire) & bit) != 0;
+            if (words[i] != 0 && still_free) return "A2: a free slice has a descriptor in use";
+        }
+    }
+    return NULL;
+}
+
+void arena_unmap_all(void)
+{
+    for (unsigned i = 0; i < ARENA_MAX; i++) {
+        struct arena *arena = arena_at(i);
+        if (arena == NULL) break;
+        if (arena->is_users && i != 0) continue;
+        size_t mapped = atomic_load_explicit(&arena->mapped, memory_order_acquire);
+        if (mapped != 0) os_release((void *)arena->base, mapped << SLICE_SHIFT);
+    }
+}

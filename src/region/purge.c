@@ -1,0 +1,128 @@
+#include "region/purge.h"
+#include "core/options.h"
+#include "core/stats.h"
+#include "os/os.h"
+
+static ATOMIC(uint64_t) purge_next_ms;
+static ATOMIC(int) purge_is_busy; // 1: some thread is making a step
+static unsigned purge_arena;      // [busy] arena at which the round goes on
+
+// Takes those of `wanted` that are still free away from claimers.
+static uint64_t purge_take_bits(struct chunk *chunk, uint64_t wanted)
+{
+    // acquire: pairs with the release in arena_free_bits
+    return atomic_fetch_and_explicit(&chunk->free, ~wanted, memory_order_acquire) & wanted;
+}
+
+// Purges each run of `taken`, at most *calls of them; returns the bits that read as zeroes now.
+static uint64_t purge_runs(const struct arena *arena, size_t index, uint64_t taken, unsigned *calls)
+{
+    uint64_t purged = 0;
+    while (taken != 0 && *calls > 0) {
+        unsigned first = bits_lowest(taken);
+        uint64_t above = ~(taken >> first);
+        unsigned count = above == 0 ? CHUNK_SLICES : bits_lowest(above);
+        uint64_t run = bits_ones(count) << first;
+        void *start = arena_slice_start(arena, index * CHUNK_SLICES + first);
+        if (os_purge(start, (size_t)count << SLICE_SHIFT)) purged |= run;
+        taken &= ~run;
+        --*calls;
+    }
+    return purged;
+}
+
+// Returns the bytes given back.
+static size_t purge_chunk(struct arena *arena, size_t index, bool is_forced, unsigned *calls)
+{
+    struct chunk *chunk = &arena->chunks[index];
+    uint64_t dirty = atomic_load_explicit(&chunk->dirty, memory_order_relaxed);
+    uint64_t old = is_forced ? dirty : dirty & atomic_load_explicit(&chunk->aging, memory_order_relaxed);
+    old &= atomic_load_explicit(&chunk->free, memory_order_relaxed);
+    size_t bytes = 0;
+    if (old != 0) {
+        uint64_t taken = purge_take_bits(chunk, old);
+        uint64_t purged = purge_runs(arena, index, taken, calls);
+        atomic_fetch_and_explicit(&chunk->dirty, ~purged, memory_order_relaxed);
+        // release: whoever claims these sees that they are clean (A4)
+        atomic_fetch_or_explicit(&chunk->free, taken, memory_order_release);
+        size_t count = bits_popcount64(purged);
+        bytes = count << SLICE_SHIFT;
+        atomic_fetch_sub_explicit(&arena->dirty_free, count, memory_order_relaxed);
+        stats_remove(STAT_committed, (int64_t)bytes);
+        stats_add(STAT_reset, (int64_t)bytes);
+    }
+    uint64_t young = atomic_load_explicit(&chunk->dirty, memory_order_relaxed) &
+                     atomic_load_explicit(&chunk->free, memory_order_relaxed);
+    // A claim between these loads and the store leaves a bit of aging set for a slice in use: it only makes that slice
+    // look one round older when it comes back.
+    atomic_store_explicit(&chunk->aging, young, memory_order_relaxed);
+    return bytes;
+}
+
+static bool purge_is_worthwhile(const struct arena *arena)
+{
+    return !arena->is_pinned && atomic_load_explicit(&arena->dirty_free, memory_order_relaxed) != 0;
+}
+
+static bool purge_any_is_worthwhile(void)
+{
+    for (unsigned i = 0; i < ARENA_MAX; i++) {
+        const struct arena *arena = arena_at(i);
+        if (arena == NULL) return false;
+        if (purge_is_worthwhile(arena)) return true;
+    }
+    return false;
+}
+
+// One bounded piece of the round; true when the round is complete.
+static bool purge_step(bool is_forced)
+{
+    unsigned calls = PURGE_STEP_CALLS;
+    for (unsigned visited = 0; visited < PURGE_STEP_CHUNKS && calls > 0;) {
+        struct arena *arena = arena_at(purge_arena);
+        if (arena == NULL) {
+            purge_arena = 0;
+            return true;
+        }
+        if (!purge_is_worthwhile(arena) || arena->purge_cursor >= arena_mapped_chunks(arena)) {
+            arena->purge_cursor = 0;
+            purge_arena++;
+            continue;
+        }
+        (void)purge_chunk(arena, arena->purge_cursor++, is_forced, &calls);
+        visited++;
+    }
+    return false;
+}
+
+void purge_tick(void)
+{
+    long delay_ms = options_get(OPTION_purge_delay);
+    if (delay_ms < 0 || !purge_any_is_worthwhile()) return;
+    uint64_t now = prim_clock_ms();
+    if (now < atomic_load_explicit(&purge_next_ms, memory_order_relaxed)) return;
+    // acquire, release: steps follow one another
+    if (atomic_exchange_explicit(&purge_is_busy, 1, memory_order_acquire) != 0) return;
+    if (purge_step(delay_ms == 0)) {
+        atomic_store_explicit(&purge_next_ms, now + (uint64_t)delay_ms, memory_order_relaxed);
+    }
+    atomic_store_explicit(&purge_is_busy, 0, memory_order_release);
+}
+
+size_t purge_all(void)
+{
+    size_t bytes = 0;
+    for (unsigned i = 0; i < ARENA_MAX; i++) {
+        struct arena *arena = arena_at(i);
+        if (arena == NULL) break;
+        if (arena->is_pinned) continue;
+        size_t chunks = arena_mapped_chunks(arena);
+        for (size_t index = 0; index < chunks; index++) {
+            unsigned calls = CHUNK_SLICES;
+            bytes += purge_chunk(arena, index, true, &calls);
+        }
+    }
+    return bytes;
+}
+
+void purge_after_fork(void) { atomic_store_explicit(&purge_is_busy, 0, memory_order_relaxed); }

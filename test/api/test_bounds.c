@@ -1,0 +1,205 @@
+/* test_bounds.c: what the library costs a process: resident memory at start, address space at start, metadata,
+ * mappings.
+ *
+ *   test_bounds [TINY LIBRARY]    TINY: support/tiny built without us; LIBRARY: our shared library, to be preloaded.
+ *                                 Without them the tests that need them are left out.
+ */
+#include "mimalloc.h"
+#include "../support/child.h"
+#include "../support/process_info.h"
+
+static const size_t MIB = 1024 * 1024;
+enum {
+    START_KIB_LIMIT   = 200,
+    START_SPACE_BYTES = 64 * 1024 * 1024,
+    START_RUNS        = 5,
+    MAPPING_LIMIT     = TEST_IS_SECURE ? 1000 : 300
+};
+
+static const char *tiny_path;
+static const char *library_path;
+static char        self[4096];
+
+static int compare_longs(const void *a, const void *b)
+{
+    long left = *(const long *)a;
+    long right = *(const long *)b;
+    return (left > right) - (left < right);
+}
+
+// The median of the resident KiB that the tiny program reports.
+static long tiny_resident_kib(const char *preload)
+{
+    static struct child child;
+    long samples[START_RUNS];
+    const char *argv[] = { tiny_path, NULL };
+    const char *env[] = { preload, NULL };
+    for (size_t i = 0; i < START_RUNS; i++) {
+        child_exec(&child, argv, env);
+        EXPECT(child.exit_code == 0);
+        samples[i] = strtol(child.text, NULL, 10);
+        EXPECT(samples[i] > 0);
+    }
+    qsort(samples, START_RUNS, sizeof samples[0], compare_longs);
+    return samples[START_RUNS / 2];
+}
+
+TEST(a_tiny_program_grows_by_at_most_200_KiB_when_preloaded)
+{
+    char preload[4200];
+    if (tiny_path == NULL || TEST_IS_SANITIZED || TEST_IS_DEBUG) return;
+    snprintf(preload, sizeof preload, "LD_PRELOAD=%s", library_path);
+    long without = tiny_resident_kib("UNUSED=1");
+    long with = tiny_resident_kib(preload);
+    if (with > without + START_KIB_LIMIT) fprintf(stderr, "%ld KiB, %ld KiB preloaded\n", without, with);
+    EXPECT(with <= without + START_KIB_LIMIT);
+}
+
+struct start { const char *program, *argument, *preload; };
+
+// In a child: limits itself, then becomes the program.
+static void start_in_little_space(void *arg)
+{
+    const struct start *start = (const struct start *)arg;
+    struct rlimit limit = { START_SPACE_BYTES, START_SPACE_BYTES };
+    if (start->preload != NULL) setenv("LD_PRELOAD", start->preload, 1);
+    setrlimit(RLIMIT_AS, &limit);
+    execl(start->program, start->program, start->argument, (char *)NULL);
+    _exit(127);
+}
+
+static void expect_start(const char *program, const char *argument, const char *preload)
+{
+    static struct child child;
+    struct start start = { program, argument, preload };
+    if (TEST_IS_SANITIZED) return;
+    child_run(&child, start_in_little_space, &start);
+    EXPECT(child_is_well(&child));
+}
+
+TEST(a_program_starts_in_64_MiB_of_address_space)
+{
+    expect_start(self, "--start", NULL);
+    if (tiny_path != NULL) expect_start(tiny_path, NULL, library_path);
+}
+
+// What a program in little space may expect: a good part of it, threads, and NULL at the end.
+static int start_small(void)
+{
+    size_t served = 0;
+    void **chain = NULL;
+    for (void **block; (block = (void **)mi_malloc(30000)) != NULL; served += 30000) {
+        memset(block, 1, 30000);
+        *block = chain;
+        chain = block;
+    }
+    while (chain != NULL) {
+        void **next = (void **)*chain;
+        mi_free(chain);
+        chain = next;
+    }
+    return served >= 30 * MIB ? 0 : 1;
+}
+
+static void fill_a_gibibyte(void *arg)
+{
+    static char json[65536];
+    enum { BLOCK_BYTES = 1024 };
+    void **chain = NULL;
+    (void)arg;
+    for (size_t bytes = 0; bytes < 1024 * MIB; bytes += BLOCK_BYTES) {
+        void **block = (void **)mi_malloc(BLOCK_BYTES);
+        ENSURE(block != NULL);
+        *block = chain;
+        chain = block;
+    }
+    ENSURE(mi_stats_get_json(sizeof json, json) != NULL);
+    long long metadata = json_number(json, "metadata", "current");
+    EXPECT(metadata > 0);
+    EXPECT((size_t)metadata <= 1024 * MIB / 400); // 0.25 %
+}
+
+TEST(metadata_is_at_most_a_quarter_of_a_percent_of_a_gibibyte)
+{
+    static struct child child;
+    if (TEST_IS_SANITIZED || TEST_HAS_STATES) return; // states cost 1/64 by design
+    child_run(&child, fill_a_gibibyte, NULL);
+    EXPECT(child_is_well(&child));
+}
+
+static void punch_holes(void *arg)
+{
+    static void *blocks[32768];
+    enum { COUNT = sizeof blocks / sizeof blocks[0] };
+    struct test_random random = { 5 };
+    (void)arg;
+    for (size_t i = 0; i < COUNT; i++) {
+        size_t bytes = i % 16 == 0 ? 300000 + random_below(&random, 900000) : random_below(&random, 60000);
+        blocks[i] = mi_malloc(bytes);
+        ENSURE(blocks[i] != NULL);
+        *(char *)blocks[i] = 1;
+    }
+    for (size_t round = 0; round < 3; round++) {
+        for (size_t i = round; i < COUNT; i += 3) {
+            mi_free(blocks[i]);
+            blocks[i] = NULL;
+        }
+        mi_collect(true);
+        size_t count = process_mapping_count();
+        if (count > MAPPING_LIMIT) fprintf(stderr, "%zu mappings\n", count);
+        EXPECT(count <= MAPPING_LIMIT);
+        if (round == 2) break;
+        for (size_t i = round; i < COUNT; i += 3) {
+            blocks[i] = mi_malloc(random_below(&random, 130000));
+            ENSURE(blocks[i] != NULL);
+        }
+    }
+    EXPECT(process_resident_kib() < 1024 * 1024);
+}
+
+TEST(a_heap_of_two_gibibytes_with_holes_has_few_mappings)
+{
+    static struct child child;
+    if (TEST_IS_SANITIZED) return;
+    child_run(&child, punch_holes, NULL);
+    EXPECT(child_is_well(&child));
+}
+
+static void spike(void *arg)
+{
+    static char *blocks[3000];
+    (void)arg;
+    mi_free(mi_malloc(1));
+    size_t start_kib = process_resident_kib();
+    for (size_t i = 0; i < 3000; i++) {
+        size_t bytes = i % 10 == 0 ? 300000 : 30000;
+        blocks[i] = (char *)mi_malloc(bytes);
+        ENSURE(blocks[i] != NULL);
+        memset(blocks[i], 1, bytes);
+    }
+    EXPECT(process_resident_kib() > start_kib + 140 * 1024);
+    for (size_t i = 0; i < 3000; i++) mi_free(blocks[i]);
+    mi_collect(true);
+    EXPECT(process_resident_kib() < start_kib + 2 * 1024);
+}
+
+TEST(memory_comes_back_after_a_spike_and_a_collect)
+{
+    static struct child child;
+    if (TEST_IS_SANITIZED) return;
+    child_run(&child, spike, NULL);
+    EXPECT(child_is_well(&child));
+}
+
+int main(int argc, char **argv)
+{
+    if (argc > 1 && strcmp(argv[1], "--start") == 0) return start_small();
+    ssize_t length = readlink("/proc/self/exe", self, sizeof self - 1);
+    if (length <= 0) return 77;
+    if (argc > 2) {
+        tiny_path = argv[1];
+        library_path = argv[2];
+        argc = 1;
+    }
+    return test_run_all(argc, argv);
+}

@@ -1,0 +1,250 @@
+/* test_realloc.c: contents survive, blocks stay in place where promised, new tails are zero where promised. */
+#include "mimalloc.h"
+#include "../support/process_info.h"
+#include <errno.h>
+
+static const size_t MIB = 1024 * 1024;
+
+static bool prefix_is(const void *block, size_t bytes, unsigned char value)
+{
+    const unsigned char *at = (const unsigned char *)block;
+    for (size_t i = 0; i < bytes; i++) {
+        if (at[i] != value) return false;
+    }
+    return true;
+}
+
+TEST(realloc_of_NULL_is_malloc)
+{
+    for (size_t bytes = 0; bytes < 100000; bytes = bytes * 2 + 1) {
+        void *block = mi_realloc(NULL, bytes);
+        ENSURE(block != NULL);
+        EXPECT(is_aligned(block, 16) && mi_usable_size(block) >= bytes);
+        mi_free(block);
+    }
+}
+
+TEST(realloc_to_0_gives_a_minimal_block)
+{
+    static const size_t sizes[] = { 0, 1, 16, 500, 70000, 3000000 };
+    for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
+        void *block = mi_realloc(mi_malloc(sizes[i]), 0);
+        ENSURE(block != NULL);
+        EXPECT(mi_usable_size(block) <= 64);
+        mi_free(block);
+    }
+}
+
+TEST(contents_survive_growing_and_shrinking_by_one_byte)
+{
+    unsigned char *block = (unsigned char *)mi_malloc(1);
+    ENSURE(block != NULL);
+    memset(block, 0x5A, 1);
+    for (size_t bytes = 2; bytes <= 5000; bytes++) {
+        block = (unsigned char *)mi_realloc(block, bytes);
+        ENSURE(block != NULL);
+        if (bytes % 16 < 2) EXPECT(prefix_is(block, bytes - 1, 0x5A));
+        block[bytes - 1] = 0x5A;
+    }
+    for (size_t bytes = 5000; bytes > 0; bytes--) {
+        block = (unsigned char *)mi_realloc(block, bytes);
+        ENSURE(block != NULL);
+        if (bytes % 16 < 2) EXPECT(prefix_is(block, bytes, 0x5A));
+    }
+    mi_free(block);
+}
+
+TEST(contents_survive_random_chains)
+{
+    struct test_random random = { 7 };
+    for (int chain = 0; chain < 60; chain++) {
+        size_t bytes = random_below(&random, 500);
+        unsigned char *block = (unsigned char *)mi_malloc(bytes);
+        for (int step = 0; step < 30; step++) {
+            ENSURE(block != NULL);
+            unsigned char value = (unsigned char)(chain + step);
+            memset(block, value, bytes);
+            size_t limit = (size_t)1 << (4 + random_below(&random, 18));
+            size_t new_bytes = 1 + random_below(&random, limit);
+            block = (unsigned char *)mi_realloc(block, new_bytes);
+            ENSURE(block != NULL);
+            EXPECT(mi_usable_size(block) >= new_bytes);
+            EXPECT(prefix_is(block, bytes < new_bytes ? bytes : new_bytes, value));
+            bytes = new_bytes;
+        }
+        mi_free(block);
+    }
+}
+
+TEST(realloc_keeps_the_block_between_half_and_all_of_it)
+{
+    static const size_t sizes[] = { 16, 40, 64, 100, 500, 1000, 1024, 5000, 65536, 100000, 600000 };
+    if (!TEST_IS_EXACT) return;
+    for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
+        void *block = mi_malloc(sizes[i]);
+        ENSURE(block != NULL);
+        size_t usable = mi_usable_size(block);
+        uintptr_t address = (uintptr_t)block;
+        for (size_t part = 4; part <= 8; part++) {
+            block = mi_realloc(block, usable - (8 - part) * usable / 8);
+            EXPECT((uintptr_t)block == address);
+        }
+        block = mi_realloc(block, (usable + 1) / 2);
+        EXPECT((uintptr_t)block == address);
+        mi_free(block);
+    }
+}
+
+TEST(realloc_gives_up_a_block_that_would_be_mostly_waste)
+{
+    static const size_t sizes[] = { 1000, 5000, 65536, 400000, 3000000 };
+    for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
+        void *block = mi_realloc(mi_malloc(sizes[i]), sizes[i] / 10);
+        ENSURE(block != NULL);
+        EXPECT(mi_usable_size(block) < sizes[i] / 2);
+        mi_free(block);
+    }
+}
+
+TEST(a_failed_realloc_leaves_the_block_alone)
+{
+    char *block = mi_strdup("still here");
+    ENSURE(block != NULL);
+    errno = 0;
+    EXPECT(mi_realloc(block, launder_size(SIZE_MAX - 100)) == NULL);
+    EXPECT(errno == ENOMEM);
+    EXPECT(mi_reallocn(block, launder_size(SIZE_MAX / 2), 3) == NULL);
+    EXPECT(mi_reallocarray(block, launder_size(SIZE_MAX / 2), 3) == NULL);
+    EXPECT(strcmp(block, "still here") == 0);
+    mi_free(block);
+}
+
+// That the block was freed shows in a heap of its own: nothing is left in it.
+static bool count_block(const mi_heap_t *heap, const mi_heap_area_t *area, void *block, size_t bytes, void *arg)
+{
+    (void)heap;
+    (void)area;
+    (void)bytes;
+    if (block != NULL) ++*(size_t *)arg;
+    return true;
+}
+
+TEST(reallocf_frees_the_block_when_it_fails)
+{
+    mi_heap_t *heap = mi_heap_new();
+    size_t count = 0;
+    ENSURE(heap != NULL);
+    void *kept = mi_heap_malloc(heap, 300);
+    void *block = mi_heap_malloc(heap, 300);
+    EXPECT(mi_heap_reallocf(heap, block, launder_size(SIZE_MAX - 100)) == NULL);
+    EXPECT(mi_heap_visit_blocks(heap, true, count_block, &count));
+    EXPECT(count == 1);
+    void *grown = mi_heap_reallocf(heap, kept, 1000);
+    EXPECT(grown != NULL && mi_usable_size(grown) >= 1000);
+    mi_heap_destroy(heap);
+    EXPECT(mi_reallocf(mi_malloc(10), launder_size(SIZE_MAX)) == NULL);
+}
+
+TEST(rezalloc_clears_the_new_tail)
+{
+    struct test_random random = { 3 };
+    for (int chain = 0; chain < 200; chain++) {
+        size_t bytes = random_below(&random, 300);
+        unsigned char *block = (unsigned char *)mi_zalloc(bytes);
+        for (int step = 0; step < 12; step++) {
+            ENSURE(block != NULL);
+            memset(block, 0x77, bytes);
+            size_t new_bytes = bytes + random_below(&random, bytes + 20);
+            block = (unsigned char *)(step % 2 == 0 ? mi_rezalloc(block, new_bytes)
+                                                    : mi_recalloc(block, new_bytes, 1));
+            ENSURE(block != NULL);
+            EXPECT(prefix_is(block, bytes, 0x77));
+            EXPECT(is_zero(block + bytes, new_bytes - bytes));
+            bytes = new_bytes;
+        }
+        mi_free(block);
+    }
+}
+
+TEST(rezalloc_of_NULL_is_zalloc_and_large_tails_are_zero)
+{
+    unsigned char *block = (unsigned char *)mi_rezalloc(NULL, 5000);
+    ENSURE(block != NULL);
+    EXPECT(is_zero(block, 5000));
+    memset(block, 1, 5000);
+    block = (unsigned char *)mi_rezalloc(block, 3 * MIB);
+    ENSURE(block != NULL);
+    EXPECT(prefix_is(block, 5000, 1) && is_zero(block + 5000, 3 * MIB - 5000));
+    memset(block, 2, 3 * MIB);
+    block = (unsigned char *)mi_recalloc(block, 5 * MIB, 2);
+    ENSURE(block != NULL);
+    EXPECT(prefix_is(block, 3 * MIB, 2) && is_zero(block + 3 * MIB, 7 * MIB));
+    mi_free(block);
+}
+
+TEST(reallocn_and_reallocarray_multiply)
+{
+    void *block = mi_reallocn(NULL, 10, 30);
+    ENSURE(block != NULL);
+    EXPECT(mi_usable_size(block) >= 300);
+    block = mi_reallocarray(block, 100, 30);
+    ENSURE(block != NULL);
+    EXPECT(mi_usable_size(block) >= 3000);
+    mi_free(block);
+}
+
+// Every 64 KiB carries its own number: enough to notice a lost or swapped piece, and little memory is touched.
+static bool marks_are(size_t *words, size_t bytes)
+{
+    for (size_t at = 0; at < bytes; at += 65536) {
+        if (words[at / sizeof(size_t)] != at) return false;
+    }
+    return true;
+}
+
+static void set_marks(size_t *words, size_t from, size_t to)
+{
+    for (size_t at = from; at < to; at += 65536) words[at / sizeof(size_t)] = at;
+}
+
+TEST(growing_to_a_gibibyte_keeps_contents_and_is_quick)
+{
+    size_t limit = TEST_IS_SANITIZED || TEST_IS_DEBUG ? 64 * MIB : 1024 * MIB;
+    double start = process_cpu_seconds();
+    size_t bytes = MIB;
+    size_t *block = (size_t *)mi_malloc(bytes);
+    ENSURE(block != NULL);
+    set_marks(block, 0, bytes);
+    while (bytes < limit) {
+        block = (size_t *)mi_realloc(block, 2 * bytes);
+        ENSURE(block != NULL);
+        set_marks(block, bytes, 2 * bytes);
+        bytes *= 2;
+        EXPECT(marks_are(block, bytes));
+    }
+    block = (size_t *)mi_realloc(block, 10 * MIB);
+    ENSURE(block != NULL);
+    EXPECT(marks_are(block, 10 * MIB));
+    mi_free(block);
+    // copying at every step would touch two gibibytes
+    if (!TEST_IS_SANITIZED) EXPECT(process_cpu_seconds() - start < 1.5);
+}
+
+TEST(growing_in_small_steps_is_not_quadratic)
+{
+    double start = process_cpu_seconds();
+    size_t limit = TEST_IS_SANITIZED || TEST_IS_DEBUG ? 4 * MIB : 32 * MIB;
+    char *block = NULL;
+    char *neighbour = NULL;
+    for (size_t bytes = 0; bytes < limit; bytes += 8192) {
+        block = (char *)mi_realloc(block, bytes + 8192);
+        ENSURE(block != NULL);
+        block[bytes] = 1;
+        if (bytes % (1 << 20) == 0) neighbour = (char *)mi_realloc(neighbour, bytes / 2 + 100000);
+    }
+    mi_free(block);
+    mi_free(neighbour);
+    if (!TEST_IS_SANITIZED) EXPECT(process_cpu_seconds() - start < 2.0);
+}
+
+TEST_MAIN

@@ -1,0 +1,19 @@
+#!/bin/sh
+# preload.sh <libmimalloc.so> [cc]: programs that know nothing of the library, with LD_PRELOAD.
+. "$(dirname -- "$0")/common.inc"
+override_library "$1"
+use_compiler "${2:-}"
+
+check "a C program builds" $cc -O1 -fno-builtin "$here/names.c" -o "$work/names" -pthread -ldl
+check "a C++ program builds" $cxx -std=c++17 -fsized-deallocation -O1 -fno-builtin \
+    "$here/operators.cpp" -o "$work/operators" -pthread -ldl
+check "without the library the C program sees other blocks" refuse "$work/names"
+check "without the library the C++ program sees other blocks" refuse "$work/operators"
+check "every name of a preloaded C program is ours" env LD_PRELOAD="$library" "$work/names"
+check "every operator of a preloaded C++ program is ours" \
+    env LD_PRELOAD="$library" "$work/operators"
+check "the same when symbols are bound at the start" \
+    env LD_BIND_NOW=1 LD_PRELOAD="$library" "$work/operators"
+check "a shell with pipes and children runs" \
+    env LD_PRELOAD="$library" sh -c 'ls / | sort | tr a-z A-Z | wc -l'
+finish

@@ -1,0 +1,62 @@
+#!/bin/bash
+# Builds every option once, warnings being errors, and checks what leaves each library.
+#
+# usage: options.sh SOURCE_DIR
+set -euo pipefail
+
+source=$1
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+
+fail() { echo "options.sh: $*"; exit 1; }
+
+# build DIRECTORY CC [OPTION...]: the shared library, in a directory of that name.
+build() {
+    local directory=$work/$1 compiler=$2
+    shift 2
+    echo "- $compiler $*"
+    mkdir -p "$directory"
+    cmake -S "$source" -B "$directory" -DCMAKE_C_COMPILER="$compiler" -DMI_WERROR=ON \
+        -DMI_BUILD_TESTS=OFF "$@" >"$work/log" 2>&1 || fail "$(cat "$work/log")"
+    cmake --build "$directory" --target mimalloc >"$work/log" 2>&1 || fail "$(cat "$work/log")"
+}
+
+# check DIRECTORY LIBRARY [OPTION...]: of check_exports.py; the build is removed then.
+check() {
+    local directory=$work/$1 library=$2
+    shift 2
+    python3 "$source/tools/check_exports.py" "$@" --header "$source/include/mimalloc.h" \
+        "$directory/$library" || fail "exports of $directory/$library"
+    rm -rf "$directory"
+}
+
+for compiler in gcc clang; do
+    command -v $compiler >/dev/null || { echo "- no $compiler here"; continue; }
+    cxx=${compiler/gcc/g++}
+    cxx=${cxx/clang/clang++}
+
+    build plain $compiler && check plain libmimalloc.so
+    build a-secure $compiler && check a-secure libmimalloc-secure.so
+    build a-debug $compiler && check a-debug libmimalloc-debug.so
+    build full $compiler -DMI_DEBUG_FULL=ON && check full libmimalloc-debug.so
+    build both $compiler -DMI_DEBUG_FULL=ON -DMI_SECURE=ON && check both libmimalloc-secure-debug.so
+    build cxx $compiler -DCMAKE_CXX_COMPILER=$cxx -DMI_USE_CXX=ON && check cxx libmimalloc.so
+
+    build late $compiler -DMI_LOCAL_DYNAMIC_TLS=ON
+    if readelf -dW "$work/late/libmimalloc.so" | grep -q STATIC_TLS; then
+        fail "MI_LOCAL_DYNAMIC_TLS: the library still asks for static TLS"
+    fi
+    check late libmimalloc.so
+done
+
+build quiet cc -DMI_OVERRIDE=OFF && check quiet libmimalloc.so --no-override
+build kept cc -DMI_INTERPOSE=OFF && check kept libmimalloc.so --no-override
+
+build asm cc -DMI_SEE_ASM=ON
+find "$work/asm" -name '*.s' | grep -q . || fail "MI_SEE_ASM: no .s file is kept"
+check asm libmimalloc.so
+
+# A wrong value is refused, not ignored.
+if cmake -S "$source" -B "$work/wrong" -DMI_SANITIZE=adress >/dev/null 2>&1; then
+    fail "MI_SANITIZE=adress was accepted"
+fi

@@ -1,0 +1,338 @@
+#include "fake_prim.h"
+
+// The real functions, under the names that rename_prim.h gives them.
+INTERNAL void real_prim_info_read(struct prim_info *info);
+INTERNAL int real_prim_map(void *hint, size_t bytes, unsigned flags, void **start);
+INTERNAL int real_prim_unmap(void *start, size_t bytes);
+INTERNAL int real_prim_access(void *start, size_t bytes, bool accessible);
+INTERNAL int real_prim_purge(void *start, size_t bytes);
+INTERNAL int real_prim_reset(void *start, size_t bytes);
+INTERNAL int real_prim_guard(void *start, size_t bytes);
+INTERNAL int real_prim_unguard(void *start, size_t bytes);
+INTERNAL int real_prim_move(void *from, size_t bytes, void *to, bool *hole);
+INTERNAL int real_prim_advise_huge(void *start, size_t bytes, bool wanted);
+INTERNAL int real_prim_map_large(void *hint, size_t bytes, size_t page_bytes, int numa_node,
+                                 void **start);
+INTERNAL int real_prim_wipe_on_fork(void *start, size_t bytes);
+INTERNAL uint64_t real_prim_clock_ms(void);
+INTERNAL int real_prim_random(void *buffer, size_t bytes);
+INTERNAL const char *real_prim_env(const char *name);
+INTERNAL bool real_prim_env_ready(void);
+INTERNAL void real_prim_write_error(const char *text, size_t bytes);
+INTERNAL int real_prim_thread_exit_init(void (*callback)(void *value));
+INTERNAL int real_prim_thread_exit_arm(void *value);
+INTERNAL unsigned real_prim_cpu_count(void);
+INTERNAL unsigned real_prim_numa_count(void);
+INTERNAL unsigned real_prim_numa_node(void);
+INTERNAL void real_prim_usage_read(struct prim_usage *usage);
+
+enum { FAKE_PRIM_VARIABLES = 16, FAKE_PRIM_CAUGHT_BYTES = 16384 };
+
+// Numbers are those of the calls since the last reset; all accesses are relaxed, a test orders its
+// threads itself.
+struct fake_prim_plan {
+    ATOMIC(unsigned long) calls;
+    ATOMIC(unsigned long) first_failure; // 0: none
+    ATOMIC(unsigned long) last_failure;
+    ATOMIC(int)           error;
+};
+
+struct fake_prim_variable {
+    const char *name, *value;
+};
+
+static struct fake_prim_plan     fake_prim_plans[FAKE_PRIM_CALL_COUNT];
+static ATOMIC(size_t)            fake_prim_mapped;
+static ATOMIC(bool)              fake_prim_has_clock;
+static ATOMIC(uint64_t)          fake_prim_now_ms;
+static ATOMIC(bool)              fake_prim_has_info;
+static struct prim_info          fake_prim_info;
+static ATOMIC(unsigned)          fake_prim_cpus, fake_prim_nodes, fake_prim_node;
+static struct fake_prim_variable fake_prim_variables[FAKE_PRIM_VARIABLES];
+static ATOMIC(bool)              fake_prim_is_early;
+static ATOMIC(bool)              fake_prim_catches;
+static ATOMIC(size_t)            fake_prim_caught_bytes;
+static char                      fake_prim_caught_text[FAKE_PRIM_CAUGHT_BYTES];
+
+// --- for the test --------------------------------------------------------------------------------
+
+void fake_prim_reset(void)
+{
+    for (int i = 0; i < FAKE_PRIM_CALL_COUNT; i++) {
+        atomic_store_explicit(&fake_prim_plans[i].calls, 0, memory_order_relaxed);
+        atomic_store_explicit(&fake_prim_plans[i].first_failure, 0, memory_order_relaxed);
+    }
+    atomic_store_explicit(&fake_prim_has_clock, false, memory_order_relaxed);
+    atomic_store_explicit(&fake_prim_has_info, false, memory_order_relaxed);
+    atomic_store_explicit(&fake_prim_is_early, false, memory_order_relaxed);
+    fake_prim_set_cpus(0, 0, 0);
+    memset(fake_prim_variables, 0, sizeof fake_prim_variables);
+    atomic_store_explicit(&fake_prim_catches, false, memory_order_relaxed);
+}
+
+unsigned long fake_prim_count(enum fake_prim_call call)
+{
+    return atomic_load_explicit(&fake_prim_plans[call].calls, memory_order_relaxed);
+}
+
+size_t fake_prim_mapped_bytes(void)
+{
+    return atomic_load_explicit(&fake_prim_mapped, memory_order_relaxed);
+}
+
+static void fake_prim_plan_failures(enum fake_prim_call call, unsigned long n, bool is_once,
+                                    int error)
+{
+    struct fake_prim_plan *plan = &fake_prim_plans[call];
+    unsigned long first = n == 0 ? 0 : fake_prim_count(call) + n;
+    atomic_store_explicit(&plan->error, error, memory_order_relaxed);
+    atomic_store_explicit(&plan->last_failure, is_once ? first : ~0ul, memory_order_relaxed);
+    atomic_store_explicit(&plan->first_failure, first, memory_order_relaxed);
+}
+
+void fake_prim_fail_once(enum fake_prim_call call, unsigned long n, int error)
+{
+    fake_prim_plan_failures(call, n, true, error);
+}
+
+void fake_prim_fail_from(enum fake_prim_call call, unsigned long n, int error)
+{
+    fake_prim_plan_failures(call, n, false, error);
+}
+
+void fake_prim_set_clock_ms(uint64_t now_ms)
+{
+    atomic_store_explicit(&fake_prim_now_ms, now_ms, memory_order_relaxed);
+    atomic_store_explicit(&fake_prim_has_clock, true, memory_order_relaxed);
+}
+
+void fake_prim_advance_clock_ms(uint64_t ms) { fake_prim_set_clock_ms(prim_clock_ms() + ms); }
+
+void fake_prim_set_info(const struct prim_info *info)
+{
+    fake_prim_info = *info;
+    atomic_store_explicit(&fake_prim_has_info, true, memory_order_relaxed);
+}
+
+void fake_prim_set_page_bytes(size_t bytes)
+{
+    struct prim_info info;
+    prim_info_read(&info);
+    info.page_bytes = bytes;
+    fake_prim_set_info(&info);
+}
+
+void fake_prim_set_physical_bytes(size_t bytes)
+{
+    struct prim_info info;
+    prim_info_read(&info);
+    info.physical_bytes = bytes;
+    fake_prim_set_info(&info);
+}
+
+void fake_prim_set_cpus(unsigned cpu_count, unsigned numa_count, unsigned numa_node)
+{
+    atomic_store_explicit(&fake_prim_cpus, cpu_count, memory_order_relaxed);
+    atomic_store_explicit(&fake_prim_nodes, numa_count, memory_order_relaxed);
+    atomic_store_explicit(&fake_prim_node, numa_node, memory_order_relaxed);
+}
+
+void fake_prim_set_env(const char *name, const char *value)
+{
+    for (int i = 0; i < FAKE_PRIM_VARIABLES; i++) {
+        struct fake_prim_variable *variable = &fake_prim_variables[i];
+        if (variable->name != NULL && strcmp(variable->name, name) != 0) continue;
+        variable->name = name;
+        variable->value = value;
+        return;
+    }
+}
+
+void fake_prim_set_env_ready(bool is_ready)
+{
+    atomic_store_explicit(&fake_prim_is_early, !is_ready, memory_order_relaxed);
+}
+
+void fake_prim_catch_errors(void)
+{
+    memset(fake_prim_caught_text, 0, sizeof fake_prim_caught_text);
+    atomic_store_explicit(&fake_prim_caught_bytes, 0, memory_order_relaxed);
+    atomic_store_explicit(&fake_prim_catches, true, memory_order_relaxed);
+}
+
+const char *fake_prim_caught(void) { return fake_prim_caught_text; }
+
+// --- for the library -----------------------------------------------------------------------------
+
+// Counts a call; the error that it has to return, or 0.
+static int fake_prim_enter(enum fake_prim_call call)
+{
+    struct fake_prim_plan *plan = &fake_prim_plans[call];
+    unsigned long number = atomic_fetch_add_explicit(&plan->calls, 1, memory_order_relaxed) + 1;
+    unsigned long first = atomic_load_explicit(&plan->first_failure, memory_order_relaxed);
+    unsigned long last = atomic_load_explicit(&plan->last_failure, memory_order_relaxed);
+    if (first == 0 || number < first || number > last) return 0;
+    return atomic_load_explicit(&plan->error, memory_order_relaxed);
+}
+
+static int fake_prim_add_mapped(int error, size_t bytes)
+{
+    if (error == 0) atomic_fetch_add_explicit(&fake_prim_mapped, bytes, memory_order_relaxed);
+    return error;
+}
+
+void prim_info_read(struct prim_info *info)
+{
+    (void)fake_prim_enter(FAKE_PRIM_info_read);
+    if (atomic_load_explicit(&fake_prim_has_info, memory_order_relaxed)) *info = fake_prim_info;
+    else real_prim_info_read(info);
+}
+
+int prim_map(void *hint, size_t bytes, unsigned flags, void **start)
+{
+    int error = fake_prim_enter(FAKE_PRIM_map);
+    if (error == 0) error = real_prim_map(hint, bytes, flags, start);
+    return (flags & PRIM_MAP_REPLACE) != 0 ? error : fake_prim_add_mapped(error, bytes);
+}
+
+int prim_unmap(void *start, size_t bytes)
+{
+    int error = fake_prim_enter(FAKE_PRIM_unmap);
+    return error != 0 ? error : fake_prim_add_mapped(real_prim_unmap(start, bytes), 0 - bytes);
+}
+
+int prim_access(void *start, size_t bytes, bool accessible)
+{
+    int error = fake_prim_enter(FAKE_PRIM_access);
+    return error != 0 ? error : real_prim_access(start, bytes, accessible);
+}
+
+int prim_purge(void *start, size_t bytes)
+{
+    int error = fake_prim_enter(FAKE_PRIM_purge);
+    return error != 0 ? error : real_prim_purge(start, bytes);
+}
+
+int prim_reset(void *start, size_t bytes)
+{
+    int error = fake_prim_enter(FAKE_PRIM_reset);
+    return error != 0 ? error : real_prim_reset(start, bytes);
+}
+
+int prim_guard(void *start, size_t bytes)
+{
+    int error = fake_prim_enter(FAKE_PRIM_guard);
+    return error != 0 ? error : real_prim_guard(start, bytes);
+}
+
+int prim_unguard(void *start, size_t bytes)
+{
+    int error = fake_prim_enter(FAKE_PRIM_unguard);
+    return error != 0 ? error : real_prim_unguard(start, bytes);
+}
+
+int prim_move(void *from, size_t bytes, void *to, bool *hole)
+{
+    int error = fake_prim_enter(FAKE_PRIM_move);
+    if (error == 0) return real_prim_move(from, bytes, to, hole);
+    *hole = false;
+    return error;
+}
+
+int prim_advise_huge(void *start, size_t bytes, bool wanted)
+{
+    int error = fake_prim_enter(FAKE_PRIM_advise_huge);
+    return error != 0 ? error : real_prim_advise_huge(start, bytes, wanted);
+}
+
+int prim_map_large(void *hint, size_t bytes, size_t page_bytes, int numa_node, void **start)
+{
+    int error = fake_prim_enter(FAKE_PRIM_map_large);
+    if (error == 0) error = real_prim_map_large(hint, bytes, page_bytes, numa_node, start);
+    return fake_prim_add_mapped(error, bytes);
+}
+
+int prim_wipe_on_fork(void *start, size_t bytes)
+{
+    int error = fake_prim_enter(FAKE_PRIM_wipe_on_fork);
+    return error != 0 ? error : real_prim_wipe_on_fork(start, bytes);
+}
+
+uint64_t prim_clock_ms(void)
+{
+    (void)fake_prim_enter(FAKE_PRIM_clock_ms);
+    bool is_made_up = atomic_load_explicit(&fake_prim_has_clock, memory_order_relaxed);
+    if (!is_made_up) return real_prim_clock_ms();
+    return atomic_load_explicit(&fake_prim_now_ms, memory_order_relaxed);
+}
+
+int prim_random(void *buffer, size_t bytes)
+{
+    int error = fake_prim_enter(FAKE_PRIM_random);
+    return error != 0 ? error : real_prim_random(buffer, bytes);
+}
+
+const char *prim_env(const char *name)
+{
+    (void)fake_prim_enter(FAKE_PRIM_env);
+    for (int i = 0; i < FAKE_PRIM_VARIABLES && fake_prim_variables[i].name != NULL; i++) {
+        if (strcmp(fake_prim_variables[i].name, name) == 0) return fake_prim_variables[i].value;
+    }
+    return real_prim_env(name);
+}
+
+bool prim_env_ready(void)
+{
+    bool is_early = atomic_load_explicit(&fake_prim_is_early, memory_order_relaxed);
+    return !is_early && real_prim_env_ready();
+}
+
+void prim_write_error(const char *text, size_t bytes)
+{
+    (void)fake_prim_enter(FAKE_PRIM_write_error);
+    if (!atomic_load_explicit(&fake_prim_catches, memory_order_relaxed)) {
+        real_prim_write_error(text, bytes);
+        return;
+    }
+    size_t start = atomic_fetch_add_explicit(&fake_prim_caught_bytes, bytes, memory_order_relaxed);
+    for (size_t i = 0; i < bytes && start + i < sizeof fake_prim_caught_text - 1; i++) {
+        fake_prim_caught_text[start + i] = text[i];
+    }
+}
+
+int prim_thread_exit_init(void (*callback)(void *value))
+{
+    int error = fake_prim_enter(FAKE_PRIM_thread_exit_init);
+    return error != 0 ? error : real_prim_thread_exit_init(callback);
+}
+
+int prim_thread_exit_arm(void *value)
+{
+    int error = fake_prim_enter(FAKE_PRIM_thread_exit_arm);
+    return error != 0 ? error : real_prim_thread_exit_arm(value);
+}
+
+unsigned prim_cpu_count(void)
+{
+    unsigned count = atomic_load_explicit(&fake_prim_cpus, memory_order_relaxed);
+    return count != 0 ? count : real_prim_cpu_count();
+}
+
+unsigned prim_numa_count(void)
+{
+    unsigned count = atomic_load_explicit(&fake_prim_nodes, memory_order_relaxed);
+    return count != 0 ? count : real_prim_numa_count();
+}
+
+unsigned prim_numa_node(void)
+{
+    bool is_made_up = atomic_load_explicit(&fake_prim_nodes, memory_order_relaxed) != 0;
+    if (!is_made_up) return real_prim_numa_node();
+    return atomic_load_explicit(&fake_prim_node, memory_order_relaxed);
+}
+
+void prim_usage_read(struct prim_usage *usage)
+{
+    (void)fake_prim_enter(FAKE_PRIM_usage_read);
+    real_prim_usage_read(usage);
+}

@@ -1,0 +1,192 @@
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE 1
+#endif
+#include "prim/prim.h"
+#include "../support/test.h"
+#include <errno.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+
+// What the port does on a kernel, or in a sandbox, that lacks a system call: a filter refuses it in
+// a child process.
+
+enum { BYTES = 1 << 16, ADVICE_FREE = 8, REMAP_DONTUNMAP = 4 };
+
+// Refuses system call `number` with `error`, where its argument `index` has a bit of `bits`; index
+// -1: always.
+static void refuse(long number, int index, unsigned bits, int error)
+{
+    unsigned value_at = offsetof(struct seccomp_data, args) + (unsigned)(index < 0 ? 0 : index) * 8;
+    if (__BYTE_ORDER__ == __ORDER_BIG_ENDIAN__) value_at += 4;
+    struct sock_filter steps[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (unsigned)number, 0, 4),
+        BPF_JUMP(BPF_JMP | BPF_JA, index < 0 ? 2u : 0u, 0, 0),
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, value_at),
+        BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, bits, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | (unsigned)error),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    };
+    struct sock_fprog program = {sizeof steps / sizeof steps[0], steps};
+    // Where there are no filters, as in an emulator, there is nothing to see.
+    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) test_child_end();
+    if (prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) != 0) test_child_end();
+}
+
+static unsigned char *map_filled(unsigned char byte)
+{
+    void *start = NULL;
+    if (prim_map(NULL, BYTES, PRIM_MAP_ANYWHERE, &start) != 0) abort();
+    memset(start, byte, BYTES);
+    return (unsigned char *)start;
+}
+
+static bool is_filled(const unsigned char *start, unsigned char byte)
+{
+    for (int i = 0; i < BYTES; i++) {
+        if (start[i] != byte) return false;
+    }
+    return true;
+}
+
+static void move_on_an_old_kernel(void)
+{
+    bool hole = true;
+    unsigned char *from = map_filled(6), *to = map_filled(9);
+    refuse(SYS_mremap, 3, REMAP_DONTUNMAP, EINVAL);
+    EXPECT_EQ(prim_move(from, BYTES, to, &hole), 0);
+    EXPECT(!hole && is_filled(to, 6) && is_filled(from, 0));
+}
+
+static void move_and_no_new_mapping(void)
+{
+    bool hole = false;
+    unsigned char *from = map_filled(6), *to = map_filled(9);
+    refuse(SYS_mremap, 3, REMAP_DONTUNMAP, EINVAL);
+    refuse(SYS_mmap, -1, 0, ENOMEM);
+    EXPECT_EQ(prim_move(from, BYTES, to, &hole), 0);
+    EXPECT(hole && is_filled(to, 6));
+}
+
+static void move_refused(void)
+{
+    bool hole = true;
+    unsigned char *from = map_filled(6), *to = map_filled(9);
+    refuse(SYS_mremap, -1, 0, ENOMEM);
+    EXPECT_EQ(prim_move(from, BYTES, to, &hole), ENOMEM);
+    EXPECT(!hole && is_filled(from, 6) && is_filled(to, 9));
+}
+
+TEST(prim_move_works_without_DONTUNMAP_and_tells_of_a_hole)
+{
+    EXPECT_STDERR(move_on_an_old_kernel(), "");
+    EXPECT_STDERR(move_and_no_new_mapping(), "");
+    EXPECT_STDERR(move_refused(), "");
+}
+
+static void reset_on_an_old_kernel(void)
+{
+    unsigned char *memory = map_filled(6);
+    refuse(SYS_madvise, 2, ADVICE_FREE, EINVAL);
+    EXPECT_EQ(prim_reset(memory, BYTES), 0);
+    EXPECT(is_filled(memory, 0));
+}
+
+TEST(prim_reset_purges_where_there_is_no_lazy_call)
+{
+    EXPECT_STDERR(reset_on_an_old_kernel(), "");
+}
+
+static void guard_on_an_old_kernel(void)
+{
+    unsigned char *memory = map_filled(6);
+    refuse(SYS_madvise, -1, 0, EINVAL);
+    EXPECT_EQ(prim_guard(memory, BYTES), EINVAL);
+    EXPECT_EQ(prim_unguard(memory, BYTES), EINVAL);
+    EXPECT(is_filled(memory, 6));
+}
+
+TEST(prim_guard_refuses_where_there_is_no_such_call)
+{
+    EXPECT_STDERR(guard_on_an_old_kernel(), "");
+}
+
+static void random_from_the_file(void)
+{
+    unsigned char numbers[64] = {0}, zeroes[64] = {0};
+    refuse(SYS_getrandom, -1, 0, EAGAIN);
+    EXPECT_EQ(prim_random(numbers, sizeof numbers), 0);
+    EXPECT(memcmp(numbers, zeroes, sizeof numbers) != 0);
+}
+
+static void random_from_nowhere(void)
+{
+    unsigned char numbers[64];
+    refuse(SYS_getrandom, -1, 0, ENOSYS);
+    refuse(SYS_openat, -1, 0, EACCES);
+    errno = 4711;
+    EXPECT_EQ(prim_random(numbers, sizeof numbers), EACCES);
+    EXPECT_EQ(errno, 4711);
+}
+
+static void random_that_cannot_be_read(void)
+{
+    unsigned char numbers[64];
+    refuse(SYS_getrandom, -1, 0, ENOSYS);
+    refuse(SYS_read, -1, 0, EPERM);
+    EXPECT_EQ(prim_random(numbers, sizeof numbers), EIO);
+}
+
+TEST(prim_random_falls_back_to_the_file_and_then_fails)
+{
+    EXPECT_STDERR(random_from_the_file(), "");
+    EXPECT_STDERR(random_from_nowhere(), "");
+    EXPECT_STDERR(random_that_cannot_be_read(), "");
+}
+
+static void facts_in_a_sandbox(void)
+{
+    struct prim_info info;
+    struct prim_usage usage;
+    refuse(SYS_openat, -1, 0, EACCES);
+    refuse(SYS_sysinfo, -1, 0, EPERM);
+    refuse(SYS_sched_getaffinity, -1, 0, EPERM);
+    refuse(SYS_getcpu, -1, 0, EPERM);
+    prim_info_read(&info);
+    prim_usage_read(&usage);
+    EXPECT(info.page_bytes >= 4096);
+    EXPECT_EQ(info.physical_bytes, 0);
+    EXPECT(!info.thp_always);
+    EXPECT_EQ(usage.resident_bytes, 0);
+    EXPECT_EQ(usage.mapping_count, 0);
+    EXPECT_EQ(prim_cpu_count(), 1);
+    EXPECT_EQ(prim_numa_count(), 1);
+    EXPECT_EQ(prim_numa_node(), 0);
+}
+
+TEST(prim_facts_have_safe_defaults_where_nothing_can_be_read)
+{
+    EXPECT_STDERR(facts_in_a_sandbox(), "");
+}
+
+// M5: what runs before the constructors of this program is the dynamic loader's and the C library's
+// start.
+static bool early_calls_worked;
+
+__attribute__((constructor(101))) static void call_early(void)
+{
+    void *start = NULL;
+    bool maps = prim_map(NULL, BYTES, PRIM_MAP_ANYWHERE, &start) == 0;
+    bool unmaps = maps && prim_unmap(start, BYTES) == 0;
+    bool reads = prim_env("MIMALLOC_NOT_SET") == NULL && prim_clock_ms() > 0;
+    early_calls_worked = unmaps && reads && prim_cpu_count() > 0;
+}
+
+TEST(M5_calls_work_before_other_constructors)
+{
+    EXPECT(early_calls_worked);
+}

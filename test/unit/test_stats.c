@@ -1,0 +1,90 @@
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE 1
+#endif
+#include "core/stats.h"
+#include "../support/test.h"
+#include <pthread.h>
+
+static int64_t read_word(ATOMIC(int64_t) *word)
+{
+    return atomic_load_explicit(word, memory_order_relaxed);
+}
+
+static void expect_level(enum stats_level_id id, int64_t current, int64_t peak, int64_t added,
+                         int64_t removed)
+{
+    struct stats_level *level = &stats_process()->level[id];
+    EXPECT_EQ(read_word(&level->current), current);
+    EXPECT_EQ(read_word(&level->peak), peak);
+    EXPECT_EQ(read_word(&level->added), added);
+    EXPECT_EQ(read_word(&level->removed), removed);
+}
+
+static uint64_t counter(enum stats_counter_id id)
+{
+    return atomic_load_explicit(&stats_process()->counter[id], memory_order_relaxed);
+}
+
+TEST(stats_start_at_zero)
+{
+    for (int id = 0; id < STATS_LEVEL_COUNT; id++) {
+        expect_level((enum stats_level_id)id, 0, 0, 0, 0);
+    }
+    for (int id = 0; id < STATS_COUNTER_COUNT; id++) {
+        EXPECT_EQ(counter((enum stats_counter_id)id), 0);
+    }
+}
+
+TEST(S1_S2_a_level_keeps_current_peak_and_totals)
+{
+    stats_add(STAT_pages, 5);
+    stats_remove(STAT_pages, 3);
+    expect_level(STAT_pages, 2, 5, 5, 3);
+    stats_add(STAT_pages, 2);
+    expect_level(STAT_pages, 4, 5, 7, 3);
+    stats_add(STAT_pages, 4);
+    expect_level(STAT_pages, 8, 8, 11, 3);
+}
+
+TEST(stats_reset_starts_anew_at_the_current_values_and_keeps_S1)
+{
+    stats_reset();
+    stats_count(COUNT_faults, 2);
+    stats_reset();
+    expect_level(STAT_pages, 8, 8, 8, 0);
+    EXPECT_EQ(counter(COUNT_faults), 0);
+    stats_remove(STAT_pages, 8);
+    expect_level(STAT_pages, 0, 8, 8, 8);
+}
+
+TEST(stats_counters_only_grow)
+{
+    stats_count(COUNT_mmap_calls, 1);
+    stats_count(COUNT_mmap_calls, 41);
+    EXPECT_EQ(counter(COUNT_mmap_calls), 42);
+    EXPECT_EQ(counter(COUNT_munmap_calls), 0);
+}
+
+static void *add_and_remove(void *arg)
+{
+    for (int i = 0; i < 20000; i++) {
+        stats_add(STAT_large, 3);
+        stats_count(COUNT_large_blocks, 1);
+        stats_remove(STAT_large, 3);
+    }
+    return arg;
+}
+
+TEST(S1_S2_hold_when_threads_count_at_the_same_time)
+{
+    enum { THREADS = 4 };
+    pthread_t threads[THREADS];
+    for (int i = 0; i < THREADS; i++) {
+        EXPECT_EQ(pthread_create(&threads[i], NULL, add_and_remove, NULL), 0);
+    }
+    for (int i = 0; i < THREADS; i++) pthread_join(threads[i], NULL);
+    int64_t peak = read_word(&stats_process()->level[STAT_large].peak);
+    EXPECT(peak >= 3 && peak <= 3 * THREADS);
+    expect_level(STAT_large, 0, peak, 60000 * THREADS, 60000 * THREADS);
+    EXPECT_EQ(counter(COUNT_large_blocks), 20000 * THREADS);
+}

@@ -1,0 +1,46 @@
+#!/bin/bash
+# Installs what a make target needs and this machine lacks, from the system's own packages.
+#
+# usage: setup.sh run|test|all
+#
+# Does nothing when all is there. Uses sudo when not root. Where there is no apt-get, it only says
+# which commands are missing.
+set -euo pipefail
+
+purpose=${1:-test}
+packages=(cmake gcc g++ make libc6-dev python3)
+commands=(cmake cc c++ make python3)
+if [ "$purpose" != run ]; then
+    packages+=(clang libclang-rt-14-dev valgrind pkg-config binutils abigail-tools libjemalloc2
+        redis-server redis-tools perl git sqlite3)
+    commands+=(clang valgrind pkg-config readelf perl git sqlite3)
+fi
+
+if ! command -v apt-get >/dev/null; then
+    for name in "${commands[@]}"; do
+        command -v "$name" >/dev/null || echo "setup: please install $name"
+    done
+    exit 0
+fi
+
+missing=()
+for package in "${packages[@]}"; do
+    status=$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null || true)
+    [ "$status" = installed ] || missing+=("$package")
+done
+[ ${#missing[@]} -gt 0 ] || exit 0
+
+sudo=
+[ "$(id -u)" = 0 ] || sudo="sudo"
+echo "setup: installing ${missing[*]}"
+$sudo env DEBIAN_FRONTEND=noninteractive apt-get update -qq
+known=()
+for package in "${missing[@]}"; do # one package that this release lacks must not stop the others
+    if apt-cache show "$package" >/dev/null 2>&1; then
+        known+=("$package")
+    else
+        echo "setup: this release has no package $package"
+    fi
+done
+$sudo env DEBIAN_FRONTEND=noninteractive \
+    apt-get install -y -qq --no-install-recommends "${known[@]}" >/dev/null
