@@ -364,14 +364,16 @@ mi_decl_export int mi_reserve_huge_os_pages(size_t pages, double max_secs, size_
 
 // --- statistics ---------------------------------------------------------------------------------
 
+// Peaks and totals begin anew at the current values, counters at 0.
 mi_decl_export void mi_stats_reset(void) mi_attr_noexcept;
-// Adds this thread's statistics to those of the process.
+// Reports count all threads by themselves. This hands over what the calling thread still keeps to
+// itself: blocks of other threads that it freed and has not passed on yet.
 mi_decl_export void mi_stats_merge(void) mi_attr_noexcept;
 // Prints to `out`, or where mi_register_output says when it is NULL.
 mi_decl_export void mi_stats_print(mi_output_fun *out) mi_attr_noexcept;
 mi_decl_export void mi_thread_stats_print(mi_output_fun *out) mi_attr_noexcept;
-// The statistics as a JSON object, written to `buffer` and cut off there when it is too small. A
-// NULL buffer gives a block that the caller frees with mi_free. Returns the text, or NULL.
+// The statistics as a JSON object, written to `buffer`; NULL, and an empty text there, when it is too
+// small (32 KiB are enough). A NULL `buffer` gives a block that the caller frees with mi_free.
 mi_decl_export char *mi_stats_get_json(size_t buffer_size, char *buffer) mi_attr_noexcept;
 
 // Times in milliseconds, memory in bytes; page_faults are those that had to wait for the disk. Any

@@ -57,6 +57,11 @@
 #include "alloc/aligned.c"
 
 // F8 api
+#include "api/api_lines.c"
+#include "api/api_stats.c"
+#include "api/api_json.c"
+#include "api/api_report.c"
+#include "api/api_glibc.c"
 #include "api/api_process.c"
 #include "api/api_heap.c"
 #include "api/api_string.c"

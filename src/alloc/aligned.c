@@ -20,7 +20,7 @@ static void *aligned_large(struct local_heap *heap, const struct aligned_request
     thread_housekeep(heap);
     void *block = local_heap_take_large(heap, request->bytes + ALLOC_PADDING_BYTES, request->alignment, &is_zero);
     if (block != NULL) {
-        if (request->is_zeroed && !is_zero) memset(block, 0, request->bytes);
+        if (request->is_zeroed && !is_zero) memset(block, 0, page_of(block)->block_bytes);
         alloc_hand_out(page_of(block), block, request->bytes);
     }
     thread_finish(heap);
@@ -71,7 +71,10 @@ static bool aligned_mark_interior(void *block, const char *pointer)
 
 static void *aligned_with_offset(struct local_heap *heap, const struct aligned_request *request)
 {
-    char *block = (char *)alloc_from(heap, request->bytes + request->alignment - 1, request->is_zeroed);
+    struct aligned_request whole = {request->bytes + request->alignment - 1, 1, 0, request->is_zeroed};
+    // A thread that has ended keeps no page, and only its owner may mark one; a large block's page is marked by its user.
+    bool is_kept = heap != &thread_ended_heap;
+    char *block = (char *)(is_kept ? alloc_from(heap, whole.bytes, whole.is_zeroed) : aligned_large(heap, &whole));
     if (block == NULL) return NULL;
     char *pointer = (char *)bits_align_up((uintptr_t)block + request->offset, request->alignment) - request->offset;
     if (pointer != block && !aligned_mark_interior(block, pointer)) {

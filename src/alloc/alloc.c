@@ -91,7 +91,7 @@ static void *alloc_large(struct local_heap *heap, size_t bytes, bool is_zeroed)
     bool is_zero;
     void *block = local_heap_take_large(heap, bytes + ALLOC_PADDING_BYTES, 1, &is_zero);
     if (block == NULL) return NULL;
-    if (is_zeroed && !is_zero) memset(block, 0, bytes);
+    if (is_zeroed && !is_zero) memset(block, 0, page_of(block)->block_bytes);
     return alloc_hand_out(page_of(block), block, bytes);
 }
 

@@ -85,7 +85,7 @@ static bool resize_move_pages(const struct free_place *from, void *to, size_t by
     struct page *target = page_of(to);
     if (bytes < resize_move_min_bytes || (from->page->flags & PAGE_LARGE) == 0 || to != (void *)target->start) return false;
     if ((target->flags & PAGE_LARGE) == 0 || from->page->arena->is_pinned || target->arena->is_pinned) return false;
-    if (CFG_PADDING || from->block != from->page->start) return false;
+    if (CFG_PADDING) return false;
     size_t moved = from->page->block_bytes;
     if (moved > target->block_bytes || !os_move(from->block, moved, to)) return false;
     target->flags |= PAGE_MOVED;
@@ -98,7 +98,8 @@ static void *resize_by_moving(struct local_heap *heap, const struct free_place *
     size_t usable = free_usable_bytes(place, pointer);
     void *moved = alloc_from(heap, bytes, false);
     if (moved == NULL) return NULL;
-    if (!resize_move_pages(place, moved, usable)) memcpy(moved, pointer, usable < bytes ? usable : bytes);
+    bool is_whole = pointer == place->block; // and not a pointer into it
+    if (!is_whole || !resize_move_pages(place, moved, usable)) memcpy(moved, pointer, usable < bytes ? usable : bytes);
     mi_free(pointer);
     return moved;
 }

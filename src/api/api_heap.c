@@ -100,11 +100,12 @@ bool mi_heap_contains_block(mi_heap_t *heap, const void *p)
     struct page *page = page_of(p);
     struct local_heap *main = api_main();
     if (page == NULL || heap == NULL || main == NULL || walk_heap_of(page) != heap) return false;
-    if (!page_has_block_at(page, p)) return false;
+    void *block = page_block_at(page, page_index_of(page, p));
+    if (block != p && (page_owner(page) & OWNER_INTERIOR) == 0) return false;
     struct local_heap *part = heap_local(heap, main);
-    if ((page_owner(page) & OWNER_FULL) != 0 || page_owner(page) != (uintptr_t)part) return true;
+    if ((page_owner(page) & OWNER_FULL) != 0 || (page_owner(page) & ~(uintptr_t)OWNER_INTERIOR) != (uintptr_t)part) return true;
     local_heap_collect(part, true);
-    struct api_block_search search = {p, false};
+    struct api_block_search search = {block, false};
     (void)walk_blocks(page, api_search_block, &search);
     return search.found;
 }

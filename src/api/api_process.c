@@ -19,7 +19,7 @@ static void api_reserve_on_request(void)
     if (pages > 0) (void)mi_reserve_huge_os_pages((size_t)pages, 0.5 * (double)pages, NULL);
 }
 
-void mi_process_init(void) { process_init(); }
+void mi_process_init(void) { thread_start_process(); }
 void mi_thread_init(void) { (void)thread_ready(thread_heap()); }
 void mi_thread_done(void) { thread_done(); }
 void mi_collect(bool force) { thread_collect(force); }
@@ -28,7 +28,7 @@ bool mi_is_redirected(void) { return false; } // only Windows redirects
 // Huge pages are taken one by one, until one is refused or the time is up.
 int mi_reserve_huge_os_pages(size_t pages, double max_secs, size_t *pages_reserved)
 {
-    process_init();
+    thread_start_process();
     uint64_t start_ms = prim_clock_ms();
     size_t have = 0;
     long node = options_get(OPTION_reserve_huge_os_pages_at);
@@ -40,7 +40,7 @@ int mi_reserve_huge_os_pages(size_t pages, double max_secs, size_t *pages_reserv
         }
         void *memory = os_map_large(api_gib, api_gib, (int)node);
         if (memory == NULL) error = ENOMEM;
-        else if (arena_add(memory, api_gib, true, true, false) != NULL) have++;
+        else if (arena_add(memory, api_gib, ARENA_ZERO | ARENA_PINNED) != NULL) have++;
         else os_release(memory, api_gib), error = ENOMEM;
     }
     if (error != 0) report_verbose("huge OS pages were refused or took too long; going on without", NULL);
@@ -50,7 +50,7 @@ int mi_reserve_huge_os_pages(size_t pages, double max_secs, size_t *pages_reserv
 
 run_at_start static void api_at_start(void)
 {
-    process_init();
+    thread_start_process();
     options_init(); // the environment may not have been there at the first allocation
     api_reserve_on_request();
 }
@@ -58,7 +58,6 @@ run_at_start static void api_at_start(void)
 run_at_exit static void api_at_exit(void)
 {
     report_statistics_at_exit();
-    if (!options_is_on(OPTION_destroy_on_exit)) return;
-    process_prepare_exit();
-    arena_unmap_all();
+    thread_end_process();
+    if (options_is_on(OPTION_destroy_on_exit)) arena_unmap_all();
 }

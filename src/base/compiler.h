@@ -24,13 +24,17 @@
 #endif
 
 // Data shared by modules: SHARED_DATA in the header declares it (and in the one-object build defines it, static and
-// zeroed), DEFINE_DATA in one .c file defines it for separate compilation.
+// zeroed, or with a value), DEFINE_DATA in one .c file defines it for separate compilation.
 #if defined(MI_ONE_OBJECT)
 #define SHARED_DATA(declaration) static declaration
+#define SHARED_DATA_SET(declaration, value) static declaration = value
 #define DEFINE_DATA(declaration)
+#define DEFINE_DATA_SET(declaration, value)
 #else
 #define SHARED_DATA(declaration) extern __attribute__((visibility("hidden"))) declaration
+#define SHARED_DATA_SET(declaration, value) SHARED_DATA(declaration)
 #define DEFINE_DATA(declaration) declaration;
+#define DEFINE_DATA_SET(declaration, value) declaration = value;
 #endif
 
 #if MI_LOCAL_DYNAMIC_TLS

@@ -5,8 +5,8 @@
 enum { HEAP_HANDLE_BYTES = 64 };
 static_assert(sizeof(struct mi_heap_s) <= HEAP_HANDLE_BYTES, "a handle fits its pool's items");
 
-static struct pool heap_parts = {sizeof(struct local_heap)};
-static struct pool heap_handles = {HEAP_HANDLE_BYTES};
+static struct pool heap_parts = {sizeof(struct local_heap), {0}, 0, 0};
+static struct pool heap_handles = {HEAP_HANDLE_BYTES, {0}, 0, 0};
 
 // --- parts ---------------------------------------------------------------------------------------------------------------
 

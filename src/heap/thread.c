@@ -8,11 +8,9 @@
 #include "os/os.h"
 #include "region/purge.h"
 
-#if !defined(MI_ONE_OBJECT)
-struct local_heap thread_empty_heap;
-struct local_heap thread_ended_heap;
-THREAD_LOCAL struct local_heap *thread_heap_slot = &thread_empty_heap;
-#endif
+DEFINE_DATA(struct local_heap thread_empty_heap)
+DEFINE_DATA(struct local_heap thread_ended_heap)
+DEFINE_DATA_SET(THREAD_LOCAL struct local_heap *thread_heap_slot, &thread_empty_heap)
 
 static void thread_exit(void *main);
 
@@ -21,11 +19,11 @@ enum { THREAD_PURGE_EVERY = 8 }; // slow paths between two looks at the clock
 // --- the process ---------------------------------------------------------------------------------------------------------
 
 enum { PROCESS_NEW, PROCESS_STARTING, PROCESS_READY };
-static ATOMIC(int) process_state;
-static ATOMIC(uint32_t) *process_fork_word; // in memory that a forked child sees wiped; NULL while there is one thread
-static const uint32_t process_fork_mark = 0x70617265;
+static ATOMIC(int) thread_process_state;
+static ATOMIC(uint32_t) *thread_fork_word; // in memory that a forked child sees wiped; NULL while there is one thread
+static const uint32_t thread_fork_mark = 0x70617265;
 
-static void process_start(void)
+static void thread_prepare_process(void)
 {
     os_init();
     options_init();
@@ -35,22 +33,22 @@ static void process_start(void)
     }
 }
 
-void process_init(void)
+void thread_start_process(void)
 {
     int state = PROCESS_NEW;
     // acquire: pairs with the release below, so that everybody sees what was started
-    if (atomic_load_explicit(&process_state, memory_order_acquire) == PROCESS_READY) return;
-    if (!atomic_compare_exchange_strong_explicit(&process_state, &state, PROCESS_STARTING, memory_order_acquire,
+    if (atomic_load_explicit(&thread_process_state, memory_order_acquire) == PROCESS_READY) return;
+    if (!atomic_compare_exchange_strong_explicit(&thread_process_state, &state, PROCESS_STARTING, memory_order_acquire,
                                                  memory_order_acquire)) {
-        while (atomic_load_explicit(&process_state, memory_order_acquire) == PROCESS_STARTING) prim_yield();
+        while (atomic_load_explicit(&thread_process_state, memory_order_acquire) == PROCESS_STARTING) prim_yield();
         return;
     }
-    process_start();
-    atomic_store_explicit(&process_state, PROCESS_READY, memory_order_release);
+    thread_prepare_process();
+    atomic_store_explicit(&thread_process_state, PROCESS_READY, memory_order_release);
 }
 
 // The word that tells a forked child, in an OS page of its own. Without it a child re-uses nothing less, but counts wrong.
-static void process_watch_forks(void)
+static void thread_watch_forks(void)
 {
     ATOMIC(uint32_t) *word = (ATOMIC(uint32_t) *)os_map(os_page_bytes(), os_page_bytes());
     if (word == NULL) return;
@@ -58,11 +56,11 @@ static void process_watch_forks(void)
         os_release((void *)word, os_page_bytes());
         return;
     }
-    atomic_store_explicit(word, process_fork_mark, memory_order_relaxed);
-    process_fork_word = word;
+    atomic_store_explicit(word, thread_fork_mark, memory_order_relaxed);
+    thread_fork_word = word;
 }
 
-static void process_mark_vanished(struct local_heap *main, void *arg)
+static void thread_mark_vanished(struct local_heap *main, void *arg)
 {
     if (main == (struct local_heap *)arg) return;
     atomic_store_explicit(&main->is_used, 2, memory_order_relaxed);
@@ -71,16 +69,16 @@ static void process_mark_vanished(struct local_heap *main, void *arg)
 
 // First slow path in the child of a fork: all other threads are gone. Their local heaps are never used again; what is in
 // them can be freed but not handed out.
-static no_inline void process_in_child(struct local_heap *main)
+static no_inline void thread_in_child(struct local_heap *main)
 {
-    atomic_store_explicit(process_fork_word, process_fork_mark, memory_order_relaxed);
+    atomic_store_explicit(thread_fork_word, thread_fork_mark, memory_order_relaxed);
     purge_after_fork();
-    thread_visit_all(process_mark_vanished, main);
+    thread_visit_all(thread_mark_vanished, main);
     if (CFG_SECURE) random_init(&main->random);
     stats_count(COUNT_fork_children, 1);
 }
 
-void process_prepare_exit(void) { prim_thread_exit_done(); }
+void thread_end_process(void) { prim_thread_exit_done(); }
 
 // --- threads -------------------------------------------------------------------------------------------------------------
 
@@ -96,7 +94,7 @@ static struct local_heap *thread_new_main(void)
     // release: pairs with the acquire in thread_visit_all
     atomic_store_explicit(&main->is_used, 1, memory_order_release);
     stats_add(STAT_threads, 1);
-    if (process_fork_word == NULL && (CFG_SECURE || heap_part_count() > 1)) process_watch_forks();
+    if (thread_fork_word == NULL && (CFG_SECURE || heap_part_count() > 1)) thread_watch_forks();
     return main;
 }
 
@@ -114,9 +112,9 @@ static void thread_put_main(struct local_heap *main)
 struct local_heap *thread_ready(struct local_heap *heap)
 {
     if (likely(thread_is_ready(heap))) return heap;
-    process_init();
+    thread_start_process();
     bool is_transient = heap == &thread_ended_heap;
-    if (!is_transient && thread_is_ready(thread_heap_slot)) return thread_heap_slot; // started by process_init's own calls
+    if (!is_transient && thread_is_ready(thread_heap_slot)) return thread_heap_slot; // started by thread_start_process's own calls
 
     struct local_heap *main = thread_new_main();
     if (main == NULL) return NULL;
@@ -203,8 +201,8 @@ void thread_collect(bool is_forced)
 void thread_housekeep(struct local_heap *heap)
 {
     struct local_heap *main = heap->main;
-    if (process_fork_word != NULL && atomic_load_explicit(process_fork_word, memory_order_relaxed) == 0) {
-        process_in_child(main);
+    if (thread_fork_word != NULL && atomic_load_explicit(thread_fork_word, memory_order_relaxed) == 0) {
+        thread_in_child(main);
     }
     main->heartbeat++;
     hooks_deferred_free(&main->is_in_hook, false, main->heartbeat);

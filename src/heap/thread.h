@@ -11,15 +11,9 @@
 #define HEAP_THREAD_H
 #include "heap/heap.h"
 
-#if defined(MI_ONE_OBJECT)
-static struct local_heap thread_empty_heap;
-static struct local_heap thread_ended_heap;
-static THREAD_LOCAL struct local_heap *thread_heap_slot = &thread_empty_heap;
-#else
-extern __attribute__((visibility("hidden"))) struct local_heap thread_empty_heap;
-extern __attribute__((visibility("hidden"))) struct local_heap thread_ended_heap;
-extern __attribute__((visibility("hidden"))) THREAD_LOCAL struct local_heap *thread_heap_slot;
-#endif
+SHARED_DATA(struct local_heap thread_empty_heap);
+SHARED_DATA(struct local_heap thread_ended_heap);
+SHARED_DATA_SET(THREAD_LOCAL struct local_heap *thread_heap_slot, &thread_empty_heap);
 
 // The local heap that malloc uses: that of the thread's default heap.
 static always_inline struct local_heap *thread_heap(void) { return thread_heap_slot; }
@@ -41,7 +35,7 @@ INTERNAL void thread_done(void);                           // the thread may beg
 INTERNAL void thread_collect(bool is_forced);              // this thread now, others at their next slow path
 // Runs `visit` over all main local heaps that are in use, other threads' too.
 INTERNAL void thread_visit_all(void (*visit)(struct local_heap *main, void *arg), void *arg);
-INTERNAL void process_init(void); // idempotent; any thread
-INTERNAL void process_prepare_exit(void);
+INTERNAL void thread_start_process(void); // idempotent; any thread
+INTERNAL void thread_end_process(void);   // no thread that ends from now on calls back
 
 #endif

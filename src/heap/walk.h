@@ -6,6 +6,7 @@
 #ifndef HEAP_WALK_H
 #define HEAP_WALK_H
 #include "heap/thread.h"
+#include "page/remote.h"
 
 // Calls visit(page, arg) for every page of every arena that is in use, until it returns false. Read only.
 INTERNAL bool walk_all_pages(bool (*visit)(struct page *page, void *arg), void *arg);

@@ -88,13 +88,35 @@ bool os_purge(void *start, size_t bytes)
     return false;
 }
 
-bool os_move(void *from, size_t bytes, void *to)
+// Ranges whose mapping is not mergeable with its neighbours' any more, because pages were moved there.
+static ATOMIC(int) os_moved_ranges;
+enum { OS_MOVED_LIMIT = 512 };
+
+static bool os_move_pages(void *from, size_t bytes, void *to)
 {
     bool hole = false;
     stats_count(COUNT_move_calls, 1);
-    if (prim_move(from, bytes, to, &hole) != 0) return false;
-    if (hole && !os_map_again(from, bytes)) report_warning("cannot map again what was moved away", NULL);
-    return true;
+    int error = prim_move(from, bytes, to, &hole);
+    // the range without the pages may have lost its mapping
+    if (hole && !os_map_again(error == 0 ? from : to, bytes)) report_warning("cannot map again what was moved away", NULL);
+    return error == 0;
+}
+
+bool os_move(void *from, size_t bytes, void *to)
+{
+    // relaxed: a budget, no data hangs on it
+    if (atomic_fetch_add_explicit(&os_moved_ranges, 1, memory_order_relaxed) < OS_MOVED_LIMIT &&
+        os_move_pages(from, bytes, to)) {
+        return true;
+    }
+    atomic_fetch_sub_explicit(&os_moved_ranges, 1, memory_order_relaxed);
+    return false;
+}
+
+bool os_restore(void *start, size_t bytes)
+{
+    atomic_fetch_sub_explicit(&os_moved_ranges, 1, memory_order_relaxed);
+    return os_map_again(start, bytes);
 }
 
 bool os_guard(void *start, size_t bytes)

@@ -29,8 +29,10 @@ INTERNAL bool  os_open(void *start, size_t bytes);
 INTERNAL bool  os_purge(void *start, size_t bytes);
 // Fresh memory over a range of ours, whatever its mapping went through.
 INTERNAL bool  os_map_again(void *start, size_t bytes);
-// Moves pages without copying; false: nothing happened. The old range reads as zeroes afterwards.
+// Moves pages without copying; false: nothing happened. The old range reads as zeroes afterwards. The new one has a
+// mapping of its own until os_restore, which gives up what is in it; so few ranges are moved at a time.
 INTERNAL bool  os_move(void *from, size_t bytes, void *to);
+INTERNAL bool  os_restore(void *start, size_t bytes);
 // An inaccessible range inside memory of ours; false when the system or the budget of mappings refuses: that guard is
 // counted as thinned out. os_unguard makes the range usable again.
 INTERNAL bool  os_guard(void *start, size_t bytes);

@@ -27,6 +27,11 @@
 
 #if MI_OVERRIDE && defined(__ELF__)
 #include <errno.h>
+#if defined(__GLIBC__)
+#include <limits.h>
+#include <stdio.h> // malloc_info writes to a stream of the program's
+#include "api/api_glibc.h"
+#endif
 
 #if defined(__cplusplus)
 #define OVERRIDE_C extern "C"
@@ -134,6 +139,70 @@ int mallopt(int parameter, int value) OVERRIDE_NOEXCEPT
     (void)parameter;
     (void)value;
     return 1;
+}
+
+// The layouts are part of glibc's binary interface. <malloc.h> itself declares malloc_usable_size with
+// another type than ours.
+struct override_mallinfo2 {
+    size_t arena, ordblks, smblks, hblks, hblkhd, usmblks, fsmblks, uordblks, fordblks, keepcost;
+};
+struct override_mallinfo {
+    int arena, ordblks, smblks, hblks, hblkhd, usmblks, fsmblks, uordblks, fordblks, keepcost;
+};
+
+OVERRIDE_EXPORT struct override_mallinfo2 mallinfo2(void) OVERRIDE_NOEXCEPT;
+struct override_mallinfo2 mallinfo2(void) OVERRIDE_NOEXCEPT
+{
+    struct glibc_numbers numbers;
+    struct override_mallinfo2 info;
+    glibc_gather(&numbers);
+    info.arena = numbers.used_bytes + numbers.free_bytes;
+    info.ordblks = numbers.free_blocks;
+    info.smblks = info.usmblks = info.fsmblks = 0;
+    info.hblks = numbers.large_blocks;
+    info.hblkhd = numbers.large_bytes;
+    info.uordblks = numbers.used_bytes;
+    info.fordblks = numbers.free_bytes;
+    info.keepcost = numbers.idle_bytes;
+    return info;
+}
+
+static int override_saturate(size_t value) { return value > INT_MAX ? INT_MAX : (int)value; }
+
+OVERRIDE_EXPORT struct override_mallinfo mallinfo(void) OVERRIDE_NOEXCEPT;
+struct override_mallinfo mallinfo(void) OVERRIDE_NOEXCEPT
+{
+    struct override_mallinfo2 wide = mallinfo2();
+    struct override_mallinfo info;
+    info.arena = override_saturate(wide.arena);
+    info.ordblks = override_saturate(wide.ordblks);
+    info.smblks = info.usmblks = info.fsmblks = 0;
+    info.hblks = override_saturate(wide.hblks);
+    info.hblkhd = override_saturate(wide.hblkhd);
+    info.uordblks = override_saturate(wide.uordblks);
+    info.fordblks = override_saturate(wide.fordblks);
+    info.keepcost = override_saturate(wide.keepcost);
+    return info;
+}
+
+OVERRIDE_EXPORT void malloc_stats(void) OVERRIDE_NOEXCEPT;
+void malloc_stats(void) OVERRIDE_NOEXCEPT { mi_stats_print(NULL); }
+
+struct override_stream { FILE *file; bool has_failed; };
+
+static void override_write(const char *line, void *arg)
+{
+    struct override_stream *stream = (struct override_stream *)arg;
+    if (fputs(line, stream->file) < 0) stream->has_failed = true;
+}
+
+OVERRIDE_EXPORT int malloc_info(int options, FILE *file) OVERRIDE_NOEXCEPT;
+int malloc_info(int options, FILE *file) OVERRIDE_NOEXCEPT
+{
+    struct override_stream stream = {file, false};
+    if (options != 0) return EINVAL; // as glibc: none is defined
+    glibc_write_xml(override_write, &stream);
+    return stream.has_failed ? -1 : 0;
 }
 
 // Some programs and libraries call these to get past an interposed malloc. A block from one

@@ -58,7 +58,7 @@ void page_release(struct page *page)
     page_wipe_states(page);
     if ((page->flags & PAGE_GUARDED) != 0) os_unguard(start + bytes - os_page_bytes(), os_page_bytes());
     bool is_clean = (page->flags & PAGE_CLEAN) != 0;
-    if ((page->flags & PAGE_MOVED) != 0) is_clean = os_map_again(start, bytes);
+    if ((page->flags & PAGE_MOVED) != 0) is_clean = os_restore(start, bytes);
 
     bool has_one = (page->flags & PAGE_LARGE) != 0 && (page_owner(page) & OWNER_INTERIOR) == 0;
     uint32_t described = has_one ? 1 : slices;

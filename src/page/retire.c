@@ -38,7 +38,7 @@ bool retire_full(struct page *page)
 
 void retire_park(struct page *page)
 {
-    page_set_owner(page, OWNER_FULL);
+    page_set_owner(page, OWNER_FULL | (page_owner(page) & OWNER_INTERIOR));
     for (;;) {
         refill_from_remote(page);
         if (page->out == 0) {

@@ -378,7 +378,7 @@ static struct arena *arena_publish(struct arena *arena)
     return NULL;
 }
 
-struct arena *arena_add(void *start, size_t bytes, bool is_zero, bool is_pinned, bool is_exclusive)
+struct arena *arena_add(void *start, size_t bytes, unsigned flags)
 {
     uintptr_t base = bits_align_up((uintptr_t)start, SLICE_BYTES);
     if (bytes < base - (uintptr_t)start + SLICE_BYTES) return NULL;
@@ -389,8 +389,9 @@ struct arena *arena_add(void *start, size_t bytes, bool is_zero, bool is_pinned,
     if (arena == NULL) return NULL;
     arena->base = base;
     arena->is_users = true; // it does not grow
-    arena->is_pinned = is_pinned;
-    arena->is_exclusive = is_exclusive;
+    arena->is_pinned = (flags & ARENA_PINNED) != 0;
+    arena->is_exclusive = (flags & ARENA_EXCLUSIVE) != 0;
+    bool is_zero = (flags & ARENA_ZERO) != 0;
     if (arena_init_side(arena, capacity)) {
         if (arena_take_window(arena, capacity) == 0) {
             for (size_t i = 0; !is_zero && i < capacity / CHUNK_SLICES; i++) arena->chunks[i].dirty = ~UINT64_C(0);
@@ -413,7 +414,7 @@ struct arena *arena_add_mapped(size_t bytes)
     size_t rounded = bits_align_up(bytes, CHUNK_BYTES);
     void *start = os_map(rounded, SLICE_BYTES);
     if (start == NULL) return NULL;
-    struct arena *arena = arena_add(start, rounded, true, false, false);
+    struct arena *arena = arena_add(start, rounded, ARENA_ZERO);
     if (arena == NULL) os_release(start, rounded);
     return arena;
 }

@@ -80,7 +80,12 @@ INTERNAL bool arena_claim_at(void *start, size_t count, bool *is_zero);
 
 // Hands memory to the allocator for good: page-aligned pieces at both ends that fill no slice are left alone.
 // NULL when it holds no slice, or the table is full.
-INTERNAL struct arena *arena_add(void *start, size_t bytes, bool is_zero, bool is_pinned, bool is_exclusive);
+enum arena_flags {
+    ARENA_ZERO      = 1, // the memory reads as zeroes
+    ARENA_PINNED    = 2, // it cannot be purged (large OS pages)
+    ARENA_EXCLUSIVE = 4  // only for heaps that ask for it
+};
+INTERNAL struct arena *arena_add(void *start, size_t bytes, unsigned flags);
 // Maps at least `bytes` more as an arena of its own; for requests that fit nowhere else, and for reservations.
 INTERNAL struct arena *arena_add_mapped(size_t bytes);
 

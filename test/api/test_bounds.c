@@ -154,7 +154,7 @@ static void punch_holes(void *arg)
             ENSURE(blocks[i] != NULL);
         }
     }
-    EXPECT(process_resident_kib() < 1024 * 1024);
+    if (!TEST_IS_DEBUG) EXPECT(process_resident_kib() < 1024 * 1024); // debug builds write to all of it
 }
 
 TEST(a_heap_of_two_gibibytes_with_holes_has_few_mappings)
@@ -180,7 +180,7 @@ static void spike(void *arg)
     EXPECT(process_resident_kib() > start_kib + 140 * 1024);
     for (size_t i = 0; i < 3000; i++) mi_free(blocks[i]);
     mi_collect(true);
-    EXPECT(process_resident_kib() < start_kib + 2 * 1024);
+    EXPECT(process_resident_kib() < start_kib + (TEST_HAS_STATES ? 8 : 2) * 1024); // states stay
 }
 
 TEST(memory_comes_back_after_a_spike_and_a_collect)

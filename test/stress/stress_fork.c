@@ -148,7 +148,7 @@ static void fork_in_every_way(void)
 int main(int argc, char **argv)
 {
     pthread_t threads[STRESS_MAX_THREADS];
-    options = stress_read_options(argc, argv, 3, 80);
+    options = stress_read_options(argc, argv, 2, 48);
     for (size_t i = 0; i < options.threads; i++) {
         if (pthread_create(&threads[i], NULL, churn, (void *)(uintptr_t)i) != 0) return 1;
     }

@@ -103,7 +103,7 @@ static void *work(void *arg)
 
 int main(int argc, char **argv)
 {
-    options = stress_read_options(argc, argv, 4, 1200);
+    options = stress_read_options(argc, argv, 4, 500);
     for (int round = 0; round < 2; round++) stress_run_threads(options.threads, work);
     for (size_t i = 0; i < SHARED_COUNT; i++) free_guest(exchange(i, NULL));
     mi_collect(true);

@@ -1,0 +1,21 @@
+#include "api/api_lines.h"
+
+static void lines_begin(struct lines *lines)
+{
+    text_init(&lines->text, lines->buffer, sizeof lines->buffer - 1); // room for the line end
+}
+
+void lines_init(struct lines *lines, lines_write *write, void *arg)
+{
+    lines->write = write;
+    lines->arg = arg;
+    lines_begin(lines);
+}
+
+void lines_end(struct lines *lines)
+{
+    lines->buffer[lines->text.length] = '\n';
+    lines->buffer[lines->text.length + 1] = '\0';
+    lines->write(lines->buffer, lines->arg);
+    lines_begin(lines);
+}

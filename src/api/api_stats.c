@@ -1,0 +1,202 @@
+// Statistics: gathering the numbers, starting anew, and those about the whole process.
+#include "api/api_stats.h"
+#include "heap/ring.h"
+#include "mimalloc.h"
+
+static_assert((int)STATS_CLASSES == (int)CLASS_COUNT + 1, "each size class is counted, and large blocks");
+
+static uint64_t stats_start_ms;
+
+run_at_start static void stats_note_start(void) { stats_start_ms = prim_clock_ms(); }
+
+// --- reading -------------------------------------------------------------------------------------
+
+// relaxed: each word counts for itself
+struct stats_values stats_read(struct stats_level *level)
+{
+    struct stats_values values;
+    values.peak = atomic_load_explicit(&level->peak, memory_order_relaxed);
+    values.added = atomic_load_explicit(&level->added, memory_order_relaxed);
+    values.removed = atomic_load_explicit(&level->removed, memory_order_relaxed);
+    values.current = atomic_load_explicit(&level->current, memory_order_relaxed);
+    return values;
+}
+
+struct stats_values stats_read_classes(void)
+{
+    struct stats_values sum = {0, 0, 0, 0};
+    for (unsigned size_class = 0; size_class < CLASS_COUNT; size_class++) {
+        struct stats_values values = stats_read(stats_block_class(size_class));
+        sum.peak += values.peak;
+        sum.added += values.added;
+        sum.removed += values.removed;
+        sum.current += values.current;
+    }
+    return sum;
+}
+
+static uint64_t stats_elapsed_ms(void)
+{
+    uint64_t now = prim_clock_ms();
+    return stats_start_ms != 0 && now > stats_start_ms ? now - stats_start_ms : 0;
+}
+
+static bool stats_add_cut(struct page *page, void *arg)
+{
+    struct stats_numbers *numbers = (struct stats_numbers *)arg;
+    if (page->size_class < CLASS_COUNT) numbers->class_cut[page->size_class] += page->capacity;
+    return true;
+}
+
+// A thread adds its counters to those of the process when it ends.
+static void stats_add_thread(struct local_heap *main, void *arg)
+{
+    uint64_t *counter = (uint64_t *)arg;
+    counter[COUNT_slow_paths] += main->heartbeat;
+    counter[COUNT_remote_chains] += main->chains;
+    counter[COUNT_remote_blocks] += main->chain_blocks;
+}
+
+static void stats_gather_counters(uint64_t *counter)
+{
+    for (int id = 0; id < STATS_COUNTER_COUNT; id++) {
+        counter[id] = atomic_load_explicit(&stats_process()->counter[id], memory_order_relaxed);
+    }
+    thread_visit_all(stats_add_thread, counter);
+}
+
+// Blocks that are neither with the program nor cut and free do not exist, up to what other threads change meanwhile.
+static void stats_gather_free(struct stats_numbers *numbers)
+{
+    (void)walk_all_pages(stats_add_cut, numbers);
+    for (unsigned size_class = 0; size_class < CLASS_COUNT; size_class++) {
+        size_t live = numbers->totals.class_blocks[size_class];
+        if (numbers->class_cut[size_class] < live) numbers->class_cut[size_class] = live;
+        numbers->free_bytes += (numbers->class_cut[size_class] - live) * class_block_bytes(size_class);
+    }
+}
+
+void stats_gather(struct stats_numbers *numbers)
+{
+    memset((void *)numbers, 0, sizeof *numbers);
+    walk_count(&numbers->totals);
+    stats_gather_free(numbers);
+    stats_gather_counters(numbers->counter);
+    numbers->elapsed_ms = stats_elapsed_ms();
+    prim_usage_read(&numbers->usage);
+}
+
+// --- one thread ----------------------------------------------------------------------------------
+
+struct stats_owned {
+    struct local_heap      *main;
+    struct stats_of_thread *thread;
+};
+
+static bool stats_is_named(const struct local_heap *main, const struct page *page)
+{
+    uintptr_t owner = page_owner(page) & ~(uintptr_t)OWNER_FLAGS;
+    while (main != NULL && (uintptr_t)main != owner) main = main->next_of_thread;
+    return main != NULL;
+}
+
+static bool stats_add_owned(struct page *page, void *arg)
+{
+    const struct stats_owned *owned = (const struct stats_owned *)arg;
+    if (!stats_is_named(owned->main, page)) return true;
+    if (remote_is_parked(page)) {
+        owned->thread->pages_parked++;
+        return true;
+    }
+    size_t waiting = remote_waiting(page), out = page->out;
+    size_t blocks = out > waiting ? out - waiting : 0;
+    owned->thread->pages++;
+    owned->thread->blocks += blocks;
+    owned->thread->bytes += blocks * page->block_bytes;
+    return true;
+}
+
+static void stats_drop_blocks(struct stats_of_thread *thread, size_t blocks, size_t block_bytes)
+{
+    thread->blocks -= blocks;
+    thread->bytes -= blocks * block_bytes;
+}
+
+static void stats_drop_ring(struct local_heap *main, void *arg)
+{
+    const struct stats_owned *owned = (const struct stats_owned *)arg;
+    for (unsigned i = 0; i < RING_SLOTS; i++) {
+        const struct page *page = main->ring[i].page;
+        if (page == NULL || remote_is_parked(page) || !stats_is_named(owned->main, page)) continue;
+        stats_drop_blocks(owned->thread, main->ring[i].count, page->block_bytes);
+    }
+}
+
+static void stats_drop_loaded(struct stats_of_thread *thread, const struct local_heap *part)
+{
+    for (unsigned size_class = 0; size_class < CLASS_COUNT; size_class++) {
+        const struct page *page = part->current[size_class];
+        if (page == NULL) continue;
+        stats_drop_blocks(thread, page_list_count(page, part->list[size_class]), page->block_bytes);
+    }
+}
+
+void stats_gather_thread(struct stats_of_thread *thread)
+{
+    struct local_heap *heap = thread_heap();
+    memset((void *)thread, 0, sizeof *thread);
+    if (!thread_is_ready(heap)) return;
+
+    struct stats_owned owned = {heap->main, thread};
+    thread->slow_paths = owned.main->heartbeat;
+    thread->remote_chains = owned.main->chains;
+    thread->remote_blocks = owned.main->chain_blocks;
+    (void)walk_all_pages(stats_add_owned, &owned);
+    thread_visit_all(stats_drop_ring, &owned);
+    const struct local_heap *part = owned.main;
+    for (; part != NULL; part = part->next_of_thread) stats_drop_loaded(thread, part);
+}
+
+// --- public --------------------------------------------------------------------------------------
+
+// Threads that still run count on (their numbers of slow paths are clocks, too), so the process's counters begin as
+// far below zero as these have come.
+void mi_stats_reset(void)
+{
+    uint64_t running[STATS_COUNTER_COUNT];
+    memset(running, 0, sizeof running);
+    stats_reset();
+    thread_visit_all(stats_add_thread, running);
+    for (int id = 0; id < STATS_COUNTER_COUNT; id++) {
+        if (running[id] != 0) stats_count((enum stats_counter_id)id, 0 - running[id]);
+    }
+}
+
+// Reports read the counters of all threads. What only this thread knows is what waits in its ring.
+void mi_stats_merge(void)
+{
+    struct local_heap *heap = thread_heap();
+    if (thread_is_ready(heap)) ring_flush(heap->main);
+}
+
+static void stats_put(size_t *place, uint64_t value)
+{
+    if (place != NULL) *place = value > SIZE_MAX ? SIZE_MAX : (size_t)value;
+}
+
+void mi_process_info(size_t *elapsed_msecs, size_t *user_msecs, size_t *system_msecs,
+                     size_t *current_rss, size_t *peak_rss, size_t *current_commit,
+                     size_t *peak_commit, size_t *page_faults)
+{
+    struct prim_usage usage;
+    prim_usage_read(&usage);
+    struct stats_values commit = stats_read(&stats_process()->level[STAT_committed]);
+    stats_put(elapsed_msecs, stats_elapsed_ms());
+    stats_put(user_msecs, usage.user_ms);
+    stats_put(system_msecs, usage.system_ms);
+    stats_put(current_rss, usage.resident_bytes);
+    stats_put(peak_rss, usage.peak_resident_bytes);
+    stats_put(current_commit, (uint64_t)commit.current);
+    stats_put(peak_commit, (uint64_t)commit.peak);
+    stats_put(page_faults, usage.major_faults);
+}
