@@ -372,8 +372,8 @@ mi_decl_export void mi_stats_merge(void) mi_attr_noexcept;
 // Prints to `out`, or where mi_register_output says when it is NULL.
 mi_decl_export void mi_stats_print(mi_output_fun *out) mi_attr_noexcept;
 mi_decl_export void mi_thread_stats_print(mi_output_fun *out) mi_attr_noexcept;
-// The statistics as a JSON object, written to `buffer`; NULL, and an empty text there, when it is too
-// small (32 KiB are enough). A NULL `buffer` gives a block that the caller frees with mi_free.
+// The statistics as a JSON object, written to `buffer`; NULL, and an empty text there, when it is
+// too small (32 KiB are enough). A NULL `buffer` gives a block that the caller frees with mi_free.
 mi_decl_export char *mi_stats_get_json(size_t buffer_size, char *buffer) mi_attr_noexcept;
 
 // Times in milliseconds, memory in bytes; page_faults are those that had to wait for the disk. Any

@@ -1,7 +1,8 @@
-/* api_glibc.h: what glibc's own calls about its malloc (mallinfo2, malloc_info) tell, in terms of this allocator.
+/* api_glibc.h: what glibc's calls about its malloc (mallinfo2, malloc_info) tell, in terms of this
+ * allocator.
  *
- * glibc tells small blocks, which lie in its heaps, from large ones, which it maps: so do these numbers. What is
- * committed and not in a large block counts as its heap: used + free.
+ * glibc tells small blocks, which lie in its heaps, from large ones, which it maps: so do these
+ * numbers. What is committed and not in a large block counts as its heap: used + free.
  */
 #ifndef API_API_GLIBC_H
 #define API_API_GLIBC_H

@@ -1,7 +1,8 @@
 /* api_json.h: the statistics as one JSON object, for programs to read.
  *
- * Names are those of core/stats.h. Where later versions of the interface have another name for the same number it is
- * there under that name as well. A level is {"total", "peak", "current"}: all that was ever added, and so on.
+ * Names are those of core/stats.h. Where later versions of the interface have another name for the
+ * same number it is there under that name as well. A level has "total" (all that was ever added),
+ * "peak" and "current".
  */
 #ifndef API_API_JSON_H
 #define API_API_JSON_H

@@ -14,8 +14,10 @@ void lines_init(struct lines *lines, lines_write *write, void *arg)
 
 void lines_end(struct lines *lines)
 {
-    lines->buffer[lines->text.length] = '\n';
-    lines->buffer[lines->text.length + 1] = '\0';
+    size_t length = lines->text.length;
+    while (length > 0 && lines->buffer[length - 1] == ' ') length--;
+    lines->buffer[length] = '\n';
+    lines->buffer[length + 1] = '\0';
     lines->write(lines->buffer, lines->arg);
     lines_begin(lines);
 }

@@ -1,7 +1,9 @@
-/* api_lines.h: longer texts, built and handed over line by line, so that no memory is needed for the whole.
+/* api_lines.h: longer texts, built and handed over line by line, so that no memory is needed for
+ * the whole.
  *
- * A line is built in `text` with the functions of base/text.h; lines_end hands it over, with its line end and a NUL,
- * and begins the next one. What does not fit in LINES_BYTES is dropped, so keep lines short.
+ * A line is built in `text` with the functions of base/text.h; lines_end hands it over, without
+ * blanks at its end, with a line end and a NUL, and begins the next one. What does not fit in
+ * LINES_BYTES is dropped, so keep lines short.
  */
 #ifndef API_API_LINES_H
 #define API_API_LINES_H

@@ -1,6 +1,7 @@
 /* api_report.c: the statistics as a table for people, with the rows and columns of version 1.2.
  *
- * A row is a label and columns of eleven characters. Sizes are in b, kb (1024 b), mb, gb and tb, rounded down.
+ * A row is a label and columns of eleven characters. Sizes are in b, kb (1024 b), mb, gb and tb,
+ * rounded down.
  */
 #include "api/api_report.h"
 #include "api/api_json.h"
@@ -31,6 +32,15 @@ static void report_add_size_column(struct text *text, int64_t bytes)
     size_t from = text->length;
     report_add_size(text, bytes > 0 ? (uint64_t)bytes : 0);
     if (bytes < 1024) text_add_char(text, ' '); // units have two characters
+    text_pad_left(text, from, REPORT_COLUMN_WIDTH);
+}
+
+// Exact, also above a kb.
+static void report_add_unit_column(struct text *text, size_t bytes)
+{
+    size_t from = text->length;
+    text_add_unsigned(text, bytes);
+    text_add(text, " b ");
     text_pad_left(text, from, REPORT_COLUMN_WIDTH);
 }
 
@@ -79,7 +89,7 @@ static void report_history(struct lines *lines, struct stats_values values, size
     report_add_size_column(text, values.peak);
     report_add_size_column(text, values.added);
     report_add_size_column(text, values.removed);
-    report_add_size_column(text, (int64_t)unit_bytes);
+    report_add_unit_column(text, unit_bytes);
     report_add_leak(text, values.current);
     lines_end(lines);
 }
@@ -131,7 +141,7 @@ static void report_live(struct lines *lines, struct report_held live)
     report_add_size_column(text, (int64_t)live.bytes);
     report_add_count_column(text, (int64_t)live.blocks);
     report_add_size_column(text, (int64_t)live.free_bytes);
-    report_add_size_column(text, (int64_t)live.unit_bytes);
+    report_add_unit_column(text, live.unit_bytes);
     report_add_leak(text, (int64_t)live.blocks);
     lines_end(lines);
 }
@@ -180,7 +190,7 @@ static void report_memory_level(struct lines *lines, const char *label, enum sta
     report_add_size_column(text, values.peak);
     report_add_size_column(text, values.added);
     report_add_size_column(text, values.removed);
-    report_add_size_column(text, 1);
+    report_add_unit_column(text, 1);
     if (values.current == 0) {
         text_add(text, "  ok");
     } else {
@@ -239,7 +249,7 @@ static const struct report_counter report_counters[] = {
     {"adopted", COUNT_page_adopts},
     {"remote", COUNT_remote_blocks},
     {"-in chains", COUNT_remote_chains},
-    {"faults", COUNT_faults},
+    {"misuses", COUNT_faults},
 };
 
 static void report_counts(struct lines *lines, const uint64_t *counter)

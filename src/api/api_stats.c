@@ -3,7 +3,7 @@
 #include "heap/ring.h"
 #include "mimalloc.h"
 
-static_assert((int)STATS_CLASSES == (int)CLASS_COUNT + 1, "each size class is counted, and large blocks");
+static_assert((int)STATS_CLASSES == (int)CLASS_COUNT + 1, "each size class, and large blocks");
 
 static uint64_t stats_start_ms;
 
@@ -41,6 +41,15 @@ static uint64_t stats_elapsed_ms(void)
     return stats_start_ms != 0 && now > stats_start_ms ? now - stats_start_ms : 0;
 }
 
+// The peak that the system tells may be older than what is resident now.
+static void stats_read_usage(struct prim_usage *usage)
+{
+    prim_usage_read(usage);
+    if (usage->peak_resident_bytes < usage->resident_bytes) {
+        usage->peak_resident_bytes = usage->resident_bytes;
+    }
+}
+
 static bool stats_add_cut(struct page *page, void *arg)
 {
     struct stats_numbers *numbers = (struct stats_numbers *)arg;
@@ -65,14 +74,16 @@ static void stats_gather_counters(uint64_t *counter)
     thread_visit_all(stats_add_thread, counter);
 }
 
-// Blocks that are neither with the program nor cut and free do not exist, up to what other threads change meanwhile.
+// A cut block is with the program or free. Other threads may change both between the two walks: no
+// difference may fall below zero.
 static void stats_gather_free(struct stats_numbers *numbers)
 {
     (void)walk_all_pages(stats_add_cut, numbers);
     for (unsigned size_class = 0; size_class < CLASS_COUNT; size_class++) {
         size_t live = numbers->totals.class_blocks[size_class];
         if (numbers->class_cut[size_class] < live) numbers->class_cut[size_class] = live;
-        numbers->free_bytes += (numbers->class_cut[size_class] - live) * class_block_bytes(size_class);
+        size_t free = numbers->class_cut[size_class] - live;
+        numbers->free_bytes += free * class_block_bytes(size_class);
     }
 }
 
@@ -83,7 +94,7 @@ void stats_gather(struct stats_numbers *numbers)
     stats_gather_free(numbers);
     stats_gather_counters(numbers->counter);
     numbers->elapsed_ms = stats_elapsed_ms();
-    prim_usage_read(&numbers->usage);
+    stats_read_usage(&numbers->usage);
 }
 
 // --- one thread ----------------------------------------------------------------------------------
@@ -159,8 +170,8 @@ void stats_gather_thread(struct stats_of_thread *thread)
 
 // --- public --------------------------------------------------------------------------------------
 
-// Threads that still run count on (their numbers of slow paths are clocks, too), so the process's counters begin as
-// far below zero as these have come.
+// Threads that still run count on (the number of slow paths is a clock, too), so the process's
+// counters begin as far below zero as these have come.
 void mi_stats_reset(void)
 {
     uint64_t running[STATS_COUNTER_COUNT];
@@ -189,7 +200,7 @@ void mi_process_info(size_t *elapsed_msecs, size_t *user_msecs, size_t *system_m
                      size_t *peak_commit, size_t *page_faults)
 {
     struct prim_usage usage;
-    prim_usage_read(&usage);
+    stats_read_usage(&usage);
     struct stats_values commit = stats_read(&stats_process()->level[STAT_committed]);
     stats_put(elapsed_msecs, stats_elapsed_ms());
     stats_put(user_msecs, usage.user_ms);

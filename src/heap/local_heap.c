@@ -1,5 +1,6 @@
 #include "heap/local_heap.h"
 #include "core/random.h"
+#include "core/report.h"
 #include "core/stats.h"
 #include "os/os.h"
 #include "page/refill.h"
@@ -126,6 +127,15 @@ static struct page *local_heap_next_page(struct local_heap *heap, size_t size_cl
     return local_heap_new_page(heap, size_class);
 }
 
+// Broken rules of a page are most often a write to a free block, so they go to the user as such.
+static void local_heap_check_page(const struct page *page)
+{
+    const char *broken = CFG_DEBUG >= 2 ? page_broken_rule(page) : NULL;
+    if (broken == NULL) return;
+    report_always("a page is not as it should be: ", broken);
+    report_fault(FAULT_LINK, "malloc", page->start, page->block_bytes);
+}
+
 // Makes `current` a page whose free list is not empty.
 static bool local_heap_refill(struct local_heap *heap, size_t size_class, bool *is_zero)
 {
@@ -133,7 +143,7 @@ static bool local_heap_refill(struct local_heap *heap, size_t size_class, bool *
     if (page == NULL) page = local_heap_next_page(heap, size_class);
     while (page != NULL) {
         heap->current[size_class] = page;
-        check_rules(page_broken_rule(page));
+        local_heap_check_page(page);
         if (refill_page(page, local_heap_random(heap), is_zero)) return true;
         if (!local_heap_leave_full(heap, page)) continue; // freed by others just now
         heap->current[size_class] = NULL;

@@ -55,11 +55,18 @@
 #define OVERRIDE_ALIAS(name, target) \
     OVERRIDE_EXPORT __typeof__(target) name __attribute__((alias(#target) OVERRIDE_COPY(target)))
 
+// In an object to be linked a C++ operator is weak: a program may bring its own, mimalloc-new-delete.h for instance.
+#if MI_STATIC_OBJECT
+#define OVERRIDE_OPERATOR(name, target) OVERRIDE_ALIAS(name, target) __attribute__((weak))
+#else
+#define OVERRIDE_OPERATOR(name, target) OVERRIDE_ALIAS(name, target)
+#endif
+
 // Sized and aligned deletes are plain frees, except where their arguments are checked.
 #if MI_DEBUG > 0 || MI_SECURE > 0
-#define OVERRIDE_CHECKED(name, checked) OVERRIDE_ALIAS(name, checked)
+#define OVERRIDE_CHECKED(name, checked) OVERRIDE_OPERATOR(name, checked)
 #else
-#define OVERRIDE_CHECKED(name, checked) OVERRIDE_ALIAS(name, mi_free)
+#define OVERRIDE_CHECKED(name, checked) OVERRIDE_OPERATOR(name, mi_free)
 #endif
 
 // --- C and POSIX --------------------------------------------------------------------------------
@@ -141,8 +148,8 @@ int mallopt(int parameter, int value) OVERRIDE_NOEXCEPT
     return 1;
 }
 
-// The layouts are part of glibc's binary interface. <malloc.h> itself declares malloc_usable_size with
-// another type than ours.
+// The layouts are part of glibc's binary interface. <malloc.h> itself declares malloc_usable_size
+// with another type than ours.
 struct override_mallinfo2 {
     size_t arena, ordblks, smblks, hblks, hblkhd, usmblks, fsmblks, uordblks, fordblks, keepcost;
 };
@@ -247,37 +254,37 @@ OVERRIDE_LIBC_HOOK(__malloc_arena_thread_freeres)
 // Nw, Na: new, new[]. Dl, Da: delete, delete[]. Then the parameters: Pv a pointer, m or j a size_t
 // (unsigned long or unsigned int), St11align_val_t an alignment, RKSt9nothrow_t std::nothrow.
 
-OVERRIDE_ALIAS(_ZdlPv, mi_free);
-OVERRIDE_ALIAS(_ZdaPv, mi_free);
-OVERRIDE_ALIAS(_ZdlPvRKSt9nothrow_t, mi_free);
-OVERRIDE_ALIAS(_ZdaPvRKSt9nothrow_t, mi_free);
+OVERRIDE_OPERATOR(_ZdlPv, mi_free);
+OVERRIDE_OPERATOR(_ZdaPv, mi_free);
+OVERRIDE_OPERATOR(_ZdlPvRKSt9nothrow_t, mi_free);
+OVERRIDE_OPERATOR(_ZdaPvRKSt9nothrow_t, mi_free);
 OVERRIDE_CHECKED(_ZdlPvSt11align_val_t, mi_free_aligned);
 OVERRIDE_CHECKED(_ZdaPvSt11align_val_t, mi_free_aligned);
 OVERRIDE_CHECKED(_ZdlPvSt11align_val_tRKSt9nothrow_t, mi_free_aligned);
 OVERRIDE_CHECKED(_ZdaPvSt11align_val_tRKSt9nothrow_t, mi_free_aligned);
 
 #if defined(__LP64__) || defined(__s390__)
-OVERRIDE_ALIAS(_Znwm, mi_new);
-OVERRIDE_ALIAS(_Znam, mi_new);
-OVERRIDE_ALIAS(_ZnwmRKSt9nothrow_t, mi_new_nothrow);
-OVERRIDE_ALIAS(_ZnamRKSt9nothrow_t, mi_new_nothrow);
-OVERRIDE_ALIAS(_ZnwmSt11align_val_t, mi_new_aligned);
-OVERRIDE_ALIAS(_ZnamSt11align_val_t, mi_new_aligned);
-OVERRIDE_ALIAS(_ZnwmSt11align_val_tRKSt9nothrow_t, mi_new_aligned_nothrow);
-OVERRIDE_ALIAS(_ZnamSt11align_val_tRKSt9nothrow_t, mi_new_aligned_nothrow);
+OVERRIDE_OPERATOR(_Znwm, mi_new);
+OVERRIDE_OPERATOR(_Znam, mi_new);
+OVERRIDE_OPERATOR(_ZnwmRKSt9nothrow_t, mi_new_nothrow);
+OVERRIDE_OPERATOR(_ZnamRKSt9nothrow_t, mi_new_nothrow);
+OVERRIDE_OPERATOR(_ZnwmSt11align_val_t, mi_new_aligned);
+OVERRIDE_OPERATOR(_ZnamSt11align_val_t, mi_new_aligned);
+OVERRIDE_OPERATOR(_ZnwmSt11align_val_tRKSt9nothrow_t, mi_new_aligned_nothrow);
+OVERRIDE_OPERATOR(_ZnamSt11align_val_tRKSt9nothrow_t, mi_new_aligned_nothrow);
 OVERRIDE_CHECKED(_ZdlPvm, mi_free_size);
 OVERRIDE_CHECKED(_ZdaPvm, mi_free_size);
 OVERRIDE_CHECKED(_ZdlPvmSt11align_val_t, mi_free_size_aligned);
 OVERRIDE_CHECKED(_ZdaPvmSt11align_val_t, mi_free_size_aligned);
 #else
-OVERRIDE_ALIAS(_Znwj, mi_new);
-OVERRIDE_ALIAS(_Znaj, mi_new);
-OVERRIDE_ALIAS(_ZnwjRKSt9nothrow_t, mi_new_nothrow);
-OVERRIDE_ALIAS(_ZnajRKSt9nothrow_t, mi_new_nothrow);
-OVERRIDE_ALIAS(_ZnwjSt11align_val_t, mi_new_aligned);
-OVERRIDE_ALIAS(_ZnajSt11align_val_t, mi_new_aligned);
-OVERRIDE_ALIAS(_ZnwjSt11align_val_tRKSt9nothrow_t, mi_new_aligned_nothrow);
-OVERRIDE_ALIAS(_ZnajSt11align_val_tRKSt9nothrow_t, mi_new_aligned_nothrow);
+OVERRIDE_OPERATOR(_Znwj, mi_new);
+OVERRIDE_OPERATOR(_Znaj, mi_new);
+OVERRIDE_OPERATOR(_ZnwjRKSt9nothrow_t, mi_new_nothrow);
+OVERRIDE_OPERATOR(_ZnajRKSt9nothrow_t, mi_new_nothrow);
+OVERRIDE_OPERATOR(_ZnwjSt11align_val_t, mi_new_aligned);
+OVERRIDE_OPERATOR(_ZnajSt11align_val_t, mi_new_aligned);
+OVERRIDE_OPERATOR(_ZnwjSt11align_val_tRKSt9nothrow_t, mi_new_aligned_nothrow);
+OVERRIDE_OPERATOR(_ZnajSt11align_val_tRKSt9nothrow_t, mi_new_aligned_nothrow);
 OVERRIDE_CHECKED(_ZdlPvj, mi_free_size);
 OVERRIDE_CHECKED(_ZdaPvj, mi_free_size);
 OVERRIDE_CHECKED(_ZdlPvjSt11align_val_t, mi_free_size_aligned);

@@ -161,7 +161,7 @@ const char *page_broken_rule(const struct page *page)
     unsigned on_free = page_list_count(page, page->free);
     unsigned on_local = page_list_count(page, page->local_free);
     if (on_free > page->capacity) return "P2: the free list loops or leaves the page";
-    if (on_local > page->capacity) return "P2: the local list loops or leaves the page";
+    if (on_local > page->capacity) return "P2: the local free list loops or leaves the page";
     if (on_free != page->free_count) return "P1: the free list is not as long as its count";
     if (page->out + on_free + on_local != page->capacity) return "P1: blocks lost or doubled";
     return NULL;

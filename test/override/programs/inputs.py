@@ -16,7 +16,7 @@ def cpp_source(path):
     """A C++ file that keeps the optimiser busy for seconds: templates, containers, closures."""
     parts = ["#include <algorithm>\n#include <functional>\n#include <map>\n#include <memory>\n#include <regex>\n"
              "#include <string>\n#include <unordered_map>\n#include <vector>\n"]
-    for index in range(60):
+    for index in range(30):
         parts.append(f"""
 template <class T> struct node{index} {{
     T value; std::map<std::string, T> names; std::vector<std::unique_ptr<node{index}>> below;
@@ -44,7 +44,7 @@ def c_source(path):
     """A C file of many functions and tables."""
     source = random.Random(2)
     parts = ["#include <stdio.h>\n#include <string.h>\n"]
-    for index in range(1200):
+    for index in range(250):
         terms = " ".join(f"if (v % {source.randrange(2, 99)} == {source.randrange(9)}) "
                          f"s += t{index}[v & 15] * {source.randrange(1000)};" for _ in range(12))
         table = ", ".join(str(source.randrange(10000)) for _ in range(16))
@@ -61,7 +61,7 @@ def git_stream(path):
     with open(path, "w", encoding="utf-8") as out:
         for number in range(400):
             when = 1_600_000_000 + number * 3600
-            merge = f"merge refs/heads/side\n" if number % 40 == 39 else ""
+            merge = "merge refs/heads/side\n" if number % 40 == 39 else ""
             branch = "side" if number % 40 > 30 and not merge else "main"
             start = "from refs/heads/main\n" if number % 40 == 31 else ""
             text = f"change {number}"

@@ -1,4 +1,5 @@
-/* probe.c: tells from inside a process whose malloc it runs on. Preloaded behind the library; built by run.py.
+/* probe.c: tells from inside a process whose malloc it runs on. Preloaded before the library, so that its _exit
+ * comes first; built by run.py.
  *
  * At start it asks by behaviour: does a block of malloc count in the C library's own accounts, is it in a heap
  * of ours? At the end (exit, or _exit, which skips all destructors) it writes a line of JSON with the answers

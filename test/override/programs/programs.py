@@ -3,8 +3,9 @@ import hashlib
 import os
 import shutil
 import socket
-import sys
+import subprocess
 import threading
+import time
 
 import inputs
 from harness import HERE, Failure
@@ -17,7 +18,6 @@ class Program:
     packages = ()
     commands = ()           # absent commands mean: not installed
     process = ""            # matches the path of the executable that must be served
-    prints_table = True     # ends through exit(), so that the statistics table comes out
     own_malloc = False      # the executable exports a malloc of its own: nothing to serve
     in_default_set = False
 
@@ -64,11 +64,10 @@ class Python3(Program):
     in_default_set = True
 
     def run(self, session):
-        # each object a block of malloc; and once more with Python's own small object allocator on top
-        return {mode: session.run(["/usr/bin/python3", "-E", script("work.py")] if mode == "pymalloc" else
-                                  ["/usr/bin/python3", script("work.py")],
-                                  env={"PYTHONMALLOC": "malloc", "PYTHONDONTWRITEBYTECODE": "1"})
-                for mode in ("malloc", "pymalloc")}
+        argv = ["/usr/bin/python3", "-B", script("work.py")]
+        # every object a block of malloc; then with Python's own allocator of small objects on top
+        return {"output": session.run(argv, env={"PYTHONMALLOC": "malloc"}),
+                "output with pymalloc": session.run(argv, env={"PYTHONMALLOC": "pymalloc"})}
 
 
 class Redis(Program):
@@ -91,7 +90,6 @@ class Redis(Program):
 
     @staticmethod
     def benchmark(session, path):
-        import subprocess
         result = subprocess.run(
             ["redis-benchmark", "-s", path, "-q", "-n", "40000", "-c", "20", "-P", "8", "-d", "200", "-r", "20000",
              "-t", "set,get,incr,lpush,rpop,sadd,hset,zadd,lrange_100,mset"],
@@ -99,7 +97,10 @@ class Redis(Program):
         if result.returncode != 0:
             raise Failure(f"redis-benchmark: {result.stderr.strip()[-150:]}")
         lines = result.stdout.replace("\r", "\n").splitlines()
-        return "\n".join(sorted({line.split(":")[0] for line in lines if "requests per second" in line}))
+        done = sorted({line.split(":")[0] for line in lines if "requests per second" in line})
+        if len(done) < 10:
+            raise Failure(f"redis-benchmark only did {done}")
+        return "\n".join(done)
 
     def dialogue(self, link, replies):
         """Fills a database in one way only, and asks for its digest: after, and after a save by a forked child."""
@@ -118,7 +119,7 @@ class Redis(Program):
         if (started := ask("BGSAVE")) != "Background saving started":
             raise Failure(f"BGSAVE says {started}")
         while "rdb_bgsave_in_progress:1" in (persistence := ask("INFO", "persistence")):
-            pass
+            time.sleep(0.02)
         if "rdb_last_bgsave_status:ok" not in persistence:
             raise Failure("the forked child could not save")
         ask("MEMORY", "PURGE")
@@ -354,7 +355,6 @@ class Libreoffice(Program):
         inputs.document(os.path.join(folder, "document.fodt"))
 
     def run(self, session):
-        import subprocess
         profile = f"file://{session.folder}/profile"
         session.run(["soffice", f"-env:UserInstallation={profile}", "--headless", "--norestore",
                      "--convert-to", "pdf", "--outdir", session.folder,
@@ -371,6 +371,7 @@ class Libreoffice(Program):
 class Chromium(Program):
     packages = ("chromium",)
     commands = ("chromium",)
+    process = r"/chromium$"
     own_malloc = True
 
     def prepare(self, folder):

@@ -91,7 +91,7 @@ def run_program(program, tools, library, folder):
             finally:
                 row[allocator] = {"seconds": round(session.seconds, 3), "peak_kib": session.peak_kib}
         compare(outputs[OURS], outputs[SYSTEM])
-        row.update(passed=True, result=proofs[OURS])
+        row.update(passed=True, result=proofs[OURS], baseline=proofs[SYSTEM])
     except Failure as failure:
         row["result"] = str(failure)
     except Exception as error:      # a mistake of ours, or a program that behaves in a way not thought of
@@ -121,7 +121,7 @@ def main():
     if missing and arguments.install:
         install(missing)
 
-    work = tempfile.mkdtemp(prefix="programs-")
+    work = tempfile.mkdtemp(prefix="mimalloc-programs-", dir="/tmp")   # short: sockets lie in it
     try:
         tools = build_tools(work)
     except Failure as failure:
