@@ -35,6 +35,7 @@
 // F4 region
 #include "region/pool.c"
 #include "region/arena.c"
+#include "region/marks.c"
 #include "region/purge.c"
 
 // F5 page

@@ -39,7 +39,7 @@ OPTIONAL = {"reallocf", "malloc_size", "malloc_good_size", "realpath", "cfree", 
 
 FORBIDDEN_CALLS = set("""
 malloc calloc realloc free strdup strndup asprintf vasprintf getline brk sbrk printf fprintf sprintf
-snprintf vprintf vfprintf vsprintf vsnprintf puts fputs putchar fputc putc fopen fdopen fclose
+snprintf vprintf vfprintf vsprintf vsnprintf puts putchar fputc putc fopen fdopen fclose
 fread fwrite fflush fgets fscanf sscanf perror stdout stderr __printf_chk __fprintf_chk
 __sprintf_chk __snprintf_chk
 """.split())

@@ -10,7 +10,7 @@ struct aligned_request {
     bool   is_zeroed;
 };
 
-// --- natural alignment: class C1, or a run of slices -----------------------------------------------------------------------
+// --- natural alignment: class C1, or a run of slices ---------------------------------------------
 
 static void *aligned_large(struct local_heap *heap, const struct aligned_request *request)
 {
@@ -18,7 +18,8 @@ static void *aligned_large(struct local_heap *heap, const struct aligned_request
     heap = thread_ready(heap);
     if (heap == NULL) return NULL;
     thread_housekeep(heap);
-    void *block = local_heap_take_large(heap, request->bytes + ALLOC_PADDING_BYTES, request->alignment, &is_zero);
+    void *block = local_heap_take_large(heap, request->bytes + ALLOC_PADDING_BYTES,
+                                        request->alignment, &is_zero);
     if (block != NULL) {
         if (request->is_zeroed && !is_zero) memset(block, 0, page_of(block)->block_bytes);
         alloc_hand_out(page_of(block), block, request->bytes);
@@ -27,7 +28,8 @@ static void *aligned_large(struct local_heap *heap, const struct aligned_request
     return block;
 }
 
-// A block whose size is a multiple of the alignment is aligned (C1). The padding of debug builds is part of that size.
+// A block whose size is a multiple of the alignment is aligned (C1). The padding of debug builds is
+// part of that size.
 static void *aligned_class_block(struct local_heap *heap, const struct aligned_request *request)
 {
     size_t need = bits_align_up(request->bytes + ALLOC_PADDING_BYTES, request->alignment);
@@ -54,7 +56,7 @@ static void *aligned_natural(struct local_heap *heap, const struct aligned_reque
     return block != NULL ? block : report_no_memory(request->bytes, false);
 }
 
-// --- with an offset: a larger block, and a pointer into it -----------------------------------------------------------------
+// --- with an offset: a larger block, and a pointer into it ---------------------------------------
 
 // Later frees must find the block from a pointer into it.
 static bool aligned_mark_interior(void *block, const char *pointer)
@@ -71,12 +73,16 @@ static bool aligned_mark_interior(void *block, const char *pointer)
 
 static void *aligned_with_offset(struct local_heap *heap, const struct aligned_request *request)
 {
-    struct aligned_request whole = {request->bytes + request->alignment - 1, 1, 0, request->is_zeroed};
-    // A thread that has ended keeps no page, and only its owner may mark one; a large block's page is marked by its user.
+    struct aligned_request whole = {request->bytes + request->alignment - 1, 1, 0,
+                                    request->is_zeroed};
+    // A thread that has ended keeps no page, and only its owner may mark one; a large block's page
+    // is marked by its user.
     bool is_kept = heap != &thread_ended_heap;
-    char *block = (char *)(is_kept ? alloc_from(heap, whole.bytes, whole.is_zeroed) : aligned_large(heap, &whole));
+    char *block = (char *)(is_kept ? alloc_from(heap, whole.bytes, whole.is_zeroed)
+                                   : aligned_large(heap, &whole));
     if (block == NULL) return NULL;
-    char *pointer = (char *)bits_align_up((uintptr_t)block + request->offset, request->alignment) - request->offset;
+    char *pointer = (char *)bits_align_up((uintptr_t)block + request->offset, request->alignment) -
+                    request->offset;
     if (pointer != block && !aligned_mark_interior(block, pointer)) {
         mi_free(block);
         return report_no_memory(request->bytes, true);
@@ -90,25 +96,29 @@ static void *aligned_alloc_from(struct local_heap *heap, struct aligned_request 
         errno = EINVAL;
         return NULL;
     }
-    if (request.bytes > ALLOC_MAX_BYTES || request.alignment > ALLOC_MAX_BYTES - request.bytes - CHUNK_BYTES) {
+    if (request.bytes > ALLOC_MAX_BYTES ||
+        request.alignment > ALLOC_MAX_BYTES - request.bytes - CHUNK_BYTES) {
         return report_no_memory(request.bytes, true);
     }
     request.offset &= request.alignment - 1;
     if (request.bytes == 0) request.bytes = 1; // so that it is rounded up to the alignment
     if (request.offset != 0) return aligned_with_offset(heap, &request);
-    if (request.alignment <= CLASS_STEP_BYTES) return alloc_from(heap, request.bytes, request.is_zeroed);
+    if (request.alignment <= CLASS_STEP_BYTES)
+        return alloc_from(heap, request.bytes, request.is_zeroed);
     return aligned_natural(heap, &request);
 }
 
 static void *aligned_counted(struct local_heap *heap, size_t count, struct aligned_request request)
 {
-    if (!bits_multiply(count, request.bytes, &request.bytes)) return report_no_memory(SIZE_MAX, true);
+    if (!bits_multiply(count, request.bytes, &request.bytes))
+        return report_no_memory(SIZE_MAX, true);
     return aligned_alloc_from(heap, request);
 }
 
-// --- resizing ----------------------------------------------------------------------------------------------------------------
+// --- resizing ------------------------------------------------------------------------------------
 
-static void *aligned_move(struct local_heap *heap, void *pointer, size_t usable, struct aligned_request request)
+static void *aligned_move(struct local_heap *heap, void *pointer, size_t usable,
+                          struct aligned_request request)
 {
     void *moved = aligned_alloc_from(heap, request);
     if (moved == NULL) return NULL;
@@ -139,19 +149,22 @@ static void *aligned_resize(struct local_heap *heap, void *pointer, struct align
     return aligned_move(heap, pointer, usable, request);
 }
 
-static void *aligned_resize_counted(struct local_heap *heap, void *pointer, size_t count, struct aligned_request request)
+static void *aligned_resize_counted(struct local_heap *heap, void *pointer, size_t count,
+                                    struct aligned_request request)
 {
-    if (!bits_multiply(count, request.bytes, &request.bytes)) return report_no_memory(SIZE_MAX, true);
+    if (!bits_multiply(count, request.bytes, &request.bytes))
+        return report_no_memory(SIZE_MAX, true);
     return aligned_resize(heap, pointer, request);
 }
 
-static struct aligned_request aligned_ask(size_t bytes, size_t alignment, size_t offset, bool is_zeroed)
+static struct aligned_request aligned_ask(size_t bytes, size_t alignment, size_t offset,
+                                          bool is_zeroed)
 {
     struct aligned_request request = {bytes, alignment, offset, is_zeroed};
     return request;
 }
 
-// --- public ------------------------------------------------------------------------------------------------------------------
+// --- public --------------------------------------------------------------------------------------
 
 void *mi_malloc_aligned(size_t size, size_t alignment)
 {
@@ -180,7 +193,8 @@ void *mi_rezalloc_aligned(void *p, size_t newsize, size_t alignment)
 
 void *mi_recalloc_aligned(void *p, size_t newcount, size_t size, size_t alignment)
 {
-    return aligned_resize_counted(thread_heap(), p, newcount, aligned_ask(size, alignment, 0, true));
+    return aligned_resize_counted(thread_heap(), p, newcount,
+                                  aligned_ask(size, alignment, 0, true));
 }
 
 void *mi_malloc_aligned_at(size_t size, size_t alignment, size_t offset)
@@ -210,7 +224,8 @@ void *mi_rezalloc_aligned_at(void *p, size_t newsize, size_t alignment, size_t o
 
 void *mi_recalloc_aligned_at(void *p, size_t newcount, size_t size, size_t alignment, size_t offset)
 {
-    return aligned_resize_counted(thread_heap(), p, newcount, aligned_ask(size, alignment, offset, true));
+    return aligned_resize_counted(thread_heap(), p, newcount,
+                                  aligned_ask(size, alignment, offset, true));
 }
 
 void *mi_heap_malloc_aligned(mi_heap_t *heap, size_t size, size_t alignment)
@@ -228,7 +243,8 @@ void *mi_heap_zalloc_aligned(mi_heap_t *heap, size_t size, size_t alignment)
 void *mi_heap_calloc_aligned(mi_heap_t *heap, size_t count, size_t size, size_t alignment)
 {
     struct local_heap *part = alloc_part(heap);
-    return part == NULL ? NULL : aligned_counted(part, count, aligned_ask(size, alignment, 0, true));
+    return part == NULL ? NULL
+                        : aligned_counted(part, count, aligned_ask(size, alignment, 0, true));
 }
 
 void *mi_heap_realloc_aligned(mi_heap_t *heap, void *p, size_t newsize, size_t alignment)
@@ -243,7 +259,8 @@ void *mi_heap_rezalloc_aligned(mi_heap_t *heap, void *p, size_t newsize, size_t 
     return part == NULL ? NULL : aligned_resize(part, p, aligned_ask(newsize, alignment, 0, true));
 }
 
-void *mi_heap_recalloc_aligned(mi_heap_t *heap, void *p, size_t newcount, size_t size, size_t alignment)
+void *mi_heap_recalloc_aligned(mi_heap_t *heap, void *p, size_t newcount, size_t size,
+                               size_t alignment)
 {
     struct local_heap *part = alloc_part(heap);
     struct aligned_request request = aligned_ask(size, alignment, 0, true);
@@ -253,34 +270,43 @@ void *mi_heap_recalloc_aligned(mi_heap_t *heap, void *p, size_t newcount, size_t
 void *mi_heap_malloc_aligned_at(mi_heap_t *heap, size_t size, size_t alignment, size_t offset)
 {
     struct local_heap *part = alloc_part(heap);
-    return part == NULL ? NULL : aligned_alloc_from(part, aligned_ask(size, alignment, offset, false));
+    return part == NULL ? NULL
+                        : aligned_alloc_from(part, aligned_ask(size, alignment, offset, false));
 }
 
 void *mi_heap_zalloc_aligned_at(mi_heap_t *heap, size_t size, size_t alignment, size_t offset)
 {
     struct local_heap *part = alloc_part(heap);
-    return part == NULL ? NULL : aligned_alloc_from(part, aligned_ask(size, alignment, offset, true));
+    return part == NULL ? NULL
+                        : aligned_alloc_from(part, aligned_ask(size, alignment, offset, true));
 }
 
-void *mi_heap_calloc_aligned_at(mi_heap_t *heap, size_t count, size_t size, size_t alignment, size_t offset)
+void *mi_heap_calloc_aligned_at(mi_heap_t *heap, size_t count, size_t size, size_t alignment,
+                                size_t offset)
 {
     struct local_heap *part = alloc_part(heap);
-    return part == NULL ? NULL : aligned_counted(part, count, aligned_ask(size, alignment, offset, true));
+    return part == NULL ? NULL
+                        : aligned_counted(part, count, aligned_ask(size, alignment, offset, true));
 }
 
-void *mi_heap_realloc_aligned_at(mi_heap_t *heap, void *p, size_t newsize, size_t alignment, size_t offset)
+void *mi_heap_realloc_aligned_at(mi_heap_t *heap, void *p, size_t newsize, size_t alignment,
+                                 size_t offset)
 {
     struct local_heap *part = alloc_part(heap);
-    return part == NULL ? NULL : aligned_resize(part, p, aligned_ask(newsize, alignment, offset, false));
+    return part == NULL ? NULL
+                        : aligned_resize(part, p, aligned_ask(newsize, alignment, offset, false));
 }
 
-void *mi_heap_rezalloc_aligned_at(mi_heap_t *heap, void *p, size_t newsize, size_t alignment, size_t offset)
+void *mi_heap_rezalloc_aligned_at(mi_heap_t *heap, void *p, size_t newsize, size_t alignment,
+                                  size_t offset)
 {
     struct local_heap *part = alloc_part(heap);
-    return part == NULL ? NULL : aligned_resize(part, p, aligned_ask(newsize, alignment, offset, true));
+    return part == NULL ? NULL
+                        : aligned_resize(part, p, aligned_ask(newsize, alignment, offset, true));
 }
 
-void *mi_heap_recalloc_aligned_at(mi_heap_t *heap, void *p, size_t newcount, size_t size, size_t alignment, size_t offset)
+void *mi_heap_recalloc_aligned_at(mi_heap_t *heap, void *p, size_t newcount, size_t size,
+                                  size_t alignment, size_t offset)
 {
     struct local_heap *part = alloc_part(heap);
     struct aligned_request request = aligned_ask(size, alignment, offset, true);

@@ -4,12 +4,14 @@
 #include "os/os.h"
 #include "page/refill.h"
 
-// --- what debug and secure builds do to a block --------------------------------------------------------------------------
+// --- what debug and secure builds do to a block --------------------------------------------------
 
-// Of the padding's 16 bytes the first 8: they depend on place and size, so that no copied padding passes.
+// Of the padding's 16 bytes the first 8: they depend on place and size, so that no copied padding
+// passes.
 static uint64_t alloc_canary(const void *block, size_t bytes)
 {
-    uint64_t mixed = ((uint64_t)(uintptr_t)block ^ bytes) * UINT64_C(0x9E3779B97F4A7C15); // golden ratio, odd
+    // golden ratio, odd
+    uint64_t mixed = ((uint64_t)(uintptr_t)block ^ bytes) * UINT64_C(0x9E3779B97F4A7C15);
     return mixed ^ mixed >> 32;
 }
 
@@ -71,7 +73,7 @@ struct block *alloc_bad_link(const struct page *page, const struct block *block)
     return NULL;
 }
 
-// --- slow paths ------------------------------------------------------------------------------------------------------------
+// --- slow paths ----------------------------------------------------------------------------------
 
 static void *alloc_class_block(struct local_heap *heap, size_t bytes, bool is_zeroed)
 {
@@ -97,8 +99,9 @@ static void *alloc_large(struct local_heap *heap, size_t bytes, bool is_zeroed)
 
 static void *alloc_try(struct local_heap *heap, size_t bytes, bool is_zeroed)
 {
-    return bytes + ALLOC_PADDING_BYTES <= CLASS_MAX_BYTES ? alloc_class_block(heap, bytes, is_zeroed)
-                                                          : alloc_large(heap, bytes, is_zeroed);
+    return bytes + ALLOC_PADDING_BYTES <= CLASS_MAX_BYTES
+               ? alloc_class_block(heap, bytes, is_zeroed)
+               : alloc_large(heap, bytes, is_zeroed);
 }
 
 void *alloc_slow(struct local_heap *heap, size_t bytes, bool is_zeroed)
@@ -119,7 +122,8 @@ void *alloc_slow(struct local_heap *heap, size_t bytes, bool is_zeroed)
 
 void *alloc_medium(struct local_heap *heap, size_t bytes, bool is_zeroed)
 {
-    if (unlikely(bytes > CLASS_MAX_BYTES - ALLOC_PADDING_BYTES)) return alloc_slow(heap, bytes, is_zeroed);
+    if (unlikely(bytes > CLASS_MAX_BYTES - ALLOC_PADDING_BYTES))
+        return alloc_slow(heap, bytes, is_zeroed);
     size_t size_class = class_of_stepped(bytes + ALLOC_PADDING_BYTES);
     struct block *block = heap->list[size_class];
     if (unlikely(block == NULL)) return alloc_slow(heap, bytes, is_zeroed);
@@ -137,7 +141,7 @@ struct local_heap *alloc_find_part(mi_heap_t *heap)
     return part;
 }
 
-// --- public ----------------------------------------------------------------------------------------------------------------
+// --- public --------------------------------------------------------------------------------------
 
 void *mi_malloc(size_t size) { return alloc_from(thread_heap(), size, false); }
 void *mi_zalloc(size_t size) { return alloc_from(thread_heap(), size, true); }
@@ -151,8 +155,14 @@ static void *alloc_counted(struct local_heap *heap, size_t count, size_t size, b
     return alloc_from(heap, bytes, is_zeroed);
 }
 
-void *mi_calloc(size_t count, size_t size) { return alloc_counted(thread_heap(), count, size, true); }
-void *mi_mallocn(size_t count, size_t size) { return alloc_counted(thread_heap(), count, size, false); }
+void *mi_calloc(size_t count, size_t size)
+{
+    return alloc_counted(thread_heap(), count, size, true);
+}
+void *mi_mallocn(size_t count, size_t size)
+{
+    return alloc_counted(thread_heap(), count, size, false);
+}
 
 void *mi_heap_malloc(mi_heap_t *heap, size_t size)
 {

@@ -1,9 +1,11 @@
-/* alloc.h: where a block is handed out. The public functions of this floor are declared in mimalloc.h.
+/* alloc.h: where a block is handed out. The public functions of this floor are declared in
+ * mimalloc.h.
  *
- * There is one place where a block leaves (alloc_hand_out) and one where a pointer comes back and is validated
- * (free_validate in free.h); what secure and debug builds do to blocks happens there.
+ * There is one place where a block leaves (alloc_hand_out) and one where a pointer comes back and
+ * is validated (free_validate in free.h); what secure and debug builds do to blocks happens there.
  *
- * Debug padding, at the end of a block:   | requested bytes | FILL_PADDING ... | canary 8 | requested bytes 8 |
+ * Debug padding, at the end of a block:   | requested bytes | FILL_PADDING ... | canary 8 |
+ * requested bytes 8 |
  */
 #ifndef ALLOC_ALLOC_H
 #define ALLOC_ALLOC_H
@@ -13,7 +15,8 @@
 static const size_t ALLOC_MAX_BYTES = PTRDIFF_MAX; // larger requests fail
 enum { ALLOC_PADDING_BYTES = CFG_PADDING ? 16 : 0 };
 
-// A block from this local heap (any state: the slow path makes it ready). NULL after report_no_memory.
+// A block from this local heap (any state: the slow path makes it ready). NULL after
+// report_no_memory.
 INTERNAL cold void *alloc_slow(struct local_heap *heap, size_t bytes, bool is_zeroed);
 INTERNAL no_inline void *alloc_medium(struct local_heap *heap, size_t bytes, bool is_zeroed);
 // The thread's part of a heap; NULL when it is not usable (reported) or memory is exhausted.
@@ -25,9 +28,11 @@ INTERNAL void alloc_open_block(const struct page *page, struct block *block);
 // Debug and secure builds: marks the block live, writes padding.
 INTERNAL void alloc_mark(const struct page *page, void *block, size_t bytes);
 
-INTERNAL void   alloc_pad(const struct page *page, void *block, size_t bytes);       // writes padding
+// writes padding
+INTERNAL void   alloc_pad(const struct page *page, void *block, size_t bytes);
 INTERNAL bool   alloc_padding_is_intact(const struct page *page, const void *block);
-INTERNAL size_t alloc_padded_bytes(const struct page *page, const void *block);      // the requested bytes
+// the requested bytes
+INTERNAL size_t alloc_padded_bytes(const struct page *page, const void *block);
 
 static inline struct local_heap *alloc_part(mi_heap_t *heap)
 {
@@ -36,11 +41,13 @@ static inline struct local_heap *alloc_part(mi_heap_t *heap)
 }
 
 // Unlinks the first block of a loaded list.
-static always_inline void alloc_unlink(struct local_heap *heap, size_t size_class, struct block *block)
+static always_inline void alloc_unlink(struct local_heap *heap, size_t size_class,
+                                       struct block *block)
 {
     const struct page *page = heap->current[size_class];
     struct block *next = block_next(block, &page->key);
-    if (CFG_STATES && next != NULL && unlikely(!page_has_block_at(page, next) || page_is_live(page, next))) {
+    if (CFG_STATES && next != NULL &&
+        unlikely(!page_has_block_at(page, next) || page_is_live(page, next))) {
         next = alloc_bad_link(page, block);
     }
     heap->list[size_class] = next;
@@ -53,7 +60,8 @@ static always_inline void *alloc_hand_out(const struct page *page, void *block, 
     return block;
 }
 
-static always_inline void *alloc_zeroed(struct local_heap *heap, size_t size_class, struct block *block)
+static always_inline void *alloc_zeroed(struct local_heap *heap, size_t size_class,
+                                        struct block *block)
 {
     if (local_heap_is_zero(heap, size_class)) block->link = 0;
     else memset((void *)block, 0, class_block_bytes(size_class));

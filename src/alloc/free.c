@@ -3,8 +3,9 @@
 #include "core/stats.h"
 #include "heap/ring.h"
 #include "page/retire.h"
+#include "region/purge.h"
 
-// --- validation --------------------------------------------------------------------------------------------------------------
+// --- validation ----------------------------------------------------------------------------------
 
 // The start of the block that an address lies in.
 static char *free_block_start(const struct page *page, const void *pointer)
@@ -13,13 +14,17 @@ static char *free_block_start(const struct page *page, const void *pointer)
 }
 
 // A block may have been handed out with an offset into it (aligned allocation with an offset).
-static bool free_may_be_interior(const struct page *page) { return (page_owner(page) & OWNER_INTERIOR) != 0; }
+static bool free_may_be_interior(const struct page *page)
+{
+    return (page_owner(page) & OWNER_INTERIOR) != 0;
+}
 
 static cold void free_refuse(const struct page *page, const void *pointer, const char *call)
 {
     enum fault fault = FAULT_FOREIGN;
     if (page != NULL) {
-        fault = page_has_block_at(page, pointer) || free_may_be_interior(page) ? FAULT_DOUBLE_FREE : FAULT_INTERIOR;
+        fault = page_has_block_at(page, pointer) || free_may_be_interior(page) ? FAULT_DOUBLE_FREE
+                                                                               : FAULT_INTERIOR;
     }
     report_fault(fault, call, pointer, page == NULL ? 0 : page->block_bytes);
 }
@@ -41,7 +46,8 @@ static void free_fill(const struct page *page, void *block)
     if (page->size_class < CLASS_COUNT) memset(block, FILL_FREED, page->block_bytes);
 }
 
-// Debug and secure builds: the block is in use and this is its only free. Afterwards nobody else can free it.
+// Debug and secure builds: the block is in use and this is its only free. Afterwards nobody else
+// can free it.
 static bool free_validate(struct page *page, char *block, const void *pointer, bool is_own)
 {
     if (unlikely(!page_is_live(page, block) || page_is_freed_remotely(page, block))) {
@@ -49,7 +55,8 @@ static bool free_validate(struct page *page, char *block, const void *pointer, b
         return false;
     }
     if (CFG_PADDING && !alloc_padding_is_intact(page, block)) free_report_overflow(page, block);
-    if (CFG_STAT_BLOCKS) stats_block_removed(page->size_class, page->block_bytes, alloc_padded_bytes(page, block));
+    if (CFG_STAT_BLOCKS)
+        stats_block_removed(page->size_class, page->block_bytes, alloc_padded_bytes(page, block));
     if (is_own) page_set_live(page, block, false);
     else if (unlikely(!page_mark_freed_remotely(page, block))) {
         free_refuse(page, pointer, "free");
@@ -64,7 +71,8 @@ bool free_find(const void *pointer, const char *call, struct free_place *place)
     struct page *page = page_of(pointer);
     char *block = page == NULL ? NULL : free_start_of(page, pointer);
     bool is_valid = block != NULL;
-    if (CFG_STATES && is_valid) is_valid = page_is_live(page, block) && !page_is_freed_remotely(page, block);
+    if (CFG_STATES && is_valid)
+        is_valid = page_is_live(page, block) && !page_is_freed_remotely(page, block);
     if (unlikely(!is_valid)) {
         free_refuse(page, pointer, call);
         return false;
@@ -76,13 +84,15 @@ bool free_find(const void *pointer, const char *call, struct free_place *place)
 
 size_t free_usable_bytes(const struct free_place *place, const void *pointer)
 {
-    size_t bytes = CFG_PADDING ? alloc_padded_bytes(place->page, place->block) : place->page->block_bytes;
+    size_t bytes =
+        CFG_PADDING ? alloc_padded_bytes(place->page, place->block) : place->page->block_bytes;
     return bytes - (size_t)((const char *)pointer - place->block);
 }
 
-// --- frees that are not the simple case ------------------------------------------------------------------------------------------
+// --- frees that are not the simple case ----------------------------------------------------------
 
-// This thread's local heap that the page belongs to, or belonged to when it became full; NULL for others' pages.
+// This thread's local heap that the page belongs to, or belonged to when it became full; NULL for
+// others' pages.
 static struct local_heap *free_own_part(struct local_heap *heap, uintptr_t owner)
 {
     struct local_heap *named = (struct local_heap *)(owner & ~(uintptr_t)OWNER_FLAGS);
@@ -94,8 +104,10 @@ static struct local_heap *free_own_part(struct local_heap *heap, uintptr_t owner
 
 static void free_to_others(struct local_heap *heap, struct page *page, char *block)
 {
-    if (heap == &thread_empty_heap) heap = thread_ready(heap); // a thread that only frees has a ring, too
-    if (heap != NULL && thread_is_ready(heap)) ring_put(heap->main, page, (struct block *)(void *)block);
+    // a thread that only frees has a ring, too
+    if (heap == &thread_empty_heap) heap = thread_ready(heap);
+    if (heap != NULL && thread_is_ready(heap))
+        ring_put(heap->main, page, (struct block *)(void *)block);
     else retire_push(page, (struct block *)(void *)block, (struct block *)(void *)block, 1);
 }
 
@@ -110,8 +122,9 @@ static void free_large(struct local_heap *part, struct page *page, char *block)
     }
 }
 
-// Own page that is full or has interior pointers, or is another heap's than the default one's. The owner word of a full
-// page may be out of date: then the claim fails and the page is somebody else's.
+// Own page that is full or has interior pointers, or is another heap's than the default one's. The
+// owner word of a full page may be out of date: then the claim fails and the page is somebody
+// else's.
 static void free_to_part(struct local_heap *part, struct page *page, struct block *block)
 {
     if ((page_owner(page) & OWNER_FULL) != 0) {
@@ -140,7 +153,14 @@ static no_inline void free_elsewhere(const void *pointer, struct local_heap *hea
     else free_to_others(heap, page, block);
 }
 
-static cold void free_emptied(struct page *page, struct local_heap *heap) { local_heap_page_is_empty(heap, page); }
+// A thread that only frees looks at the clock here now and then, as others do on the slow path of
+// malloc.
+static cold void free_emptied(struct page *page, struct local_heap *heap)
+{
+    enum { PURGE_EVERY = 16 };
+    local_heap_page_is_empty(heap, page);
+    if (++heap->main->emptied % PURGE_EVERY == 0) purge_tick();
+}
 
 void mi_free(void *p)
 {

@@ -3,8 +3,9 @@
 #define ALLOC_FREE_H
 #include "alloc/alloc.h"
 
-// The page and the start of the block of a pointer that a call other than free was given; false, after a report that
-// names `call`, when it is not a block of ours that is in use, as far as this build can tell.
+// The page and the start of the block of a pointer that a call other than free was given; false,
+// after a report that names `call`, when it is not a block of ours that is in use, as far as this
+// build can tell.
 struct free_place { struct page *page; char *block; };
 INTERNAL must_use bool free_find(const void *pointer, const char *call, struct free_place *place);
 // Bytes from the pointer to the end of what the user may use.

@@ -6,14 +6,17 @@
 // Copying less than this is cheaper than moving page table entries.
 static const size_t resize_move_min_bytes = (size_t)256 << 10;
 
-// --- large blocks ----------------------------------------------------------------------------------------------------------
+// --- large blocks --------------------------------------------------------------------------------
 
 static size_t resize_guard_bytes(const struct page *page)
 {
     return (page->flags & PAGE_GUARDED) != 0 ? os_page_bytes() : 0;
 }
 
-static char *resize_page_end(const struct page *page) { return page->start + ((size_t)page->slices << SLICE_SHIFT); }
+static char *resize_page_end(const struct page *page)
+{
+    return page->start + ((size_t)page->slices << SLICE_SHIFT);
+}
 
 static void resize_set_slices(struct page *page, size_t slices, size_t block_bytes)
 {
@@ -77,15 +80,18 @@ bool resize_in_place(const struct free_place *place, const void *pointer, size_t
     return true;
 }
 
-// --- moving ------------------------------------------------------------------------------------------------------------------
+// --- moving --------------------------------------------------------------------------------------
 
 // Moves the memory of a large block to another one instead of copying it.
 static bool resize_move_pages(const struct free_place *from, void *to, size_t bytes)
 {
     struct page *target = page_of(to);
-    if (bytes < resize_move_min_bytes || (from->page->flags & PAGE_LARGE) == 0 || to != (void *)target->start) return false;
-    if ((target->flags & PAGE_LARGE) == 0 || from->page->arena->is_pinned || target->arena->is_pinned) return false;
-    if (CFG_PADDING) return false;
+    if (bytes < resize_move_min_bytes || (from->page->flags & PAGE_LARGE) == 0 ||
+        to != (void *)target->start)
+        return false;
+    if ((target->flags & PAGE_LARGE) == 0 || CFG_PADDING) return false;
+    if (arena_is_pinned(target->arena, to) || arena_is_pinned(from->page->arena, from->block))
+        return false;
     size_t moved = from->page->block_bytes;
     if (moved > target->block_bytes || !os_move(from->block, moved, to)) return false;
     target->flags |= PAGE_MOVED;
@@ -93,19 +99,24 @@ static bool resize_move_pages(const struct free_place *from, void *to, size_t by
     return true;
 }
 
-static void *resize_by_moving(struct local_heap *heap, const struct free_place *place, void *pointer, size_t bytes)
+static void *resize_by_moving(struct local_heap *heap, const struct free_place *place,
+                              void *pointer, size_t bytes)
 {
     size_t usable = free_usable_bytes(place, pointer);
     void *moved = alloc_from(heap, bytes, false);
     if (moved == NULL) return NULL;
     bool is_whole = pointer == place->block; // and not a pointer into it
-    if (!is_whole || !resize_move_pages(place, moved, usable)) memcpy(moved, pointer, usable < bytes ? usable : bytes);
+    if (!is_whole || !resize_move_pages(place, moved, usable))
+        memcpy(moved, pointer, usable < bytes ? usable : bytes);
     mi_free(pointer);
     return moved;
 }
 
 // The rule of v1.2: a block stays where it is if it fits and wastes at most half.
-static bool resize_fits(size_t usable, size_t bytes) { return bytes <= usable && bytes >= usable - usable / 2 && bytes != 0; }
+static bool resize_fits(size_t usable, size_t bytes)
+{
+    return bytes <= usable && bytes >= usable - usable / 2 && bytes != 0;
+}
 
 static void *resize(struct local_heap *heap, void *pointer, size_t bytes, bool is_zeroed)
 {
@@ -121,11 +132,13 @@ static void *resize(struct local_heap *heap, void *pointer, size_t bytes, bool i
         result = resize_by_moving(heap, &place, pointer, bytes);
         if (result == NULL) return NULL;
     }
-    if (is_zeroed && bytes > usable) memset((char *)result + usable, 0, mi_usable_size(result) - usable);
+    if (is_zeroed && bytes > usable)
+        memset((char *)result + usable, 0, mi_usable_size(result) - usable);
     return result;
 }
 
-static void *resize_counted(struct local_heap *heap, void *pointer, size_t count, size_t size, bool is_zeroed)
+static void *resize_counted(struct local_heap *heap, void *pointer, size_t count, size_t size,
+                            bool is_zeroed)
 {
     size_t bytes;
     if (!bits_multiply(count, size, &bytes)) return report_no_memory(SIZE_MAX, true);
@@ -139,13 +152,19 @@ static void *resize_or_free(struct local_heap *heap, void *pointer, size_t bytes
     return result;
 }
 
-// --- public ------------------------------------------------------------------------------------------------------------------
+// --- public --------------------------------------------------------------------------------------
 
 void *mi_realloc(void *p, size_t newsize) { return resize(thread_heap(), p, newsize, false); }
 void *mi_rezalloc(void *p, size_t newsize) { return resize(thread_heap(), p, newsize, true); }
 void *mi_reallocf(void *p, size_t newsize) { return resize_or_free(thread_heap(), p, newsize); }
-void *mi_reallocn(void *p, size_t count, size_t size) { return resize_counted(thread_heap(), p, count, size, false); }
-void *mi_recalloc(void *p, size_t newcount, size_t size) { return resize_counted(thread_heap(), p, newcount, size, true); }
+void *mi_reallocn(void *p, size_t count, size_t size)
+{
+    return resize_counted(thread_heap(), p, count, size, false);
+}
+void *mi_recalloc(void *p, size_t newcount, size_t size)
+{
+    return resize_counted(thread_heap(), p, newcount, size, true);
+}
 
 void *mi_expand(void *p, size_t newsize)
 {
@@ -187,6 +206,8 @@ void *mi_heap_recalloc(mi_heap_t *heap, void *p, size_t newcount, size_t size)
 
 size_t mi_good_size(size_t size)
 {
-    if (CFG_PADDING || size > ALLOC_MAX_BYTES - CHUNK_BYTES) return size; // a debug build reports what was asked for
-    return size <= CLASS_MAX_BYTES ? class_block_bytes(class_of(size)) : bits_align_up(size, os_page_bytes());
+    // a debug build reports what was asked for
+    if (CFG_PADDING || size > ALLOC_MAX_BYTES - CHUNK_BYTES) return size;
+    return size <= CLASS_MAX_BYTES ? class_block_bytes(class_of(size))
+                                   : bits_align_up(size, os_page_bytes());
 }

@@ -1,9 +1,12 @@
-/* resize.h: blocks that grow and shrink: in place, by taking free slices behind, by moving pages, or by a copy. */
+/* resize.h: blocks that grow and shrink: in place, by taking free slices behind, by moving pages,
+ * or by a copy. */
 #ifndef ALLOC_RESIZE_H
 #define ALLOC_RESIZE_H
 #include "alloc/free.h"
 
-// Makes a block hold `bytes` without moving it; what is new is not zeroed. false: it stays as it was.
-INTERNAL must_use bool resize_in_place(const struct free_place *place, const void *pointer, size_t bytes);
+// Makes a block hold `bytes` without moving it; what is new is not zeroed. false: it stays as it
+// was.
+INTERNAL must_use bool resize_in_place(const struct free_place *place, const void *pointer,
+                                       size_t bytes);
 
 #endif

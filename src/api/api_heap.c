@@ -94,7 +94,8 @@ static bool api_search_block(void *block, void *arg)
     return !search->found;
 }
 
-// The page's owner tells which blocks are live; of others' pages only the block's place can be checked.
+// The page's owner tells which blocks are live; of others' pages only the block's place can be
+// checked.
 bool mi_heap_contains_block(mi_heap_t *heap, const void *p)
 {
     struct page *page = page_of(p);
@@ -103,14 +104,16 @@ bool mi_heap_contains_block(mi_heap_t *heap, const void *p)
     void *block = page_block_at(page, page_index_of(page, p));
     if (block != p && (page_owner(page) & OWNER_INTERIOR) == 0) return false;
     struct local_heap *part = heap_local(heap, main);
-    if ((page_owner(page) & OWNER_FULL) != 0 || (page_owner(page) & ~(uintptr_t)OWNER_INTERIOR) != (uintptr_t)part) return true;
+    if ((page_owner(page) & OWNER_FULL) != 0 ||
+        (page_owner(page) & ~(uintptr_t)OWNER_INTERIOR) != (uintptr_t)part)
+        return true;
     local_heap_collect(part, true);
     struct api_block_search search = {block, false};
     (void)walk_blocks(page, api_search_block, &search);
     return search.found;
 }
 
-// --- visiting --------------------------------------------------------------------------------------------------------------
+// --- visiting ------------------------------------------------------------------------------------
 
 struct api_visit {
     const mi_heap_t *heap;
@@ -143,11 +146,13 @@ static bool api_visit_page(struct page *page, void *arg)
     visit->area.committed = page->capacity * page->block_bytes;
     visit->area.block_size = visit->block_bytes;
     visit->area.used = 0;
-    bool is_readable = !remote_is_parked(page); // another thread's parked page may change hands while we look
+    // another thread's parked page may change hands while we look
+    bool is_readable = !remote_is_parked(page);
     if (is_readable) (void)walk_blocks(page, api_count_block, visit);
     else visit->area.used = page->capacity;
     if (visit->area.used == 0) return true;
-    if (!visit->visitor(visit->heap, &visit->area, NULL, visit->block_bytes, visit->arg)) return false;
+    if (!visit->visitor(visit->heap, &visit->area, NULL, visit->block_bytes, visit->arg))
+        return false;
     if (!visit->blocks) return true;
     if (is_readable) return walk_blocks(page, api_visit_block, visit);
     for (uint32_t index = 0; index < page->capacity; index++) {
@@ -156,7 +161,8 @@ static bool api_visit_page(struct page *page, void *arg)
     return true;
 }
 
-bool mi_heap_visit_blocks(const mi_heap_t *heap, bool visit_all_blocks, mi_block_visit_fun *visitor, void *arg)
+bool mi_heap_visit_blocks(const mi_heap_t *heap, bool visit_all_blocks, mi_block_visit_fun *visitor,
+                          void *arg)
 {
     mi_heap_t *handle = (mi_heap_t *)(uintptr_t)heap;
     if (visitor == NULL || !api_is_usable(handle, "mi_heap_visit_blocks")) return false;

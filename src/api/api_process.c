@@ -1,6 +1,7 @@
 // Start and end of process and threads, collecting, and memory reserved on request.
 #include <errno.h>
 #include "alloc/alloc.h"
+#include "base/text.h"
 #include "core/options.h"
 #include "core/report.h"
 #include "core/stats.h"
@@ -14,7 +15,8 @@ static const size_t api_gib = (size_t)1 << 30;
 static void api_reserve_on_request(void)
 {
     size_t bytes = options_get_bytes(OPTION_reserve_os_memory);
-    if (bytes != 0 && arena_add_mapped(bytes) == NULL) report_warning("cannot reserve what reserve_os_memory asks for", NULL);
+    if (bytes != 0 && arena_add_mapped(bytes) == NULL)
+        report_warning("cannot reserve what reserve_os_memory asks for", NULL);
     long pages = options_get(OPTION_reserve_huge_os_pages);
     if (pages > 0) (void)mi_reserve_huge_os_pages((size_t)pages, 0.5 * (double)pages, NULL);
 }
@@ -38,20 +40,37 @@ int mi_reserve_huge_os_pages(size_t pages, double max_secs, size_t *pages_reserv
             error = ETIMEDOUT;
             break;
         }
-        void *memory = os_map_large(api_gib, api_gib, (int)node);
-        if (memory == NULL) error = ENOMEM;
-        else if (arena_add(memory, api_gib, ARENA_ZERO | ARENA_PINNED) != NULL) have++;
-        else os_release(memory, api_gib), error = ENOMEM;
+        if (arena_add_large(api_gib, api_gib, (int)node)) have++;
+        else error = ENOMEM;
     }
-    if (error != 0) report_verbose("huge OS pages were refused or took too long; going on without", NULL);
+    if (error != 0)
+        report_verbose("huge OS pages were refused or took too long; going on without", NULL);
     if (pages_reserved != NULL) *pages_reserved = have;
     return error;
+}
+
+// MIMALLOC_VERBOSE=1 says what was chosen.
+static void api_say_choices(void)
+{
+    char buffer[32];
+    struct text text;
+    if (!options_is_on(OPTION_verbose)) return;
+    options_print();
+    text_init(&text, buffer, sizeof(buffer));
+    text_add_unsigned(&text, arena_main.capacity >> (30 - SLICE_SHIFT));
+    text_add(&text, " GiB");
+    report_verbose("address window: ", buffer);
+    text_init(&text, buffer, sizeof(buffer));
+    text_add_unsigned(&text, os_page_bytes());
+    report_verbose("bytes in an OS page: ", buffer);
+    report_verbose("build: ", CFG_DEBUG ? "debug" : CFG_SECURE ? "secure" : "release");
 }
 
 run_at_start static void api_at_start(void)
 {
     thread_start_process();
     options_init(); // the environment may not have been there at the first allocation
+    api_say_choices();
     api_reserve_on_request();
 }
 

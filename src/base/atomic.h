@@ -27,8 +27,9 @@ using std::memory_order_seq_cst;
 #define ATOMIC(type) _Atomic(type)
 #endif
 
-/* A relaxed load of a pointer-sized word that the compiler may fold into the instruction that uses it; gcc and clang never
- * fold an atomic one, which costs the fast paths an instruction each time. For use outside loops only. */
+/* A relaxed load of a pointer-sized word that the compiler may fold into the instruction that uses
+ * it; gcc and clang never fold an atomic one, which costs the fast paths an instruction each time.
+ * For use outside loops only. */
 typedef uintptr_t __attribute__((may_alias)) atomic_plain_word;
 #if defined(__has_feature)
 #if __has_feature(thread_sanitizer)

@@ -6,7 +6,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
-static inline bool bits_is_power_of_two(size_t value) { return value != 0 && (value & (value - 1)) == 0; }
+static inline bool bits_is_power_of_two(size_t value)
+{
+    return value != 0 && (value & (value - 1)) == 0;
+}
 
 // Rounds up; the caller knows that the result fits.
 static inline size_t bits_align_up(size_t value, size_t alignment)
@@ -14,7 +17,10 @@ static inline size_t bits_align_up(size_t value, size_t alignment)
     return (value + alignment - 1) & ~(alignment - 1);
 }
 
-static inline size_t bits_align_down(size_t value, size_t alignment) { return value & ~(alignment - 1); }
+static inline size_t bits_align_down(size_t value, size_t alignment)
+{
+    return value & ~(alignment - 1);
+}
 
 static inline bool bits_is_aligned(const void *address, size_t alignment)
 {
@@ -28,7 +34,10 @@ static inline unsigned bits_highest(size_t value) { return 63u - bits_leading_ze
 static inline unsigned bits_lowest(uint64_t value) { return bits_trailing_zeros64(value); }
 
 // `count` ones, 0 <= count <= 64, from bit 0 upward.
-static inline uint64_t bits_ones(unsigned count) { return count >= 64 ? ~UINT64_C(0) : (UINT64_C(1) << count) - 1; }
+static inline uint64_t bits_ones(unsigned count)
+{
+    return count >= 64 ? ~UINT64_C(0) : (UINT64_C(1) << count) - 1;
+}
 
 static inline uintptr_t bits_rotate_right(uintptr_t value, unsigned shift)
 {

@@ -1,5 +1,6 @@
-/* chacha.h: a random number generator of cryptographic quality: ChaCha with 8 rounds, 64 bytes at a time
- * (D. J. Bernstein, "ChaCha, a variant of Salsa20", 2008). Each block's output is wiped when it is read. */
+/* chacha.h: a random number generator of cryptographic quality: ChaCha with 8 rounds, 64 bytes at a
+ * time (D. J. Bernstein, "ChaCha, a variant of Salsa20", 2008). Each block's output is wiped when
+ * it is read. */
 #ifndef BASE_CHACHA_H
 #define BASE_CHACHA_H
 #include "base/base.h"

@@ -1,7 +1,8 @@
 /* check.h: our own mistakes. They stop a debug build at once and cost nothing in a release build.
  *
  *   check(c)         O(1); what the code around it guarantees
- *   check_rules(r)   r is a call of some `..._broken_rule`, which walks data; NULL means all rules hold
+ *   check_rules(r)   r is a call of some `..._broken_rule`, which walks data; NULL means all rules
+ *                    hold
  *
  * A user's mistakes are not checks: they go to the error report (core/report.h) in every build.
  */
@@ -12,10 +13,13 @@
 #include <stddef.h>
 
 // Writes "mimalloc: <file>:<line>: <text>" to stderr and aborts.
-INTERNAL __attribute__((noreturn)) cold void check_failed(const char *file, int line, const char *text);
+INTERNAL __attribute__((noreturn)) cold void check_failed(const char *file, int line,
+                                                          const char *text);
 
 #define check(condition) \
-    do { if (CFG_DEBUG >= 1 && !(condition)) check_failed(__FILE__, __LINE__, #condition); } while (0)
+    do { \
+        if (CFG_DEBUG >= 1 && !(condition)) check_failed(__FILE__, __LINE__, #condition); \
+    } while (0)
 
 #define check_rules(call) \
     do { \

@@ -10,7 +10,8 @@
 #define unlikely(x) __builtin_expect(!!(x), 0)
 #define cold        __attribute__((cold, noinline))
 #define must_use    __attribute__((warn_unused_result))
-#define ignore_result(call) do { if (call) { } } while (0) // where failing makes no difference: say why there
+// where failing makes no difference: say why there
+#define ignore_result(call) do { if (call) { } } while (0)
 #define run_at_start __attribute__((constructor))
 #define run_at_exit  __attribute__((destructor))
 #define no_inline   __attribute__((noinline))
@@ -23,8 +24,9 @@
 #define INTERNAL __attribute__((visibility("hidden")))
 #endif
 
-// Data shared by modules: SHARED_DATA in the header declares it (and in the one-object build defines it, static and
-// zeroed, or with a value), DEFINE_DATA in one .c file defines it for separate compilation.
+// Data shared by modules: SHARED_DATA in the header declares it (and in the one-object build
+// defines it, static and zeroed, or with a value), DEFINE_DATA in one .c file defines it for
+// separate compilation.
 #if defined(MI_ONE_OBJECT)
 #define SHARED_DATA(declaration) static declaration
 #define SHARED_DATA_SET(declaration, value) static declaration = value
@@ -43,9 +45,18 @@
 #define THREAD_LOCAL __thread __attribute__((tls_model("initial-exec")))
 #endif
 
-static inline unsigned bits_leading_zeros64(unsigned long long word)  { return (unsigned)__builtin_clzll(word); }
-static inline unsigned bits_trailing_zeros64(unsigned long long word) { return (unsigned)__builtin_ctzll(word); }
-static inline unsigned bits_popcount64(unsigned long long word) { return (unsigned)__builtin_popcountll(word); }
+static inline unsigned bits_leading_zeros64(unsigned long long word)
+{
+    return (unsigned)__builtin_clzll(word);
+}
+static inline unsigned bits_trailing_zeros64(unsigned long long word)
+{
+    return (unsigned)__builtin_ctzll(word);
+}
+static inline unsigned bits_popcount64(unsigned long long word)
+{
+    return (unsigned)__builtin_popcountll(word);
+}
 
 static inline void cpu_relax(void)
 {

@@ -1,7 +1,7 @@
 /* config.h: every build option as a number that is always defined.
  *
- * The build system defines MI_DEBUG, MI_SECURE and so on; everything else tests these constants with a
- * plain `if`, so that each branch compiles in each build and none can rot.
+ * The build system defines MI_DEBUG, MI_SECURE and so on; everything else tests these constants
+ * with a plain `if`, so that each branch compiles in each build and none can rot.
  */
 #ifndef BASE_CONFIG_H
 #define BASE_CONFIG_H
@@ -17,7 +17,8 @@
 #endif
 
 enum {
-    CFG_DEBUG      = MI_DEBUG,  // 0 release; 1 fills, padding, cheap checks; 2 walks every structure too
+    // 0 release; 1 fills, padding, cheap checks; 2 walks every structure too
+    CFG_DEBUG      = MI_DEBUG,
     CFG_SECURE     = MI_SECURE, // 0 normal; 1 guards, encoded links, random order, block states
     CFG_LATE_TLS   = MI_LOCAL_DYNAMIC_TLS, // the thread pointer is reached through __tls_get_addr
     CFG_STATES     = (MI_DEBUG > 0 || MI_SECURE > 0), // a state bit out of line for each block

@@ -1,4 +1,5 @@
-/* text.h: build a line of text in a fixed buffer, and read numbers. No locale, no allocation, no stdio. */
+/* text.h: build a line of text in a fixed buffer, and read numbers. No locale, no allocation, no
+ * stdio. */
 #ifndef BASE_TEXT_H
 #define BASE_TEXT_H
 #include "base/base.h"
@@ -21,8 +22,9 @@ INTERNAL void text_pad_left(struct text *text, size_t from_length, size_t width)
 
 // Equal up to the case of ASCII letters.
 INTERNAL bool text_is_equal_nocase(const char *a, const char *b);
-// Reads a whole string as a number: decimal with sign, or with a suffix K, M, G, T (also KiB, MiB.., KB..), which
-// multiplies by 1024 and its powers. false for junk, an empty string, or a value that does not fit.
+// Reads a whole string as a number: decimal with sign, or with a suffix K, M, G, T (also KiB,
+// MiB.., KB..), which multiplies by 1024 and its powers. false for junk, an empty string, or a
+// value that does not fit.
 INTERNAL bool text_parse_number(const char *string, int64_t *value, bool *has_suffix);
 
 #endif

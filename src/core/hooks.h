@@ -1,7 +1,8 @@
-/* hooks.h: the functions that lower floors call upward. There are three; a new one needs a paragraph in doc/design.md.
+/* hooks.h: the functions that lower floors call upward. There are three; a new one needs a
+ * paragraph in doc/design.md.
  *
- * Each slot holds a function and its argument, set together under no lock: a hook that is replaced while another
- * thread calls it may be called once more with its old argument. [any]
+ * Each slot holds a function and its argument, set together under no lock: a hook that is replaced
+ * while another thread calls it may be called once more with its old argument. [any]
  */
 #ifndef CORE_HOOKS_H
 #define CORE_HOOKS_H
@@ -11,16 +12,19 @@ typedef void hook_output(const char *message, void *arg);
 typedef void hook_error(int code, void *arg);
 typedef void hook_deferred_free(bool force, unsigned long long heartbeat, void *arg);
 
-INTERNAL void hooks_set_output(hook_output *function, void *arg);               // NULL: back to stderr
-INTERNAL void hooks_set_error(hook_error *function, void *arg);                 // NULL: back to the default
+// NULL: back to stderr
+INTERNAL void hooks_set_output(hook_output *function, void *arg);
+// NULL: back to the default
+INTERNAL void hooks_set_error(hook_error *function, void *arg);
 INTERNAL void hooks_set_deferred_free(hook_deferred_free *function, void *arg); // NULL: none
 
-// Hands one NUL-terminated piece of text to the output hook, or to stderr. Re-entrancy safe: text written by an output
-// hook that allocates, from within itself, goes to stderr.
+// Hands one NUL-terminated piece of text to the output hook, or to stderr. Re-entrancy safe: text
+// written by an output hook that allocates, from within itself, goes to stderr.
 INTERNAL void hooks_output(const char *message);
 // true when a hook took the error.
 INTERNAL bool hooks_error(int code);
-// Calls the deferred-free hook unless this thread is inside it already. `is_inside` is the caller's own flag.
+// Calls the deferred-free hook unless this thread is inside it already. `is_inside` is the caller's
+// own flag.
 INTERNAL void hooks_deferred_free(bool *is_inside, bool force, unsigned long long heartbeat);
 
 #endif

@@ -1,7 +1,8 @@
 /* options.h: the options table. One line in OPTIONS_LIST is the whole definition of an option.
  *
- * Values come from, strongest first: mi_option_set, the environment (MIMALLOC_<NAME>, upper or lower case), a string
- * in the program (the weak symbol `mi_default_options`: "name=value name=value"), the default here.
+ * Values come from, strongest first: mi_option_set, the environment (MIMALLOC_<NAME>, upper or
+ * lower case), a string in the program (the weak symbol `mi_default_options`: "name=value
+ * name=value"), the default here.
  *   O1  a value is a single atomic word; reading one is a relaxed load and may happen anywhere
  *   O2  a value from the environment that cannot be read leaves the default and prints one line
  * The order is that of the public mi_option_t; old names never move.
@@ -11,14 +12,15 @@
 #include "base/base.h"
 
 // X(name, default, unit, no_effect)
-// unit: FLAG 0/1, COUNT, MS (-1: never), KIB (plain numbers are KiB, suffixes K M G T allowed), CHOICE (of words)
-// no_effect: why setting the option changes nothing in this design, or NULL; MIMALLOC_VERBOSE=1 says so.
+// unit: FLAG 0/1, COUNT, MS (-1: never), KIB (plain numbers are KiB, suffixes K M G T allowed),
+// CHOICE (of words) no_effect: why setting the option changes nothing in this design, or NULL;
+// MIMALLOC_VERBOSE=1 says so.
 #define OPTIONS_LIST(X) \
     X(show_errors, CFG_DEBUG, COUNT, NULL) \
     X(show_stats, 0, FLAG, NULL) \
     X(verbose, 0, COUNT, NULL) \
-    X(eager_commit, 1, COUNT, NULL) \
-    X(eager_region_commit, 1, FLAG, NULL) \
+    X(eager_commit, 1, COUNT, "the system charges memory when it is touched") \
+    X(eager_region_commit, 1, FLAG, "the system charges memory when it is touched") \
     X(large_os_pages, 0, COUNT, NULL) \
     X(reserve_huge_os_pages, 0, COUNT, NULL) \
     X(segment_cache, 0, COUNT, "free memory waits in its arena, for purge_delay") \
@@ -33,7 +35,7 @@
     X(reserve_huge_os_pages_at, -1, COUNT, NULL) \
     X(reserve_os_memory, 0, KIB, NULL) \
     X(purge_delay, 500, MS, NULL) \
-    X(use_numa_nodes, 0, COUNT, NULL) \
+    X(use_numa_nodes, 0, COUNT, "memory lies on the node of the thread that touches it first") \
     X(disallow_os_alloc, 0, FLAG, NULL) \
     X(destroy_on_exit, 0, FLAG, NULL) \
     X(arena_reserve, 0, KIB, NULL) \
@@ -48,13 +50,17 @@ enum option {
     OPTION_COUNT
 };
 
-// Reads program string and environment; the first call that finds the environment ready does it, later ones nothing.
-// Names also answer to their other spellings (arena_eager_commit, allow_large_os_pages, reset_delay, ...).
+// Reads program string and environment; the first call that finds the environment ready does it,
+// later ones nothing. Names also answer to their other spellings (arena_eager_commit,
+// allow_large_os_pages, reset_delay, ...).
 INTERNAL void options_init(void);
 INTERNAL long options_get(enum option option); // the default before options_init
-INTERNAL void options_set(enum option option, long value); // any value: ranges are for what people type
-INTERNAL void options_set_default(enum option option, long value); // only where nobody has chosen a value
-INTERNAL size_t options_get_bytes(enum option option); // KIB options in bytes, saturating; 0 when negative
+// any value: ranges are for what people type
+INTERNAL void options_set(enum option option, long value);
+// only where nobody has chosen a value
+INTERNAL void options_set_default(enum option option, long value);
+// KIB options in bytes, saturating; 0 when negative
+INTERNAL size_t options_get_bytes(enum option option);
 INTERNAL const char *options_name(enum option option);
 INTERNAL void options_print(void); // one line an option: name, value, where it came from
 

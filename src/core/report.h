@@ -1,12 +1,14 @@
 /* report.h: what goes to the user: messages, warnings, and the report of a mistake in the program.
  *
- * One message is one line, is built on the stack, and reaches the output hook in one piece. Nothing here allocates.
+ * One message is one line, is built on the stack, and reaches the output hook in one piece. Nothing
+ * here allocates.
  *
  *   fault                what a program did wrong, or what we found corrupt (enum fault)
- *   reaction             normal build: one line, counted against MIMALLOC_MAX_ERRORS, and the call is ignored;
- *                        debug and secure builds: one line, then abort; a registered error handler replaces both
- *   foreign pointers     MIMALLOC_ON_FOREIGN=ignore|report|abort rules in every build; the default is report, and
- *                        abort in debug and secure builds
+ *   reaction             normal build: one line, counted against MIMALLOC_MAX_ERRORS, and the call
+ *                        is ignored; debug and secure builds: one line, then abort; a registered
+ *                        error handler replaces both
+ *   foreign pointers     MIMALLOC_ON_FOREIGN=ignore|report|abort rules in every build; the default
+ *                        is report, and abort in debug and secure builds
  */
 #ifndef CORE_REPORT_H
 #define CORE_REPORT_H
@@ -24,18 +26,20 @@ enum fault {
     FAULT_COUNT
 };
 
-// Reports one fault found in `call` ("free", "realloc", ...) at `pointer`; block_bytes 0 when no size class is known.
-// Returns when the program is to go on (the caller then ignores the request).
-INTERNAL cold void report_fault(enum fault fault, const char *call, const void *pointer, size_t block_bytes);
+// Reports one fault found in `call` ("free", "realloc", ...) at `pointer`; block_bytes 0 when no
+// size class is known. Returns when the program is to go on (the caller then ignores the request).
+INTERNAL cold void report_fault(enum fault fault, const char *call, const void *pointer,
+                                size_t block_bytes);
 
-// Out of memory or a request too large: calls the error hook with ENOMEM or EOVERFLOW, prints under show_errors,
-// sets errno = ENOMEM. Returns NULL, so that it can end an allocation path.
+// Out of memory or a request too large: calls the error hook with ENOMEM or EOVERFLOW, prints under
+// show_errors, sets errno = ENOMEM. Returns NULL, so that it can end an allocation path.
 INTERNAL cold void *report_no_memory(size_t bytes, bool is_too_large);
 
-// A line "mimalloc: <text><value>" that only shows with MIMALLOC_VERBOSE=1 / with MIMALLOC_SHOW_ERRORS=1 / always.
-// `value_text` may be NULL.
+// A line "mimalloc: <text><value>" that only shows with MIMALLOC_VERBOSE=1 / with
+// MIMALLOC_SHOW_ERRORS=1 / always. `value_text` may be NULL.
 INTERNAL cold void report_verbose(const char *text, const char *value_text);
-INTERNAL cold void report_warning(const char *text, const char *value_text); // counted against max_warnings
+// counted against max_warnings
+INTERNAL cold void report_warning(const char *text, const char *value_text);
 INTERNAL cold void report_always(const char *text, const char *value_text);
 
 #endif

@@ -29,10 +29,16 @@ static void stats_level_remove(struct stats_level *level, int64_t amount)
     atomic_fetch_add_explicit(&level->removed, amount, memory_order_relaxed);
 }
 
-void stats_add(enum stats_level_id id, int64_t amount) { stats_level_add(&stats_of_process.level[id], amount); }
-void stats_remove(enum stats_level_id id, int64_t amount) { stats_level_remove(&stats_of_process.level[id], amount); }
+void stats_add(enum stats_level_id id, int64_t amount)
+{
+    stats_level_add(&stats_of_process.level[id], amount);
+}
+void stats_remove(enum stats_level_id id, int64_t amount)
+{
+    stats_level_remove(&stats_of_process.level[id], amount);
+}
 
-// --- blocks: debug builds ------------------------------------------------------------------------------------------
+// --- blocks: debug builds ------------------------------------------------------------------------
 
 static struct stats_level stats_of_classes[STATS_CLASSES];
 static struct stats_level stats_of_requests;

@@ -1,30 +1,34 @@
-/* stats.h: counters of what happened. Counted where it happens (never on the fast path), printed in api/.
+/* stats.h: counters of what happened. Counted where it happens (never on the fast path), printed in
+ * api/.
  *
- * A `level` has a current value, a peak and totals of what was added and taken away; a `counter` only grows.
- * All are process-wide relaxed atomics: events are rare (a page, a mapping, a thread), and any thread can read them.
+ * A `level` has a current value, a peak and totals of what was added and taken away; a `counter`
+ * only grows. All are process-wide relaxed atomics: events are rare (a page, a mapping, a thread),
+ * and any thread can read them.
  *   S1  current == total added - total removed, at quiescence
- *   S2  peak >= current, and peak was reached at some moment (it may miss a peak that two threads made together)
+ *   S2  peak >= current, and peak was reached at some moment (it may miss a peak that two threads
+ *       made together)
  */
 #ifndef CORE_STATS_H
 #define CORE_STATS_H
 #include "base/base.h"
 
 #define STATS_LEVELS(X) \
-    X(reserved)       /* bytes of address space held for blocks */ \
-    X(committed)      /* bytes that may be resident: handed out or not yet purged */ \
-    X(reset)          /* bytes given back to the OS while still reserved */ \
-    X(page_bytes)     /* bytes of slices in pages */ \
-    X(pages)          /* pages in use */ \
-    X(pages_parked)   /* pages without an owner ("abandoned"): full, or left by a thread that ended */ \
-    X(large)          /* bytes in blocks that have a run of slices of their own */ \
-    X(arenas)         /* windows of address space ("segments") */ \
-    X(heaps)          /* first-class heaps */ \
-    X(threads)        /* threads that allocated */ \
-    X(metadata)       /* bytes of our own structures that may be resident */
+    X(reserved)     /* bytes of address space held for blocks */ \
+    X(committed)    /* bytes that may be resident: handed out or not yet purged */ \
+    X(reset)        /* bytes given back to the OS, in all: reuse takes nothing away */ \
+    X(page_bytes)   /* bytes of slices in pages */ \
+    X(pages)        /* pages in use */ \
+    X(pages_parked) /* pages without an owner ("abandoned"): full, or left by a thread that ended \
+                     */ \
+    X(large)        /* bytes in blocks that have a run of slices of their own */ \
+    X(arenas)       /* windows of address space ("segments") */ \
+    X(heaps)        /* first-class heaps */ \
+    X(threads)      /* threads that allocated */ \
+    X(metadata)     /* bytes of our own structures that may be resident */
 
 #define STATS_COUNTERS(X) \
     X(mmap_calls) X(munmap_calls) X(access_calls) X(purge_calls) X(guard_calls) X(move_calls) \
-    X(large_blocks) X(page_extends) X(page_loads) X(page_adopts) X(page_claims) X(slow_paths) \
+    X(large_blocks) X(page_extends) X(page_adopts) X(page_claims) X(slow_paths) \
     X(remote_chains) X(remote_blocks) X(fork_children) X(guards_thinned) X(faults)
 
 struct stats_level { ATOMIC(int64_t) current, peak, added, removed; };
@@ -52,7 +56,8 @@ INTERNAL void stats_remove(enum stats_level_id id, int64_t amount); // amount >=
 INTERNAL void stats_count(enum stats_counter_id id, uint64_t amount);
 INTERNAL struct stats *stats_process(void);
 
-// Blocks, only counted with CFG_STAT_BLOCKS: per size class in bytes of blocks, and what was asked for.
+// Blocks, only counted with CFG_STAT_BLOCKS: per size class in bytes of blocks, and what was asked
+// for.
 enum { STATS_CLASSES = 114 }; // the last: blocks with a run of slices of their own
 INTERNAL void stats_block_added(unsigned size_class, size_t block_bytes, size_t requested_bytes);
 INTERNAL void stats_block_removed(unsigned size_class, size_t block_bytes, size_t requested_bytes);

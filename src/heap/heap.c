@@ -5,10 +5,10 @@
 enum { HEAP_HANDLE_BYTES = 64 };
 static_assert(sizeof(struct mi_heap_s) <= HEAP_HANDLE_BYTES, "a handle fits its pool's items");
 
-static struct pool heap_parts = {sizeof(struct local_heap), {0}, 0, 0};
-static struct pool heap_handles = {HEAP_HANDLE_BYTES, {0}, 0, 0};
+static struct pool heap_parts = {sizeof(struct local_heap)};
+static struct pool heap_handles = {HEAP_HANDLE_BYTES};
 
-// --- parts ---------------------------------------------------------------------------------------------------------------
+// --- parts ---------------------------------------------------------------------------------------
 
 struct local_heap *heap_take_part(void)
 {
@@ -20,7 +20,10 @@ struct local_heap *heap_take_part(void)
 }
 
 void heap_put_part(struct local_heap *part) { pool_put(&heap_parts, part); }
-struct local_heap *heap_part_at(uint32_t index) { return (struct local_heap *)pool_at(&heap_parts, index); }
+struct local_heap *heap_part_at(uint32_t index)
+{
+    return (struct local_heap *)pool_at(&heap_parts, index);
+}
 uint32_t heap_part_count(void) { return pool_used(&heap_parts); }
 
 static struct mi_heap_s *heap_of_part(const struct local_heap *part)
@@ -68,7 +71,7 @@ static void heap_drop_part(struct local_heap *part, const struct local_heap *mai
     else atomic_store_explicit(&part->heap, NULL, memory_order_relaxed);
 }
 
-// --- heaps ---------------------------------------------------------------------------------------------------------------
+// --- heaps ---------------------------------------------------------------------------------------
 
 struct mi_heap_s *heap_new(struct local_heap *main)
 {
@@ -92,7 +95,8 @@ bool heap_is_valid(const struct mi_heap_s *heap, const struct local_heap *main)
     return heap != NULL && pool_owns(&heap_handles, heap) && heap->state == HEAP_MADE;
 }
 
-void heap_visit_parts(struct mi_heap_s *heap, void (*visit)(struct local_heap *part, void *arg), void *arg)
+void heap_visit_parts(struct mi_heap_s *heap, void (*visit)(struct local_heap *part, void *arg),
+                      void *arg)
 {
     // acquire: pairs with the release in heap_local
     struct local_heap *part = atomic_load_explicit(&heap->others, memory_order_acquire);
@@ -115,8 +119,8 @@ struct local_heap *heap_local(struct mi_heap_s *heap, struct local_heap *main)
     do {
         part->next_of_heap = others;
         // release: pairs with the acquire in heap_visit_parts
-    } while (!atomic_compare_exchange_weak_explicit(&heap->others, &others, part, memory_order_release,
-                                                    memory_order_relaxed));
+    } while (!atomic_compare_exchange_weak_explicit(&heap->others, &others, part,
+                                                    memory_order_release, memory_order_relaxed));
     return part;
 }
 

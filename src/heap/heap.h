@@ -1,14 +1,16 @@
-/* heap.h: first-class heaps: a handle, and a part (a local heap) for each thread that allocated in it.
+/* heap.h: first-class heaps: a handle, and a part (a local heap) for each thread that allocated in
+ * it.
  *
  *   mi_heap_s ---- local: the part of the thread that made it
  *             `--- others -> part of thread B -> part of thread C     (next_of_heap)
  *   main local heap of thread B -> its parts of other heaps            (next_of_thread)
  *
  * Parts are pinned: their pages are never parked, so that they can be found and released at once.
- *   F1  a part is on its thread's list until that thread ends, also after its heap is gone (heap == NULL)
+ *   F1  a part is on its thread's list until that thread ends, also after its heap is gone (heap ==
+ *       NULL)
  *   F2  a heap whose making thread ends lives on only if another thread has a part in it
- * `main` is always the calling thread's main local heap. Deleting or destroying a heap while another thread allocates
- * in it is the user's mistake; freeing its blocks during a delete is not.
+ * `main` is always the calling thread's main local heap. Deleting or destroying a heap while
+ * another thread allocates in it is the user's mistake; freeing its blocks during a delete is not.
  */
 #ifndef HEAP_HEAP_H
 #define HEAP_HEAP_H
@@ -17,19 +19,23 @@
 // Local heaps of all kinds; a new one is zeroed. NULL when memory is exhausted.
 INTERNAL struct local_heap *heap_take_part(void);
 INTERNAL void heap_put_part(struct local_heap *part); // it owns nothing any more
-// Every local heap there ever was; NULL in between is possible. Those in use by a thread have is_used 1.
+// Every local heap there ever was; NULL in between is possible. Those in use by a thread have
+// is_used 1.
 INTERNAL struct local_heap *heap_part_at(uint32_t index);
 INTERNAL uint32_t heap_part_count(void);
 
 INTERNAL struct mi_heap_s *heap_new(struct local_heap *main); // NULL when memory is exhausted
-INTERNAL void heap_delete(struct mi_heap_s *heap, struct local_heap *main);  // live blocks move to `main`
-INTERNAL void heap_destroy(struct mi_heap_s *heap, struct local_heap *main); // everything is freed at once
+// live blocks move to `main`
+INTERNAL void heap_delete(struct mi_heap_s *heap, struct local_heap *main);
+// everything is freed at once
+INTERNAL void heap_destroy(struct mi_heap_s *heap, struct local_heap *main);
 INTERNAL bool heap_is_valid(const struct mi_heap_s *heap, const struct local_heap *main);
 // The calling thread's part; made when it has none. NULL when memory is exhausted.
 INTERNAL struct local_heap *heap_local(struct mi_heap_s *heap, struct local_heap *main);
 // The thread ends: heaps that it made are deleted, unless F2.
 INTERNAL void heap_leave_all(struct local_heap *main);
 // Runs `visit` over all parts of a heap.
-INTERNAL void heap_visit_parts(struct mi_heap_s *heap, void (*visit)(struct local_heap *part, void *arg), void *arg);
+INTERNAL void heap_visit_parts(struct mi_heap_s *heap,
+                               void (*visit)(struct local_heap *part, void *arg), void *arg);
 
 #endif

@@ -8,9 +8,12 @@
 
 enum { LOCAL_HEAP_CANDIDATES = 4, LOCAL_HEAP_FULL_SCAN = 8 };
 
-static struct chacha *local_heap_random(struct local_heap *heap) { return CFG_SECURE ? &heap->main->random : NULL; }
+static struct chacha *local_heap_random(struct local_heap *heap)
+{
+    return CFG_SECURE ? &heap->main->random : NULL;
+}
 
-// --- queues ------------------------------------------------------------------------------------------------------------
+// --- queues --------------------------------------------------------------------------------------
 
 static void local_heap_link(struct page **head, struct page *page)
 {
@@ -35,7 +38,8 @@ static void local_heap_enqueue(struct local_heap *heap, struct page *page)
     local_heap_link(&heap->queue[page->size_class], page);
 }
 
-// The page is full: a pinned one goes on the heap's list, others are parked. false when it has room after all.
+// The page is full: a pinned one goes on the heap's list, others are parked. false when it has room
+// after all.
 static bool local_heap_leave_full(struct local_heap *heap, struct page *page)
 {
     if (!heap->is_pinned) return retire_full(page);
@@ -50,9 +54,12 @@ static void local_heap_place(struct local_heap *heap, struct page *page)
     if (page_has_room(page) || !local_heap_leave_full(heap, page)) local_heap_enqueue(heap, page);
 }
 
-static void local_heap_take_other(void *heap, struct page *page) { local_heap_place((struct local_heap *)heap, page); }
+static void local_heap_take_other(void *heap, struct page *page)
+{
+    local_heap_place((struct local_heap *)heap, page);
+}
 
-// --- finding a page with room ------------------------------------------------------------------------------------------
+// --- finding a page with room --------------------------------------------------------------------
 
 // The fullest of the first few: sparse pages get a chance to become empty.
 static struct page *local_heap_dequeue(struct local_heap *heap, size_t size_class)
@@ -88,7 +95,8 @@ static void local_heap_scan_full(struct local_heap *heap)
 
 static struct page *local_heap_new_page(struct local_heap *heap, size_t size_class)
 {
-    struct page_plan plan = {class_block_bytes(size_class), (unsigned)size_class, 0, heap->is_pinned ? PAGE_PINNED : 0u, 0};
+    struct page_plan plan = {class_block_bytes(size_class), (unsigned)size_class, 0,
+                             heap->is_pinned ? PAGE_PINNED : 0u, 0};
     if (CFG_SECURE) plan.lost_bytes = os_page_bytes();
     plan.slices = class_page_slices(size_class, plan.lost_bytes);
 
@@ -97,7 +105,8 @@ static struct page *local_heap_new_page(struct local_heap *heap, size_t size_cla
     if (memory == NULL) return NULL;
     if (is_zero) plan.flags |= PAGE_ZERO;
     size_t bytes = (size_t)plan.slices << SLICE_SHIFT;
-    if (CFG_SECURE && os_guard(memory + bytes - plan.lost_bytes, plan.lost_bytes)) plan.flags |= PAGE_GUARDED;
+    if (CFG_SECURE && os_guard(memory + bytes - plan.lost_bytes, plan.lost_bytes))
+        plan.flags |= PAGE_GUARDED;
 
     struct link_key key = {0, 0};
     if (CFG_SECURE) {
@@ -162,7 +171,7 @@ struct block *local_heap_load(struct local_heap *heap, size_t size_class)
     return heap->list[size_class];
 }
 
-// --- large blocks --------------------------------------------------------------------------------------------------------
+// --- large blocks --------------------------------------------------------------------------------
 
 void *local_heap_take_large(struct local_heap *heap, size_t bytes, size_t alignment, bool *is_zero)
 {
@@ -177,7 +186,8 @@ void *local_heap_take_large(struct local_heap *heap, size_t bytes, size_t alignm
     char *memory = (char *)arena_claim(slices, alignment, &heap->main->slice_hint, is_zero);
     if (memory == NULL) return NULL;
     size_t end_bytes = slices << SLICE_SHIFT;
-    if (CFG_SECURE && os_guard(memory + end_bytes - plan.lost_bytes, plan.lost_bytes)) plan.flags |= PAGE_GUARDED;
+    if (CFG_SECURE && os_guard(memory + end_bytes - plan.lost_bytes, plan.lost_bytes))
+        plan.flags |= PAGE_GUARDED;
 
     struct page *page = page_init(memory, &plan, NULL);
     page->capacity = page->out = 1;
@@ -195,12 +205,13 @@ void local_heap_free_large(struct local_heap *heap, struct page *page)
     page_release(page);
 }
 
-// --- blocks come back ------------------------------------------------------------------------------------------------------
+// --- blocks come back ----------------------------------------------------------------------------
 
 void local_heap_page_is_empty(struct local_heap *heap, struct page *page)
 {
     size_t size_class = page->size_class;
-    if (page == heap->current[size_class]) return; // its list is used up; the next malloc reloads it
+    // its list is used up; the next malloc reloads it
+    if (page == heap->current[size_class]) return;
     bool is_only = heap->current[size_class] == NULL && page->next == NULL && page->prev == NULL;
     if (is_only) return; // one is kept, so that a single block can come and go
     local_heap_unlink(&heap->queue[size_class], page);
@@ -232,7 +243,7 @@ void local_heap_take_back(struct local_heap *heap, struct page *page)
     else local_heap_place(heap, page);
 }
 
-// --- collecting, leaving ---------------------------------------------------------------------------------------------------
+// --- collecting, leaving -------------------------------------------------------------------------
 
 // Puts the rest of the loaded list back. The page stays current.
 static void local_heap_unload(struct local_heap *heap, size_t size_class)
@@ -343,7 +354,8 @@ void local_heap_destroy_pages(struct local_heap *heap)
     heap->full_cursor = NULL;
 }
 
-static bool local_heap_visit_list(struct page *page, bool (*visit)(struct page *page, void *arg), void *arg)
+static bool local_heap_visit_list(struct page *page, bool (*visit)(struct page *page, void *arg),
+                                  void *arg)
 {
     for (struct page *next; page != NULL; page = next) {
         next = page->next;
@@ -352,7 +364,8 @@ static bool local_heap_visit_list(struct page *page, bool (*visit)(struct page *
     return true;
 }
 
-bool local_heap_visit_pages(struct local_heap *heap, bool (*visit)(struct page *page, void *arg), void *arg)
+bool local_heap_visit_pages(struct local_heap *heap, bool (*visit)(struct page *page, void *arg),
+                            void *arg)
 {
     local_heap_collect(heap, true);
     for (size_t size_class = 0; size_class < CLASS_COUNT; size_class++) {
@@ -365,15 +378,18 @@ const char *local_heap_broken_rule(const struct local_heap *heap)
 {
     for (size_t size_class = 0; size_class < CLASS_COUNT; size_class++) {
         const struct page *current = heap->current[size_class];
-        if (current == NULL && heap->list[size_class] != NULL) return "H1: a loaded list without a page";
+        if (current == NULL && heap->list[size_class] != NULL)
+            return "H1: a loaded list without a page";
         if (current != NULL && page_list_count(current, heap->list[size_class]) > current->out) {
             return "H1: the loaded list is longer than what the page has out";
         }
         for (const struct page *page = heap->queue[size_class]; page != NULL; page = page->next) {
             if (page == current) return "H2: the current page is queued";
-            if (page->size_class != size_class) return "H3: a page is in the queue of another class";
+            if (page->size_class != size_class)
+                return "H3: a page is in the queue of another class";
             if (!page_has_room(page)) return "H3: a queued page has no room";
-            if ((page_owner(page) & ~(uintptr_t)OWNER_FLAGS) != (uintptr_t)heap) return "H2: a queued page has another owner";
+            if ((page_owner(page) & ~(uintptr_t)OWNER_FLAGS) != (uintptr_t)heap)
+                return "H2: a queued page has another owner";
         }
     }
     return heap->ring_bytes > RING_MAX_BYTES ? "H4: the ring holds too much" : NULL;

@@ -1,10 +1,11 @@
 /* local_heap.h: the part of a heap that one thread owns.
  *
- *   list[c]     free blocks of class c that are handed out next: the free list of current[c], loaded whole, so that
- *               malloc does not touch the page
+ *   list[c]     free blocks of class c that are handed out next: the free list of current[c],
+ *               loaded whole, so that malloc does not touch the page
  *   current[c]  the page they come from, or NULL
  *   queue[c]    other pages with room, owned
- *   full        pages without room, of heaps that can be destroyed; other heaps park theirs (remote.h) and forget them
+ *   full        pages without room, of heaps that can be destroyed; other heaps park theirs
+ *               (remote.h) and forget them
  *   ring        blocks of other threads' pages on their way home, in chains by page
  *
  * Rules (see local_heap_broken_rule):
@@ -28,7 +29,8 @@ struct ring_slot {
     size_t        count;
 };
 
-// The public handle. A thread's backing heap has it inside its main local heap, others come from a pool.
+// The public handle. A thread's backing heap has it inside its main local heap, others come from a
+// pool.
 struct mi_heap_s {
     struct local_heap *local;               // [const] of the thread that made it
     ATOMIC(struct local_heap *) others;     // [any] parts of other threads, linked by next_of_heap
@@ -41,38 +43,50 @@ struct local_heap {
     struct block      *list[CLASS_COUNT];
     struct page       *current[CLASS_COUNT];
     struct page       *queue[CLASS_COUNT];
-    uint64_t           zero_list[2];        // bit c: blocks of list[c] read as zeroes but for their links
+    // bit c: blocks of list[c] read as zeroes but for their links
+    uint64_t           zero_list[2];
     struct page       *full;
     struct page       *full_cursor;         // where the search for remote frees goes on
-    struct local_heap *main;                // of the same thread; itself for the main one; NULL: that thread has ended
-    struct local_heap *next_of_thread;      // local parts of other heaps in this thread (from the main one on)
+    // of the same thread; itself for the main one; NULL: that thread has ended
+    struct local_heap *main;
+    // local parts of other heaps in this thread (from the main one on)
+    struct local_heap *next_of_thread;
     struct local_heap *next_of_heap;        // see mi_heap_s.others
-    ATOMIC(struct mi_heap_s *) heap;        // [any] NULL: that heap is gone, its thread may use this part again
+    // [any] NULL: that heap is gone, its thread may use this part again
+    ATOMIC(struct mi_heap_s *) heap;
     struct mi_heap_s   backing;             // handle of the main local heap
     struct ring_slot   ring[RING_SLOTS];    // main only, as all below
     size_t             ring_bytes;
     unsigned long long heartbeat;           // slow paths of this thread
-    uint64_t           chains, chain_blocks; // remote frees; added to the process's statistics when the thread ends
+    // remote frees; added to the process's statistics when the thread ends
+    uint64_t           chains, chain_blocks;
+    unsigned           emptied;             // pages that a free emptied
     size_t             slice_hint;          // where this thread claimed slices last
-    ATOMIC(uint32_t)   collect_asked;       // [any] 1: give back what you can at your next slow path, 2: all
-    ATOMIC(uint32_t)   is_used;             // [any] 1: some thread has it; 2: that thread vanished in a fork
+    // [any] 1: give back what you can at your next slow path, 2: all
+    ATOMIC(uint32_t)   collect_asked;
+    // [any] 1: some thread has it; 2: that thread vanished in a fork
+    ATOMIC(uint32_t)   is_used;
     bool               is_in_hook;          // inside the deferred-free hook
     bool               is_pinned;           // its heap can be destroyed
-    bool               is_transient;        // the thread has ended already; everything is parked again after each call
+    // the thread has ended already; everything is parked again after each call
+    bool               is_transient;
     struct chacha      random;
 };
 static_assert(sizeof(struct local_heap) <= 4096, "one OS page at most");
 
-// Loads a fresh list of the class; the loaded list is empty. Returns its first block, which stays on the list, or NULL
-// when memory is exhausted. The slow path of malloc.
+// Loads a fresh list of the class; the loaded list is empty. Returns its first block, which stays
+// on the list, or NULL when memory is exhausted. The slow path of malloc.
 INTERNAL must_use struct block *local_heap_load(struct local_heap *heap, size_t size_class);
 // A block with a run of slices of its own. *is_zero: it reads as zeroes.
-INTERNAL void *local_heap_take_large(struct local_heap *heap, size_t bytes, size_t alignment, bool *is_zero);
+INTERNAL void *local_heap_take_large(struct local_heap *heap, size_t bytes, size_t alignment,
+                                     bool *is_zero);
 
 // The owner's page has no block out any more.
 INTERNAL void local_heap_page_is_empty(struct local_heap *heap, struct page *page);
-// The owner of a page that is full frees a block into it; false when somebody else owns the page by now.
-INTERNAL must_use bool local_heap_put_in_full(struct local_heap *heap, struct page *page, struct block *block);
+// The owner of a page that is full frees a block into it; false when somebody else owns the page by
+// now.
+INTERNAL must_use bool local_heap_put_in_full(struct local_heap *heap, struct page *page,
+                                              struct block *block);
 // A page of this heap that was parked is owned again, if nobody else was first. For walks.
 INTERNAL void local_heap_take_back(struct local_heap *heap, struct page *page);
 // Frees the large block of a pinned heap.
@@ -86,9 +100,10 @@ INTERNAL void local_heap_abandon(struct local_heap *heap);
 INTERNAL void local_heap_move_pages(struct local_heap *heap, struct local_heap *to);
 // All pages are released, whatever is in them.
 INTERNAL void local_heap_destroy_pages(struct local_heap *heap);
-// Calls visit(page, arg) for each page that is current, queued or on `full`, until it returns false. With the lists
-// unloaded first, so that every block that is not free is the user's.
-INTERNAL bool local_heap_visit_pages(struct local_heap *heap, bool (*visit)(struct page *page, void *arg), void *arg);
+// Calls visit(page, arg) for each page that is current, queued or on `full`, until it returns
+// false. With the lists unloaded first, so that every block that is not free is the user's.
+INTERNAL bool local_heap_visit_pages(struct local_heap *heap,
+                                     bool (*visit)(struct page *page, void *arg), void *arg);
 
 INTERNAL const char *local_heap_broken_rule(const struct local_heap *heap);
 

@@ -59,4 +59,7 @@ size_t ring_count(const struct local_heap *main, const struct page *page)
     return count;
 }
 
-bool ring_has(const struct local_heap *main, const struct page *page) { return ring_count(main, page) != 0; }
+bool ring_has(const struct local_heap *main, const struct page *page)
+{
+    return ring_count(main, page) != 0;
+}

@@ -16,11 +16,12 @@ static void thread_exit(void *main);
 
 enum { THREAD_PURGE_EVERY = 8 }; // slow paths between two looks at the clock
 
-// --- the process ---------------------------------------------------------------------------------------------------------
+// --- the process ---------------------------------------------------------------------------------
 
 enum { PROCESS_NEW, PROCESS_STARTING, PROCESS_READY };
 static ATOMIC(int) thread_process_state;
-static ATOMIC(uint32_t) *thread_fork_word; // in memory that a forked child sees wiped; NULL while there is one thread
+// in memory that a forked child sees wiped; NULL while there is one thread
+static ATOMIC(uint32_t) *thread_fork_word;
 static const uint32_t thread_fork_mark = 0x70617265;
 
 static void thread_prepare_process(void)
@@ -38,16 +39,19 @@ void thread_start_process(void)
     int state = PROCESS_NEW;
     // acquire: pairs with the release below, so that everybody sees what was started
     if (atomic_load_explicit(&thread_process_state, memory_order_acquire) == PROCESS_READY) return;
-    if (!atomic_compare_exchange_strong_explicit(&thread_process_state, &state, PROCESS_STARTING, memory_order_acquire,
-                                                 memory_order_acquire)) {
-        while (atomic_load_explicit(&thread_process_state, memory_order_acquire) == PROCESS_STARTING) prim_yield();
+    if (!atomic_compare_exchange_strong_explicit(&thread_process_state, &state, PROCESS_STARTING,
+                                                 memory_order_acquire, memory_order_acquire)) {
+        while (atomic_load_explicit(&thread_process_state, memory_order_acquire) ==
+               PROCESS_STARTING)
+            prim_yield();
         return;
     }
     thread_prepare_process();
     atomic_store_explicit(&thread_process_state, PROCESS_READY, memory_order_release);
 }
 
-// The word that tells a forked child, in an OS page of its own. Without it a child re-uses nothing less, but counts wrong.
+// The word that tells a forked child, in an OS page of its own. Without it a child re-uses nothing
+// less, but counts wrong.
 static void thread_watch_forks(void)
 {
     ATOMIC(uint32_t) *word = (ATOMIC(uint32_t) *)os_map(os_page_bytes(), os_page_bytes());
@@ -67,8 +71,8 @@ static void thread_mark_vanished(struct local_heap *main, void *arg)
     stats_remove(STAT_threads, 1);
 }
 
-// First slow path in the child of a fork: all other threads are gone. Their local heaps are never used again; what is in
-// them can be freed but not handed out.
+// First slow path in the child of a fork: all other threads are gone. Their local heaps are never
+// used again; what is in them can be freed but not handed out.
 static no_inline void thread_in_child(struct local_heap *main)
 {
     atomic_store_explicit(thread_fork_word, thread_fork_mark, memory_order_relaxed);
@@ -80,7 +84,7 @@ static no_inline void thread_in_child(struct local_heap *main)
 
 void thread_end_process(void) { prim_thread_exit_done(); }
 
-// --- threads -------------------------------------------------------------------------------------------------------------
+// --- threads -------------------------------------------------------------------------------------
 
 static struct local_heap *thread_new_main(void)
 {
@@ -114,14 +118,16 @@ struct local_heap *thread_ready(struct local_heap *heap)
     if (likely(thread_is_ready(heap))) return heap;
     thread_start_process();
     bool is_transient = heap == &thread_ended_heap;
-    if (!is_transient && thread_is_ready(thread_heap_slot)) return thread_heap_slot; // started by thread_start_process's own calls
+    // started by thread_start_process's own calls
+    if (!is_transient && thread_is_ready(thread_heap_slot)) return thread_heap_slot;
 
     struct local_heap *main = thread_new_main();
     if (main == NULL) return NULL;
     main->is_transient = is_transient;
     if (is_transient) return main;
     thread_heap_slot = main; // before the next call, which may allocate
-    if (prim_thread_exit_arm(main) != 0) report_warning("a thread will leave its pages behind", NULL);
+    if (prim_thread_exit_arm(main) != 0)
+        report_warning("a thread will leave its pages behind", NULL);
     return main;
 }
 
@@ -162,23 +168,26 @@ void thread_visit_all(void (*visit)(struct local_heap *main, void *arg), void *a
     uint32_t count = heap_part_count();
     for (uint32_t i = 0; i < count; i++) {
         struct local_heap *heap = heap_part_at(i);
-        if (heap != NULL && atomic_load_explicit(&heap->is_used, memory_order_acquire) == 1) visit(heap, arg);
+        if (heap != NULL && atomic_load_explicit(&heap->is_used, memory_order_acquire) == 1)
+            visit(heap, arg);
     }
 }
 
-// --- on slow paths -------------------------------------------------------------------------------------------------------
+// --- on slow paths -------------------------------------------------------------------------------
 
 static void thread_ask_to_collect(struct local_heap *main, void *arg)
 {
     uint32_t wish = *(const uint32_t *)arg;
     // relaxed: a wish; the other thread sees it at some later slow path
-    if (main != thread_heap_slot->main) atomic_store_explicit(&main->collect_asked, wish, memory_order_relaxed);
+    if (main != thread_heap_slot->main)
+        atomic_store_explicit(&main->collect_asked, wish, memory_order_relaxed);
 }
 
 static void thread_collect_own(struct local_heap *main, bool is_forced)
 {
     ring_flush(main);
-    for (struct local_heap *local = main->next_of_thread; local != NULL; local = local->next_of_thread) {
+    for (struct local_heap *local = main->next_of_thread; local != NULL;
+         local = local->next_of_thread) {
         local_heap_collect(local, is_forced);
     }
     local_heap_collect(main, is_forced);
@@ -201,7 +210,8 @@ void thread_collect(bool is_forced)
 void thread_housekeep(struct local_heap *heap)
 {
     struct local_heap *main = heap->main;
-    if (thread_fork_word != NULL && atomic_load_explicit(thread_fork_word, memory_order_relaxed) == 0) {
+    if (thread_fork_word != NULL &&
+        atomic_load_explicit(thread_fork_word, memory_order_relaxed) == 0) {
         thread_in_child(main);
     }
     main->heartbeat++;

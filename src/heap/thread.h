@@ -1,11 +1,13 @@
-/* thread.h: the local heap of the calling thread, from before its first allocation to after its last.
+/* thread.h: the local heap of the calling thread, from before its first allocation to after its
+ * last.
  *
  *   empty ---- first slow path ----> its own main local heap ---- exit callback ----> ended
  *                                              ^ mi_thread_init      mi_thread_done -> empty
  *
- * `thread_heap` always points to a local heap. The empty and the ended one have nothing and own nothing, so that fast
- * paths need no test. A thread in the ended state borrows a local heap for each slow path and parks everything again.
- * Local heaps come from a pool and go back to it; one that belongs to a vanished thread of a forked parent never does.
+ * `thread_heap` always points to a local heap. The empty and the ended one have nothing and own
+ * nothing, so that fast paths need no test. A thread in the ended state borrows a local heap for
+ * each slow path and parks everything again. Local heaps come from a pool and go back to it; one
+ * that belongs to a vanished thread of a forked parent never does.
  */
 #ifndef HEAP_THREAD_H
 #define HEAP_THREAD_H
@@ -23,8 +25,9 @@ static inline bool thread_is_ready(const struct local_heap *heap)
     return heap != &thread_empty_heap && heap != &thread_ended_heap;
 }
 
-// Starts process and thread where need be. Returns the default local heap, a transient one in an ended thread, or NULL
-// when memory is exhausted. A transient heap must be given back by thread_finish.
+// Starts process and thread where need be. Returns the default local heap, a transient one in an
+// ended thread, or NULL when memory is exhausted. A transient heap must be given back by
+// thread_finish.
 INTERNAL struct local_heap *thread_ready(struct local_heap *heap);
 INTERNAL void thread_finish(struct local_heap *heap); // does nothing unless it is transient
 // What every slow path does first: heartbeat, deferred frees, ring, collect requests, purge.
@@ -32,7 +35,8 @@ INTERNAL void thread_housekeep(struct local_heap *heap);
 
 INTERNAL void thread_set_default(struct local_heap *heap); // of this thread
 INTERNAL void thread_done(void);                           // the thread may begin anew afterwards
-INTERNAL void thread_collect(bool is_forced);              // this thread now, others at their next slow path
+// this thread now, others at their next slow path
+INTERNAL void thread_collect(bool is_forced);
 // Runs `visit` over all main local heaps that are in use, other threads' too.
 INTERNAL void thread_visit_all(void (*visit)(struct local_heap *main, void *arg), void *arg);
 INTERNAL void thread_start_process(void); // idempotent; any thread

@@ -31,12 +31,13 @@ struct mi_heap_s *walk_heap_of(const struct page *page)
     return part == NULL ? NULL : atomic_load_explicit(&part->heap, memory_order_relaxed);
 }
 
-// --- blocks of one page ----------------------------------------------------------------------------------------------------
+// --- blocks of one page --------------------------------------------------------------------------
 
 // Sets the bit of each block on a list; stops at a block that is not the page's.
 static void walk_mark_list(const struct page *page, const struct block *list, uint64_t *is_free)
 {
-    for (unsigned i = 0; list != NULL && i < page->capacity; i++, list = block_next(list, &page->key)) {
+    for (unsigned i = 0; list != NULL && i < page->capacity;
+         i++, list = block_next(list, &page->key)) {
         if (!page_has_block_at(page, list)) return;
         uint32_t index = page_index_of(page, list);
         is_free[index / 64] |= UINT64_C(1) << index % 64;
@@ -57,12 +58,13 @@ bool walk_blocks(struct page *page, bool (*visit)(void *block, void *arg), void 
     return true;
 }
 
-// --- pages of one heap -------------------------------------------------------------------------------------------------------
+// --- pages of one heap ---------------------------------------------------------------------------
 
 static bool walk_take_back(struct page *page, void *arg)
 {
     struct local_heap *main = (struct local_heap *)arg;
-    if (page_owner(page) == ((uintptr_t)main | OWNER_FULL) && (page->flags & (PAGE_PINNED | PAGE_LARGE)) == 0) {
+    if (page_owner(page) == ((uintptr_t)main | OWNER_FULL) &&
+        (page->flags & (PAGE_PINNED | PAGE_LARGE)) == 0) {
         local_heap_take_back(main, page);
     }
     return true;
@@ -101,7 +103,7 @@ bool walk_heap_pages(struct mi_heap_s *heap, bool (*visit)(struct page *page, vo
     return walk_all_pages(walk_owned_by, &walk);
 }
 
-// --- counting ------------------------------------------------------------------------------------------------------------------
+// --- counting ------------------------------------------------------------------------------------
 
 static void walk_subtract_ring(struct local_heap *main, void *arg)
 {

@@ -1,20 +1,23 @@
-/* walk.h: looking at pages and blocks from outside the fast paths: for visitors, reports and ownership queries.
+/* walk.h: looking at pages and blocks from outside the fast paths: for visitors, reports and
+ * ownership queries.
  *
- * What another thread does at the same time is seen or not seen; counts are exact when no thread is inside the
- * allocator. No call here writes to a page that the calling thread does not own.
+ * What another thread does at the same time is seen or not seen; counts are exact when no thread is
+ * inside the allocator. No call here writes to a page that the calling thread does not own.
  */
 #ifndef HEAP_WALK_H
 #define HEAP_WALK_H
 #include "heap/thread.h"
 #include "page/remote.h"
 
-// Calls visit(page, arg) for every page of every arena that is in use, until it returns false. Read only.
+// Calls visit(page, arg) for every page of every arena that is in use, until it returns false. Read
+// only.
 INTERNAL bool walk_all_pages(bool (*visit)(struct page *page, void *arg), void *arg);
-// The same for the pages of one heap; the calling thread's own lists are unloaded first, and its parked pages taken back.
-// Pages of its parts in other threads are visited as they are.
-INTERNAL bool walk_heap_pages(struct mi_heap_s *heap, bool (*visit)(struct page *page, void *arg), void *arg);
-// Calls visit(block, arg) for each block of an owned page that is with the user (or in some thread's ring), until it
-// returns false. The page's list must not be loaded.
+// The same for the pages of one heap; the calling thread's own lists are unloaded first, and its
+// parked pages taken back. Pages of its parts in other threads are visited as they are.
+INTERNAL bool walk_heap_pages(struct mi_heap_s *heap, bool (*visit)(struct page *page, void *arg),
+                              void *arg);
+// Calls visit(block, arg) for each block of an owned page that is with the user (or in some
+// thread's ring), until it returns false. The page's list must not be loaded.
 INTERNAL bool walk_blocks(struct page *page, bool (*visit)(void *block, void *arg), void *arg);
 // The heap that a page belongs to, as far as its owner word tells; NULL when its thread has ended.
 INTERNAL struct mi_heap_s *walk_heap_of(const struct page *page);

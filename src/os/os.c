@@ -6,7 +6,8 @@
 
 static struct prim_info os_facts = {4096, 0, 0, SIZE_MAX, false};
 
-// Guards that split a mapping (where the system has no other) stop at this many: a quarter of Linux's usual limit.
+// Guards that split a mapping (where the system has no other) stop at this many: a quarter of
+// Linux's usual limit.
 enum { OS_SPLIT_GUARD_LIMIT = 8192 };
 static ATOMIC(int) os_split_guards;
 static ATOMIC(int) os_guard_call_is_missing;
@@ -21,7 +22,8 @@ size_t os_page_bytes(void) { return os_facts.page_bytes; }
 void os_release(void *start, size_t bytes)
 {
     stats_count(COUNT_munmap_calls, 1);
-    ignore_result(prim_unmap(start, bytes)); // a failure leaves addresses mapped that nobody uses; nothing to be done
+    // a failure leaves addresses mapped that nobody uses; nothing to be done
+    ignore_result(prim_unmap(start, bytes));
 }
 
 // Cuts an aligned piece of `bytes` out of a mapping that is `alignment` larger than asked for.
@@ -48,8 +50,14 @@ static void *os_map_anywhere(size_t bytes, size_t alignment, unsigned flags)
     return os_trim((char *)start, bytes, alignment);
 }
 
-void *os_reserve(size_t bytes, size_t alignment) { return os_map_anywhere(bytes, alignment, PRIM_MAP_NO_ACCESS); }
-void *os_map(size_t bytes, size_t alignment) { return os_map_anywhere(bytes, alignment, PRIM_MAP_ANYWHERE); }
+void *os_reserve(size_t bytes, size_t alignment)
+{
+    return os_map_anywhere(bytes, alignment, PRIM_MAP_NO_ACCESS);
+}
+void *os_map(size_t bytes, size_t alignment)
+{
+    return os_map_anywhere(bytes, alignment, PRIM_MAP_ANYWHERE);
+}
 
 void *os_find_hole(size_t bytes, size_t alignment)
 {
@@ -88,7 +96,8 @@ bool os_purge(void *start, size_t bytes)
     return false;
 }
 
-// Ranges whose mapping is not mergeable with its neighbours' any more, because pages were moved there.
+// Ranges whose mapping is not mergeable with its neighbours' any more, because pages were moved
+// there.
 static ATOMIC(int) os_moved_ranges;
 enum { OS_MOVED_LIMIT = 512 };
 
@@ -98,7 +107,8 @@ static bool os_move_pages(void *from, size_t bytes, void *to)
     stats_count(COUNT_move_calls, 1);
     int error = prim_move(from, bytes, to, &hole);
     // the range without the pages may have lost its mapping
-    if (hole && !os_map_again(error == 0 ? from : to, bytes)) report_warning("cannot map again what was moved away", NULL);
+    if (hole && !os_map_again(error == 0 ? from : to, bytes))
+        report_warning("cannot map again what was moved away", NULL);
     return error == 0;
 }
 
@@ -127,7 +137,8 @@ bool os_guard(void *start, size_t bytes)
         atomic_store_explicit(&os_guard_call_is_missing, 1, memory_order_relaxed);
     }
     // relaxed: a budget, no data hangs on it
-    if (atomic_fetch_add_explicit(&os_split_guards, 1, memory_order_relaxed) < OS_SPLIT_GUARD_LIMIT) {
+    if (atomic_fetch_add_explicit(&os_split_guards, 1, memory_order_relaxed) <
+        OS_SPLIT_GUARD_LIMIT) {
         if (prim_access(start, bytes, false) == 0) return true;
     }
     atomic_fetch_sub_explicit(&os_split_guards, 1, memory_order_relaxed);
@@ -140,23 +151,26 @@ void os_unguard(void *start, size_t bytes)
     if (atomic_load_explicit(&os_guard_call_is_missing, memory_order_relaxed) == 0) {
         if (prim_unguard(start, bytes) == 0) return;
     }
-    if (prim_access(start, bytes, true) == 0) atomic_fetch_sub_explicit(&os_split_guards, 1, memory_order_relaxed);
+    if (prim_access(start, bytes, true) == 0)
+        atomic_fetch_sub_explicit(&os_split_guards, 1, memory_order_relaxed);
 }
 
 void os_advise(void *start, size_t bytes, size_t heap_bytes)
 {
     long allowed = options_get(OPTION_allow_thp);
-    if (allowed >= 2) {
+    if (allowed >= 2 || options_is_on(OPTION_large_os_pages)) {
         ignore_result(prim_advise_huge(start, bytes, true)); // a wish: without it pages are small
     } else if (os_facts.thp_always && (allowed == 0 || heap_bytes < os_thp_min_heap_bytes)) {
         ignore_result(prim_advise_huge(start, bytes, false));
     }
 }
 
-void *os_map_large(size_t bytes, size_t page_bytes, int numa_node)
+void *os_map_large(void *start, size_t bytes, size_t page_bytes, int numa_node)
 {
-    void *start;
+    void *mapped;
     stats_count(COUNT_mmap_calls, 1);
-    if (prim_map_large(NULL, bytes, page_bytes, numa_node, &start) != 0) return NULL;
-    return start;
+    if (prim_map_large(start, bytes, page_bytes, numa_node, &mapped) != 0) return NULL;
+    if (start == NULL || mapped == start) return mapped;
+    os_release(mapped, bytes);
+    return NULL;
 }

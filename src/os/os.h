@@ -1,7 +1,7 @@
 /* os.h: memory from the OS, with statistics, options and secure-build policy on top of prim.
  *
- * All calls return false (or NULL) on failure and leave things as they were; none reports: the caller knows what it
- * can do instead. Ranges are multiples of the OS page.
+ * All calls return false (or NULL) on failure and leave things as they were; none reports: the
+ * caller knows what it can do instead. Ranges are multiples of the OS page.
  */
 #ifndef OS_OS_H
 #define OS_OS_H
@@ -29,17 +29,19 @@ INTERNAL bool  os_open(void *start, size_t bytes);
 INTERNAL bool  os_purge(void *start, size_t bytes);
 // Fresh memory over a range of ours, whatever its mapping went through.
 INTERNAL bool  os_map_again(void *start, size_t bytes);
-// Moves pages without copying; false: nothing happened. The old range reads as zeroes afterwards. The new one has a
-// mapping of its own until os_restore, which gives up what is in it; so few ranges are moved at a time.
+// Moves pages without copying; false: nothing happened. The old range reads as zeroes afterwards.
+// The new one has a mapping of its own until os_restore, which gives up what is in it; so few
+// ranges are moved at a time.
 INTERNAL bool  os_move(void *from, size_t bytes, void *to);
 INTERNAL bool  os_restore(void *start, size_t bytes);
-// An inaccessible range inside memory of ours; false when the system or the budget of mappings refuses: that guard is
-// counted as thinned out. os_unguard makes the range usable again.
+// An inaccessible range inside memory of ours; false when the system or the budget of mappings
+// refuses: that guard is counted as thinned out. os_unguard makes the range usable again.
 INTERNAL bool  os_guard(void *start, size_t bytes);
 INTERNAL void  os_unguard(void *start, size_t bytes);
 // Applies MIMALLOC_ALLOW_THP to a fresh mapping that makes the process's heap `heap_bytes` large.
 INTERNAL void  os_advise(void *start, size_t bytes, size_t heap_bytes);
-// Large OS pages (2 MiB or 1 GiB each) when the options and the system allow; NULL otherwise.
-INTERNAL void *os_map_large(size_t bytes, size_t page_bytes, int numa_node);
+// Zeroed memory of large OS pages (2 MiB or 1 GiB each), at `start` if given, else anywhere; NULL
+// when the system has none to give. It cannot be purged.
+INTERNAL void *os_map_large(void *start, size_t bytes, size_t page_bytes, int numa_node);
 
 #endif

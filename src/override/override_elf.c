@@ -55,7 +55,8 @@
 #define OVERRIDE_ALIAS(name, target) \
     OVERRIDE_EXPORT __typeof__(target) name __attribute__((alias(#target) OVERRIDE_COPY(target)))
 
-// In an object to be linked a C++ operator is weak: a program may bring its own, mimalloc-new-delete.h for instance.
+// In an object to be linked a C++ operator is weak: a program may bring its own,
+// mimalloc-new-delete.h for instance.
 #if MI_STATIC_OBJECT
 #define OVERRIDE_OPERATOR(name, target) OVERRIDE_ALIAS(name, target) __attribute__((weak))
 #else

@@ -1,7 +1,8 @@
 /* block.h: the link inside a free block; the only place where it is read and written.
  *
- * Secure builds encode it with two keys of the page and the block's own address, the end of a list too, so that neither
- * a leaked link nor a known address gives a key away, and an overwritten link decodes to garbage that its reader checks.
+ * Secure builds encode it with two keys of the page and the block's own address, the end of a list
+ * too, so that neither a leaked link nor a known address gives a key away, and an overwritten link
+ * decodes to garbage that its reader checks.
  */
 #ifndef PAGE_BLOCK_H
 #define PAGE_BLOCK_H
@@ -9,7 +10,8 @@
 
 struct block { uintptr_t link; };
 
-// Debug builds fill: a new block, the rest of a freed block after its link, the bytes after the requested ones.
+// Debug builds fill: a new block, the rest of a freed block after its link, the bytes after the
+// requested ones.
 enum { FILL_NEW = 0xD0, FILL_FREED = 0xDF, FILL_PADDING = 0xDE };
 
 struct link_key { uintptr_t add, flip; }; // zeroes in normal builds
@@ -21,7 +23,8 @@ static inline struct block *block_next(const struct block *block, const struct l
     return (struct block *)(mixed - key->add);
 }
 
-static inline void block_set_next(struct block *block, struct block *next, const struct link_key *key)
+static inline void block_set_next(struct block *block, struct block *next,
+                                  const struct link_key *key)
 {
     if (!CFG_SECURE) {
         block->link = (uintptr_t)next;

@@ -2,6 +2,7 @@
 #include "base/chacha.h"
 #include "core/stats.h"
 #include "os/os.h"
+#include "region/marks.h"
 
 static const uint64_t page_reciprocal_one = UINT64_C(1) << 42; // exact for pages up to 4 MiB
 
@@ -54,15 +55,18 @@ void page_release(struct page *page)
     stats_remove(STAT_pages, 1);
     stats_remove(STAT_page_bytes, (int64_t)bytes);
     if ((page->flags & PAGE_LARGE) != 0) stats_remove(STAT_large, (int64_t)page->block_bytes);
-    if (page->size_class < CLASS_COUNT) arena_unmark(page->arena, page->size_class, arena_slice_of(page->arena, start));
+    if (page->size_class < CLASS_COUNT)
+        marks_clear(page->arena, page->size_class, arena_slice_of(page->arena, start));
     page_wipe_states(page);
-    if ((page->flags & PAGE_GUARDED) != 0) os_unguard(start + bytes - os_page_bytes(), os_page_bytes());
+    if ((page->flags & PAGE_GUARDED) != 0)
+        os_unguard(start + bytes - os_page_bytes(), os_page_bytes());
     bool is_clean = (page->flags & PAGE_CLEAN) != 0;
     if ((page->flags & PAGE_MOVED) != 0) is_clean = os_restore(start, bytes);
 
     bool has_one = (page->flags & PAGE_LARGE) != 0 && (page_owner(page) & OWNER_INTERIOR) == 0;
     uint32_t described = has_one ? 1 : slices;
-    memset((void *)page, 0, described * sizeof(*page)); // A2; stale readers see an owned page of nobody's
+    // A2; stale readers see an owned page of nobody's
+    memset((void *)page, 0, described * sizeof(*page));
     arena_release(start, slices, !is_clean);
 }
 
@@ -71,7 +75,8 @@ static uint32_t page_cut_count(const struct page *page)
 {
     size_t have_bytes = (size_t)page->capacity * page->block_bytes;
     size_t step_bytes = os_page_bytes();
-    if (have_bytes > step_bytes) step_bytes = have_bytes < 4 * step_bytes ? have_bytes : 4 * step_bytes;
+    if (have_bytes > step_bytes)
+        step_bytes = have_bytes < 4 * step_bytes ? have_bytes : 4 * step_bytes;
     size_t count = step_bytes / page->block_bytes;
     size_t uncut = (size_t)(page->reserved - page->capacity);
     if (count == 0) count = 1;
@@ -95,8 +100,10 @@ static struct block *page_link_in_order(const struct page *page, uint32_t first,
     return next;
 }
 
-// The same in random order ("inside-out" Fisher-Yates, Knuth, The Art of Computer Programming 2, 3.4.2).
-static struct block *page_link_shuffled(const struct page *page, uint32_t first, uint32_t count, struct chacha *chacha)
+// The same in random order ("inside-out" Fisher-Yates, Knuth, The Art of Computer Programming 2,
+// 3.4.2).
+static struct block *page_link_shuffled(const struct page *page, uint32_t first, uint32_t count,
+                                        struct chacha *chacha)
 {
     uint16_t order[256];
     struct block *next = NULL;
@@ -126,7 +133,8 @@ bool page_cut(struct page *page, struct chacha *chacha)
 
     uint32_t first = page->capacity;
     page_fill_cut(page, first, count);
-    page->free = chacha != NULL ? page_link_shuffled(page, first, count, chacha) : page_link_in_order(page, first, count);
+    page->free = chacha != NULL ? page_link_shuffled(page, first, count, chacha)
+                                : page_link_in_order(page, first, count);
     page->free_count = (uint16_t)count;
     page->capacity = (uint16_t)(page->capacity + count);
     stats_count(COUNT_page_extends, 1);

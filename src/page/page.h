@@ -4,17 +4,19 @@
  *     | out  | on free | out  | on local_free | out  |  not cut yet  | .. |
  *     |<------------------ capacity ---------------->|
  *
- * The owner loads the free list into its local heap (page_take_all) and puts blocks back on local_free (in free.c, the
- * fast path, without a call). Other threads free through remote.h. The descriptor of a page's first slice describes the
- * page; those of its other slices only say how far back that is. A descriptor that belongs to no page is all zeroes.
+ * The owner loads the free list into its local heap (page_take_all) and puts blocks back on
+ * local_free (in free.c, the fast path, without a call). Other threads free through remote.h. The
+ * descriptor of a page's first slice describes the page; those of its other slices only say how far
+ * back that is. A descriptor that belongs to no page is all zeroes.
  *
  * Rules (see page_broken_rule):
  *   P1  out + |free| + |local_free| == capacity <= reserved, and free_count == |free|
  *   P2  a listed block lies in the page, at a multiple of block_bytes
- *   P3  what is marked [const] changes only while nobody else can know the page: in page_init, and for a block with a
- *       run of its own (PAGE_LARGE) when its only user resizes it
+ *   P3  what is marked [const] changes only while nobody else can know the page: in page_init, and
+ *       for a block with a run of its own (PAGE_LARGE) when its only user resizes it
  *   P4  parked (remote.h): free, local_free, out and the counts are frozen
- *   P5  capacity == reserved or the uncut rest has never been handed out; with PAGE_ZERO it reads as zeroes
+ *   P5  capacity == reserved or the uncut rest has never been handed out; with PAGE_ZERO it reads
+ *       as zeroes
  */
 #ifndef PAGE_PAGE_H
 #define PAGE_PAGE_H
@@ -24,9 +26,11 @@
 
 enum page_flags {
     PAGE_LARGE    = 1,  // one block with a run of slices of its own
-    PAGE_PINNED   = 2,  // belongs to a heap that can be destroyed: never parked, its frees take no ring
+    // belongs to a heap that can be destroyed: never parked, its frees take no ring
+    PAGE_PINNED   = 2,
     PAGE_ZERO     = 4,  // its uncut part reads as zeroes
-    PAGE_MOVED    = 8,  // pages of memory were moved here: give its mapping back when it is released
+    // pages of memory were moved here: give its mapping back when it is released
+    PAGE_MOVED    = 8,
     PAGE_GUARDED  = 16, // an OS page at its end is inaccessible
     PAGE_CLEAN    = 32  // its memory was moved elsewhere and reads as zeroes
 };
@@ -40,22 +44,27 @@ enum page_owner_flags {
 
 struct page {
     // what the owner writes
-    ATOMIC(uintptr_t) owner;      // [owner] its local heap | flags; still the former owner's when parked. Read by any
+    // [owner] its local heap | flags; still the former owner's when parked. Read by any
+    ATOMIC(uintptr_t) owner;
     struct block *local_free;     // [owner] freed here, becomes `free` in refill_page
-    uint16_t      out;            // [owner] with the user, on a loaded list, in rings, or on the remote list
+    // [owner] with the user, on a loaded list, in rings, or on the remote list
+    uint16_t      out;
     uint16_t      free_count;     // [owner] length of `free`
     uint16_t      capacity;       // [owner] blocks cut so far
     uint16_t      reserved;       // [const] blocks that fit
     struct block *free;           // [owner] next to be loaded into a local heap
     struct page  *next, *prev;    // [owner] in a queue of its local heap
-    size_t        block_bytes;    // [const] distance between blocks; 0: this slice does not begin a page
+    // [const] distance between blocks; 0: this slice does not begin a page
+    size_t        block_bytes;
     uint8_t       size_class;     // [const] CLASS_COUNT for PAGE_LARGE
     uint8_t       flags;          // [const] enum page_flags
-    uint16_t      back;           // [const] in a later slice of a page: slices to its first one; else 0
+    // [const] in a later slice of a page: slices to its first one; else 0
+    uint16_t      back;
     uint32_t      slices;         // [const] length of the page
     // what others write
     ATOMIC(uint32_t) remote;      // [any] remote.h
-    uint32_t      roomy;          // [const] a parked page with at most so many blocks out is worth adopting
+    // [const] a parked page with at most so many blocks out is worth adopting
+    uint32_t      roomy;
     char         *start;          // [const] address of block 0
     uint64_t      reciprocal;     // [const] 2^42 / block_bytes + 1; 0 for PAGE_LARGE
     struct link_key key;          // [const] of links in this page
@@ -74,30 +83,38 @@ struct page_plan {
     size_t   lost_bytes; // at the end, for a guard
 };
 
-// Describes [memory, memory + slices): claimed by the caller, descriptors blank. `key` may be NULL in normal builds.
-INTERNAL struct page *page_init(void *memory, const struct page_plan *plan, const struct link_key *key);
-// Blanks all descriptors of a page and returns its slices to the arena. Every block is free; nobody else knows the page.
+// Describes [memory, memory + slices): claimed by the caller, descriptors blank. `key` may be NULL
+// in normal builds.
+INTERNAL struct page *page_init(void *memory, const struct page_plan *plan,
+                                const struct link_key *key);
+// Blanks all descriptors of a page and returns its slices to the arena. Every block is free; nobody
+// else knows the page.
 INTERNAL void page_release(struct page *page);
 
-// Cuts some more blocks onto `free`, about one OS page at first and more later. chacha: NULL, or the order is random.
-// false when all are cut.
+// Cuts some more blocks onto `free`, about one OS page at first and more later. chacha: NULL, or
+// the order is random. false when all are cut.
 struct chacha;
 INTERNAL bool page_cut(struct page *page, struct chacha *chacha);
 // Puts `count` blocks of a list onto `free`; they are not out any more. Owner only.
 INTERNAL void page_put_list(struct page *page, struct block *list, unsigned count);
 
-// NULL while all rules hold, else the broken rule as text. Bounded also when links are corrupt. Owner only.
+// NULL while all rules hold, else the broken rule as text. Bounded also when links are corrupt.
+// Owner only.
 INTERNAL const char *page_broken_rule(const struct page *page);
 // Length of a list of this page's blocks; capacity + 1 when it loops or leaves the page.
 INTERNAL unsigned page_list_count(const struct page *page, const struct block *list);
 
-static inline struct page *page_head(struct page *descriptor) { return descriptor - descriptor->back; }
+static inline struct page *page_head(struct page *descriptor)
+{
+    return descriptor - descriptor->back;
+}
 
 // The page of an address that lies in one, or NULL. The address need not be a block.
 static inline struct page *page_of(const void *address)
 {
     uintptr_t units = arena_units(address);
-    void *descriptor = likely(arena_has_units(units)) ? arena_descriptor_near(units) : arena_descriptor_far(address);
+    void *descriptor = likely(arena_has_units(units)) ? arena_descriptor_near(units)
+                                                      : arena_descriptor_far(address);
     if (unlikely(descriptor == NULL)) return NULL;
     struct page *page = page_head((struct page *)descriptor);
     return page->block_bytes != 0 ? page : NULL;
@@ -156,11 +173,12 @@ static inline bool page_put(struct page *page, struct block *block)
     return --page->out == 0;
 }
 
-// --- block states: only in builds with CFG_STATES --------------------------------------------------------------------
+// --- block states: only in builds with CFG_STATES ------------------------------------------------
 
 static inline bool page_state(const ATOMIC(uint64_t) *map, size_t granule)
 {
-    return (atomic_load_explicit(&map[granule / 64], memory_order_relaxed) >> granule % 64 & 1) != 0;
+    return (atomic_load_explicit(&map[granule / 64], memory_order_relaxed) >> granule % 64 & 1) !=
+           0;
 }
 
 // Only the page's owner writes `live`; plain stores would do but for remote readers.
@@ -168,7 +186,8 @@ static inline void page_set_live(const struct page *page, const void *block, boo
 {
     size_t granule = arena_granule(page->arena, block);
     ATOMIC(uint64_t) *word = &page->arena->live[granule / 64];
-    uint64_t bit = UINT64_C(1) << granule % 64, bits = atomic_load_explicit(word, memory_order_relaxed);
+    uint64_t bit = UINT64_C(1) << granule % 64,
+             bits = atomic_load_explicit(word, memory_order_relaxed);
     atomic_store_explicit(word, is_live ? bits | bit : bits & ~bit, memory_order_relaxed);
 }
 
@@ -182,14 +201,16 @@ static inline bool page_is_freed_remotely(const struct page *page, const void *b
     return page_state(page->arena->remote, arena_granule(page->arena, block));
 }
 
-// Marks a block as freed by a thread that does not own it; false when it was marked already. Before anything else is
-// done with the block, so that of two frees at the same instant one is refused.
+// Marks a block as freed by a thread that does not own it; false when it was marked already. Before
+// anything else is done with the block, so that of two frees at the same instant one is refused.
 static inline bool page_mark_freed_remotely(const struct page *page, const void *block)
 {
     size_t granule = arena_granule(page->arena, block);
     uint64_t bit = UINT64_C(1) << granule % 64;
     // acq_rel: a block's users are done with it before its bit is seen by the collector
-    return (atomic_fetch_or_explicit(&page->arena->remote[granule / 64], bit, memory_order_acq_rel) & bit) == 0;
+    return (atomic_fetch_or_explicit(&page->arena->remote[granule / 64], bit,
+                                     memory_order_acq_rel) &
+            bit) == 0;
 }
 
 // The block is free again, whoever freed it. Owner only.

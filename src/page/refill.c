@@ -2,7 +2,8 @@
 #include "base/chacha.h"
 #include "core/report.h"
 
-// The marks of each block end with its time on the remote list. Returns how many links can be trusted.
+// The marks of each block end with its time on the remote list. Returns how many links can be
+// trusted.
 static unsigned refill_check_list(struct page *page, struct block *block, unsigned count)
 {
     for (unsigned i = 0; i < count; i++) {

@@ -3,14 +3,15 @@
 #define PAGE_REFILL_H
 #include "page/remote.h"
 
-// Puts blocks on an empty `free` list: those freed by the owner, else those freed by others, else uncut ones. false
-// when every block is out. *is_zero: the new blocks read as zeroes but for their links.
+// Puts blocks on an empty `free` list: those freed by the owner, else those freed by others, else
+// uncut ones. false when every block is out. *is_zero: the new blocks read as zeroes but for their
+// links.
 struct chacha;
 INTERNAL must_use bool refill_page(struct page *page, struct chacha *chacha, bool *is_zero);
 // Takes what others freed. Afterwards out == 0 means that the page is empty.
 INTERNAL void refill_from_remote(struct page *page);
-// Takes a parked page over; false when it is not parked (any more). Its counts are exact then. The caller becomes owner
-// and sets `owner`.
+// Takes a parked page over; false when it is not parked (any more). Its counts are exact then. The
+// caller becomes owner and sets `owner`.
 INTERNAL must_use bool refill_claim(struct page *page);
 
 #endif

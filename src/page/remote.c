@@ -7,7 +7,10 @@ enum {
     REMOTE_IS_LISTED    = 1 << 27
 };
 
-static unsigned remote_number(uint32_t word) { return word >> REMOTE_NUMBER_SHIFT & REMOTE_HEAD_MASK; }
+static unsigned remote_number(uint32_t word)
+{
+    return word >> REMOTE_NUMBER_SHIFT & REMOTE_HEAD_MASK;
+}
 
 static uint32_t remote_word(uint32_t head, unsigned number, uint32_t flags)
 {
@@ -21,17 +24,20 @@ static struct block *remote_head(const struct page *page, uint32_t word)
 }
 
 // The word after `count` blocks more, the first of them with this head.
-static uint32_t remote_word_after_push(const struct page *page, uint32_t word, uint32_t head, unsigned count)
+static uint32_t remote_word_after_push(const struct page *page, uint32_t word, uint32_t head,
+                                       unsigned count)
 {
     unsigned number = remote_number(word);
     if ((word & REMOTE_PARKED) == 0) return remote_word(head, number + count, 0);
     unsigned left = number - count;
-    if (left == 0) return 0; // owned by the caller, nothing on the list: the page is about to be released
+    // owned by the caller, nothing on the list: the page is about to be released
+    if (left == 0) return 0;
     uint32_t listed = left <= page->roomy ? REMOTE_IS_LISTED : word & REMOTE_IS_LISTED;
     return remote_word(head, left, REMOTE_PARKED | listed);
 }
 
-enum remote_result remote_push(struct page *page, struct block *first, struct block *last, unsigned count)
+enum remote_result remote_push(struct page *page, struct block *first, struct block *last,
+                               unsigned count)
 {
     uint32_t head = page_index_of(page, first) + 1;
     uint32_t word = atomic_load_explicit(&page->remote, memory_order_relaxed), after;
@@ -39,17 +45,19 @@ enum remote_result remote_push(struct page *page, struct block *first, struct bl
         block_set_next(last, remote_head(page, word), &page->key);
         after = remote_word_after_push(page, word, head, count);
         // acq_rel (R3): pairs with remote_take, remote_try_claim, and the push that comes last
-    } while (!atomic_compare_exchange_weak_explicit(&page->remote, &word, after, memory_order_acq_rel,
-                                                    memory_order_relaxed));
+    } while (!atomic_compare_exchange_weak_explicit(&page->remote, &word, after,
+                                                    memory_order_acq_rel, memory_order_relaxed));
     if ((word & REMOTE_PARKED) == 0) return REMOTE_DONE;
     if (after == 0) return REMOTE_LAST;
-    return (word & REMOTE_IS_LISTED) == 0 && (after & REMOTE_IS_LISTED) != 0 ? REMOTE_LISTED : REMOTE_DONE;
+    return (word & REMOTE_IS_LISTED) == 0 && (after & REMOTE_IS_LISTED) != 0 ? REMOTE_LISTED
+                                                                             : REMOTE_DONE;
 }
 
 struct remote_list remote_take(struct page *page)
 {
     struct remote_list taken = {NULL, 0};
-    if (atomic_load_explicit(&page->remote, memory_order_relaxed) == 0) return taken; // the usual case: no write
+    // the usual case: no write
+    if (atomic_load_explicit(&page->remote, memory_order_relaxed) == 0) return taken;
     // acq_rel (R3): pairs with remote_push. Owned, so the whole word is list and number
     uint32_t word = atomic_exchange_explicit(&page->remote, 0, memory_order_acq_rel);
     check((word & REMOTE_PARKED) == 0);
@@ -64,9 +72,9 @@ bool remote_try_park(struct page *page)
     uint32_t none = 0;
     uint32_t listed = page_has_room(page) ? REMOTE_IS_LISTED : 0;
     // release (R3): whoever claims sees lists and counts
-    return atomic_compare_exchange_strong_explicit(&page->remote, &none,
-                                                   remote_word(0, page->out, REMOTE_PARKED | listed),
-                                                   memory_order_release, memory_order_relaxed);
+    return atomic_compare_exchange_strong_explicit(
+        &page->remote, &none, remote_word(0, page->out, REMOTE_PARKED | listed),
+        memory_order_release, memory_order_relaxed);
 }
 
 bool remote_try_claim(struct page *page, struct remote_list *taken)
@@ -78,7 +86,8 @@ bool remote_try_claim(struct page *page, struct remote_list *taken)
     } while (!atomic_compare_exchange_weak_explicit(&page->remote, &word, 0, memory_order_acq_rel,
                                                     memory_order_relaxed));
     taken->first = remote_head(page, word);
-    taken->count = page->out - remote_number(word); // `out` can be read now that the page is ours (R2)
+    // `out` can be read now that the page is ours (R2)
+    taken->count = page->out - remote_number(word);
     return true;
 }
 

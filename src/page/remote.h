@@ -1,20 +1,26 @@
-/* remote.h: frees by threads that do not own the page, and who owns it. One atomic word for each page:
+/* remote.h: frees by threads that do not own the page, and who owns it. One atomic word for each
+ * page:
  *
  *   bit   31 .. 28   27      26      25 .. 13   12 .. 0
- *         0          LISTED  PARKED  number     head: index + 1 of the first block on the remote list, 0: empty
+ *         0          LISTED  PARKED  number     head: index + 1 of the first block on the remote
+ *                            list, 0: empty
  *
  *            remote_try_park (owner)                 remote_push that takes number to 0
- *   OWNED ------------------------------> PARKED ---------------------------------------> OWNED by that thread
+ *   OWNED ------------------------------> PARKED ---------------------------------------> OWNED by
+ *   that thread
  *     ^                                     |
  *     `-------- remote_try_claim -----------'   (anybody)
  *
  * Rules:
- *   R1  OWNED:  number counts the blocks on the remote list; only the owner touches the page's first line
- *   R2  PARKED: number counts the blocks still out, more than 0; out - number blocks are on the remote list
- *   R3  every change is a read-modify-write with release, so that whoever acquires the word sees all earlier writes to
- *       the page and to its freed blocks (the changes form one release sequence)
- *   R4  the list is only ever taken whole, so a block that comes back as head between a reader's load and its
- *       compare-and-swap does no harm
+ *   R1  OWNED:  number counts the blocks on the remote list; only the owner touches the page's
+ *       first line
+ *   R2  PARKED: number counts the blocks still out, more than 0; out - number blocks are on the
+ *       remote list
+ *   R3  every change is a read-modify-write with release, so that whoever acquires the word sees
+ *       all earlier writes to the page and to its freed blocks (the changes form one release
+ *       sequence)
+ *   R4  the list is only ever taken whole, so a block that comes back as head between a reader's
+ *       load and its compare-and-swap does no harm
  *   R5  LISTED only with PARKED: the page's mark in the arena was set since it was parked
  */
 #ifndef PAGE_REMOTE_H
@@ -30,12 +36,13 @@ enum remote_result {
 struct remote_list { struct block *first; unsigned count; };
 
 // Adds a chain of `count` blocks, first .. last, all out until now. Any thread.
-INTERNAL must_use enum remote_result remote_push(struct page *page, struct block *first, struct block *last,
-                                                 unsigned count);
+INTERNAL must_use enum remote_result remote_push(struct page *page, struct block *first,
+                                                 struct block *last, unsigned count);
 // Takes the remote list. Owner only.
 INTERNAL struct remote_list remote_take(struct page *page);
-// Gives up ownership; the caller may not touch the page any more, except to mark it when it has room. false, and
-// nothing happened: blocks lie on the remote list. Owner only; out > 0; in no queue, not loaded.
+// Gives up ownership; the caller may not touch the page any more, except to mark it when it has
+// room. false, and nothing happened: blocks lie on the remote list. Owner only; out > 0; in no
+// queue, not loaded.
 INTERNAL must_use bool remote_try_park(struct page *page);
 // Takes ownership of a parked page, and its remote list. false: not parked. Any thread.
 INTERNAL must_use bool remote_try_claim(struct page *page, struct remote_list *taken);

@@ -1,20 +1,21 @@
 #include "page/retire.h"
 #include "core/stats.h"
 #include "page/refill.h"
+#include "region/marks.h"
 
 enum { RETIRE_SEARCH_CHUNKS = 32, RETIRE_TRIES = 4 };
 
 static void retire_mark(const struct page *page)
 {
-    arena_mark(page->arena, page->size_class, arena_slice_of(page->arena, page->start));
+    marks_set(page->arena, page->size_class, arena_slice_of(page->arena, page->start));
 }
 
 void retire_push(struct page *page, struct block *first, struct block *last, unsigned count)
 {
     switch (remote_push(page, first, last, count)) {
     case REMOTE_DONE:   break;
-    // The page may have been claimed, released and begun a new life since the push: then this is a stale mark, which
-    // whoever takes it finds out by the state word.
+    // The page may have been claimed, released and begun a new life since the push: then this is a
+    // stale mark, which whoever takes it finds out by the state word.
     case REMOTE_LISTED: retire_mark(page); break;
     case REMOTE_LAST:
         stats_remove(STAT_pages_parked, 1);
@@ -63,13 +64,14 @@ bool retire_large(struct page *page)
     return true;
 }
 
-struct page *retire_adopt(size_t size_class, void (*take_other)(void *taker, struct page *page), void *taker)
+struct page *retire_adopt(size_t size_class, void (*take_other)(void *taker, struct page *page),
+                          void *taker)
 {
     unsigned tries = RETIRE_TRIES;
     for (unsigned i = 0; tries > 0; i++) {
         struct arena *arena = arena_at(i);
         if (arena == NULL) break;
-        struct page *page = arena_take_marked(arena, size_class, RETIRE_SEARCH_CHUNKS);
+        struct page *page = marks_take(arena, size_class, RETIRE_SEARCH_CHUNKS);
         if (page == NULL) continue;
         tries--;
         i--; // the same arena may have more

@@ -3,22 +3,25 @@
 #define PAGE_RETIRE_H
 #include "page/remote.h"
 
-// Returns a chain of blocks to a page that the calling thread does not own: pushes it, marks the page for adopters when
-// it became roomy, releases it when these were the last blocks out.
-INTERNAL void retire_push(struct page *page, struct block *first, struct block *last, unsigned count);
+// Returns a chain of blocks to a page that the calling thread does not own: pushes it, marks the
+// page for adopters when it became roomy, releases it when these were the last blocks out.
+INTERNAL void retire_push(struct page *page, struct block *first, struct block *last,
+                          unsigned count);
 
-// The owner leaves a page for good: it is parked and, when it has room, marked for adopters; released when it is empty.
-// In no queue, not loaded.
+// The owner leaves a page for good: it is parked and, when it has room, marked for adopters;
+// released when it is empty. In no queue, not loaded.
 INTERNAL void retire_park(struct page *page);
 
-// The owner's page is full: park it. false when remote frees have made room meanwhile: it stays owned, collected.
+// The owner's page is full: park it. false when remote frees have made room meanwhile: it stays
+// owned, collected.
 INTERNAL must_use bool retire_full(struct page *page);
 
 // Frees a large block from any thread; false when another free was first.
 INTERNAL must_use bool retire_large(struct page *page);
 
-// A parked page of that class with room, taken over; NULL when a bounded search found none. The caller sets `owner`.
-// Pages of other classes that it came across are handed to `take_other`.
-INTERNAL struct page *retire_adopt(size_t size_class, void (*take_other)(void *taker, struct page *page), void *taker);
+// A parked page of that class with room, taken over; NULL when a bounded search found none. The
+// caller sets `owner`. Pages of other classes that it came across are handed to `take_other`.
+INTERNAL struct page *retire_adopt(size_t size_class,
+                                   void (*take_other)(void *taker, struct page *page), void *taker);
 
 #endif

@@ -2,10 +2,12 @@
  *
  * Rules of the contract:
  *   M1  no policy: no retry, no cache, no option, no message; a port only translates
- *   M2  a call that can fail returns 0 or an OS error number (errno values) and writes its outputs on success only
+ *   M2  a call that can fail returns 0 or an OS error number (errno values) and writes its outputs
+ *       on success only
  *   M3  no call allocates through malloc, and every call leaves `errno` as it was
  *   M4  addresses and byte counts are multiples of page_bytes unless said otherwise
- *   M5  every call may be made from any thread at any time, before constructors and after destructors too
+ *   M5  every call may be made from any thread at any time, before constructors and after
+ *       destructors too
  */
 #ifndef PRIM_PRIM_H
 #define PRIM_PRIM_H
@@ -22,7 +24,7 @@ struct prim_info {
 // Fills `info`; never fails: what cannot be read keeps a safe default. Reads a few files at most.
 INTERNAL void prim_info_read(struct prim_info *info);
 
-// --- memory -------------------------------------------------------------------------------------------------------
+// --- memory --------------------------------------------------------------------------------------
 
 enum prim_map_flags {
     PRIM_MAP_ANYWHERE  = 0, // `hint` is a wish (may be NULL)
@@ -38,46 +40,55 @@ INTERNAL must_use int prim_unmap(void *start, size_t bytes);
 INTERNAL must_use int prim_access(void *start, size_t bytes, bool accessible);
 // Drops the contents at once: resident memory falls and the range reads as zeroes.
 INTERNAL must_use int prim_purge(void *start, size_t bytes);
-// Lets the OS drop the contents when it needs memory; until rewritten the range reads as old data or zeroes.
+// Lets the OS drop the contents when it needs memory; until rewritten the range reads as old data
+// or zeroes.
 INTERNAL must_use int prim_reset(void *start, size_t bytes);
-// Drops the contents and makes each access fault, without splitting the mapping (MADV_GUARD_INSTALL).
-// ENOTSUP-like errors where the system has no such call. prim_unguard takes the guard away; reads as zeroes then.
+// Drops the contents and makes each access fault, without splitting the mapping
+// (MADV_GUARD_INSTALL). ENOTSUP-like errors where the system has no such call. prim_unguard takes
+// the guard away; reads as zeroes then.
 INTERNAL must_use int prim_guard(void *start, size_t bytes);
 INTERNAL must_use int prim_unguard(void *start, size_t bytes);
-// Moves the pages of [from, from+bytes) to [to, to+bytes), replacing what is there, without copying. The old range
-// stays mapped where the system can do that in one call, else it is mapped afresh; it reads as zeroes either way.
-// On failure the pages are where they were, and what was at `to` may have become zeroes. In both cases *hole tells
-// whether the range without the pages (`from` after success, `to` after failure) could not be mapped again.
+// Moves the pages of [from, from+bytes) to [to, to+bytes), replacing what is there, without
+// copying. The old range stays mapped where the system can do that in one call, else it is mapped
+// afresh; it reads as zeroes either way. On failure the pages are where they were, and what was at
+// `to` may have become zeroes. In both cases *hole tells whether the range without the pages
+// (`from` after success, `to` after failure) could not be mapped again.
 INTERNAL must_use int prim_move(void *from, size_t bytes, void *to, bool *hole);
 // Asks for, or refuses, transparent huge pages in a range.
 INTERNAL must_use int prim_advise_huge(void *start, size_t bytes, bool wanted);
-// Maps memory made of large OS pages of `page_bytes` (2 MiB or 1 GiB) on a NUMA node (-1: any); pinned, zeroed.
-INTERNAL must_use int prim_map_large(void *hint, size_t bytes, size_t page_bytes, int numa_node, void **start);
+// Maps memory made of large OS pages of `page_bytes` (2 MiB or 1 GiB) on a NUMA node (-1: any);
+// pinned, zeroed.
+INTERNAL must_use int prim_map_large(void *hint, size_t bytes, size_t page_bytes, int numa_node,
+                                     void **start);
 // The child of a fork sees zeroes in this range.
 INTERNAL must_use int prim_wipe_on_fork(void *start, size_t bytes);
 
-// --- time, randomness, environment, output -------------------------------------------------------------------------
+// --- time, randomness, environment, output -------------------------------------------------------
 
 INTERNAL uint64_t prim_clock_ms(void); // monotonic, coarse and cheap
-INTERNAL must_use int prim_random(void *buffer, size_t bytes); // from the OS, cryptographic quality, never blocks for long
+// from the OS, cryptographic quality, never blocks for long
+INTERNAL must_use int prim_random(void *buffer, size_t bytes);
 // NULL when unset, and always NULL in setuid programs. false from prim_env_ready: too early to ask.
 INTERNAL const char *prim_env(const char *name);
 INTERNAL bool prim_env_ready(void);
-// The absolute path of a file, without links; `buffer` has PRIM_PATH_BYTES bytes. May allocate, with the C library's malloc.
+// The absolute path of a file, without links; `buffer` has PRIM_PATH_BYTES bytes. May allocate,
+// with the C library's malloc.
 enum { PRIM_PATH_BYTES = 4096 };
 INTERNAL must_use int prim_real_path(const char *path, char *buffer);
 INTERNAL void prim_write_error(const char *text, size_t bytes); // to stderr, unbuffered
 INTERNAL __attribute__((noreturn)) void prim_abort(void);
 INTERNAL __attribute__((noreturn)) void prim_exit(int code); // as exit(3)
-// Return addresses of the callers, innermost first; 0 where it cannot be told. May allocate (debug reports only).
+// Return addresses of the callers, innermost first; 0 where it cannot be told. May allocate (debug
+// reports only).
 INTERNAL size_t prim_backtrace(void **frames, size_t max_count);
 // Writes the frames, one a line, with symbols where known.
 INTERNAL void prim_backtrace_write(void *const *frames, size_t count);
 
-// --- threads and the process ---------------------------------------------------------------------------------------
+// --- threads and the process ---------------------------------------------------------------------
 
-// Chooses the function to be called when a thread ends that has called prim_thread_exit_arm with a value other than
-// NULL. It may be called several times for one thread if the thread is armed again during its exit.
+// Chooses the function to be called when a thread ends that has called prim_thread_exit_arm with a
+// value other than NULL. It may be called several times for one thread if the thread is armed again
+// during its exit.
 INTERNAL must_use int  prim_thread_exit_init(void (*callback)(void *value));
 INTERNAL must_use int  prim_thread_exit_arm(void *value);
 INTERNAL void prim_thread_exit_done(void); // the callback will not be called any more

@@ -7,17 +7,18 @@
 
 DEFINE_DATA(struct arena arena_main)
 
-// Arenas 1.. in order of their making; a slot is written once. release: pairs with the acquire in arena_at
+// Arenas 1.. in order of their making; a slot is written once. release: pairs with the acquire in
+// arena_at
 static ATOMIC(struct arena *) arena_table[ARENA_MAX];
 
 static const size_t arena_min_window_bytes = (size_t)16 << 20;
 static const size_t arena_usual_window_bytes = (size_t)64 << 30;
 static const size_t arena_max_step_bytes = (size_t)1 << 30;
 
-// --- side memory -------------------------------------------------------------------------------------------------------
+// --- side memory ---------------------------------------------------------------------------------
 
-// Where the parts lie in the side memory of an arena of `capacity` slices. Guards: the first and the last OS page, and
-// one between parts (they are never opened).
+// Where the parts lie in the side memory of an arena of `capacity` slices. Guards: the first and
+// the last OS page, and one between parts (they are never opened).
 struct side_layout { size_t chunks, marks, live, remote, descriptors, end; };
 
 static struct side_layout arena_side_layout(size_t capacity)
@@ -27,11 +28,14 @@ static struct side_layout arena_side_layout(size_t capacity)
     size_t state_bytes = CFG_STATES ? chunk_count * (CHUNK_BYTES >> GRANULE_SHIFT) / 8 : 0;
     struct side_layout layout;
     layout.chunks = os_page;
-    layout.marks = layout.chunks + bits_align_up(chunk_count * sizeof(struct chunk), os_page) + os_page;
-    layout.live = layout.marks + bits_align_up(chunk_count * sizeof(struct marks), os_page) + os_page;
+    layout.marks =
+        layout.chunks + bits_align_up(chunk_count * sizeof(struct chunk), os_page) + os_page;
+    layout.live =
+        layout.marks + bits_align_up(chunk_count * sizeof(struct marks), os_page) + os_page;
     layout.remote = layout.live + bits_align_up(state_bytes, os_page) + os_page;
     layout.descriptors = layout.remote + bits_align_up(state_bytes, os_page) + os_page;
-    layout.end = layout.descriptors + bits_align_up(chunk_count * CHUNK_SLICES * DESCRIPTOR_BYTES, os_page) + os_page;
+    layout.end = layout.descriptors +
+                 bits_align_up(chunk_count * CHUNK_SLICES * DESCRIPTOR_BYTES, os_page) + os_page;
     return layout;
 }
 
@@ -56,73 +60,57 @@ static bool arena_open_part(void *part, size_t item_bytes, size_t from, size_t t
 {
     uintptr_t start = bits_align_down((uintptr_t)part + from * item_bytes, os_page_bytes());
     uintptr_t end = bits_align_up((uintptr_t)part + to * item_bytes, os_page_bytes());
-    return os_open((void *)start, end - start);
+    if (!os_open((void *)start, end - start)) return false;
+    stats_add(STAT_metadata, (int64_t)(end - start));
+    return true;
 }
 
-// Makes everything about the slices below `slices` readable. Threads that do this at the same time open the same ranges,
-// each from the present edge on, so that the edge may move whoever is first.
+// Makes everything about the slices below `slices` readable. Threads that do this at the same time
+// open the same ranges, each from the present edge on, so that the edge may move whoever is first.
 static bool arena_open_side(struct arena *arena, size_t slices)
 {
-    size_t open = atomic_load_explicit(&arena->span_units, memory_order_acquire) >> (SLICE_SHIFT - GRANULE_SHIFT);
+    size_t open = atomic_load_explicit(&arena->span_units, memory_order_acquire) >>
+                  (SLICE_SHIFT - GRANULE_SHIFT);
     if (slices <= open) return true;
 
     size_t step = (size_t)CHUNK_SLICES * 8; // opens in steps of 32 MiB of blocks, to save calls
-    size_t edge = bits_align_up(slices, step) < arena->capacity ? bits_align_up(slices, step) : arena->capacity;
+    size_t edge = bits_align_up(slices, step) < arena->capacity ? bits_align_up(slices, step)
+                                                                : arena->capacity;
     size_t from = open / CHUNK_SLICES, to = (edge + CHUNK_SLICES - 1) / CHUNK_SLICES;
     size_t state_bytes = (CHUNK_BYTES >> GRANULE_SHIFT) / 8;
     if (!arena_open_part(arena->chunks, sizeof(struct chunk), from, to)) return false;
     if (!arena_open_part(arena->marks, sizeof(struct marks), from, to)) return false;
     if (CFG_STATES && !arena_open_part((void *)arena->live, state_bytes, from, to)) return false;
     if (CFG_STATES && !arena_open_part((void *)arena->remote, state_bytes, from, to)) return false;
-    if (!arena_open_part(arena->descriptors, DESCRIPTOR_BYTES * (size_t)CHUNK_SLICES, from, to)) return false;
+    if (!arena_open_part(arena->descriptors, DESCRIPTOR_BYTES * (size_t)CHUNK_SLICES, from, to))
+        return false;
 
     uintptr_t seen = open << (SLICE_SHIFT - GRANULE_SHIFT);
     uintptr_t units = edge << (SLICE_SHIFT - GRANULE_SHIFT);
     // release: what was opened is open for whoever reads the new edge
-    while (seen < units && !atomic_compare_exchange_weak_explicit(&arena->span_units, &seen, units, memory_order_release,
-                                                                  memory_order_relaxed)) { }
+    while (seen < units &&
+           !atomic_compare_exchange_weak_explicit(&arena->span_units, &seen, units,
+                                                  memory_order_release, memory_order_relaxed)) {}
     return true;
 }
 
-// --- claiming and releasing ----------------------------------------------------------------------------------------------
-
-// Takes `bits` if all are free; adds the dirty ones among them to *dirty_count.
-static bool arena_claim_bits(struct chunk *chunk, uint64_t bits, size_t *dirty_count)
-{
-    uint64_t free = atomic_load_explicit(&chunk->free, memory_order_relaxed);
-    // acquire: pairs with the release in arena_release, so that the slices' last user is done with them
-    do {
-        if ((free & bits) != bits) return false;
-    } while (!atomic_compare_exchange_weak_explicit(&chunk->free, &free, free & ~bits, memory_order_acquire,
-                                                    memory_order_relaxed));
-    atomic_fetch_and_explicit(&chunk->aging, ~bits, memory_order_relaxed); // reuse makes it young again (A3)
-    *dirty_count += bits_popcount64(atomic_load_explicit(&chunk->dirty, memory_order_relaxed) & bits);
-    return true;
-}
+// --- claiming and releasing ----------------------------------------------------------------------
 
 static void arena_free_bits(struct arena *arena, size_t chunk_index, uint64_t bits)
 {
-    // release: pairs with the acquire in arena_claim_bits
+    // release: pairs with the acquire in chunk_claim
     atomic_fetch_or_explicit(&arena->chunks[chunk_index].free, bits, memory_order_release);
     size_t hint = atomic_load_explicit(&arena->first_free, memory_order_relaxed);
-    while (chunk_index < hint && !atomic_compare_exchange_weak_explicit(&arena->first_free, &hint, chunk_index,
-                                                                        memory_order_relaxed, memory_order_relaxed)) { }
-}
-
-// The part of [slice, slice+count) that lies in the chunk of `slice`.
-static uint64_t arena_bits_in_chunk(size_t slice, size_t count, size_t *covered)
-{
-    unsigned first = (unsigned)(slice % CHUNK_SLICES);
-    size_t room = CHUNK_SLICES - first;
-    *covered = count < room ? count : room;
-    return bits_ones((unsigned)*covered) << first;
+    while (chunk_index < hint &&
+           !atomic_compare_exchange_weak_explicit(&arena->first_free, &hint, chunk_index,
+                                                  memory_order_relaxed, memory_order_relaxed)) {}
 }
 
 static void arena_free_range(struct arena *arena, size_t slice, size_t count)
 {
     while (count > 0) {
         size_t covered;
-        uint64_t bits = arena_bits_in_chunk(slice, count, &covered);
+        uint64_t bits = chunk_bits(slice, count, &covered);
         arena_free_bits(arena, slice / CHUNK_SLICES, bits);
         slice += covered;
         count -= covered;
@@ -135,8 +123,8 @@ static bool arena_claim_range(struct arena *arena, size_t slice, size_t count, b
     size_t dirty = 0;
     for (size_t done = 0; done < count;) {
         size_t covered;
-        uint64_t bits = arena_bits_in_chunk(slice + done, count - done, &covered);
-        if (!arena_claim_bits(&arena->chunks[(slice + done) / CHUNK_SLICES], bits, &dirty)) {
+        uint64_t bits = chunk_bits(slice + done, count - done, &covered);
+        if (!chunk_claim(&arena->chunks[(slice + done) / CHUNK_SLICES], bits, &dirty)) {
             arena_free_range(arena, slice, done);
             return false;
         }
@@ -155,24 +143,14 @@ static size_t arena_align_slice(const struct arena *arena, size_t from, size_t a
     return (address - arena->base) >> SLICE_SHIFT;
 }
 
-// Bits at which `count` consecutive ones of `word` begin, 1 <= count <= 64.
-static uint64_t arena_run_starts(uint64_t word, unsigned count)
-{
-    unsigned have = 1;
-    while (have < count && word != 0) {
-        unsigned shift = count - have < have ? count - have : have;
-        word &= word >> shift;
-        have += shift;
-    }
-    return word;
-}
-
 // A short run inside one chunk. Returns the slice, or SIZE_MAX.
-static size_t arena_claim_short(struct arena *arena, size_t chunk_index, size_t count, bool *is_zero)
+static size_t arena_claim_short(struct arena *arena, size_t chunk_index, size_t count,
+                                bool *is_zero)
 {
     struct chunk *chunk = &arena->chunks[chunk_index];
     for (;;) {
-        uint64_t starts = arena_run_starts(atomic_load_explicit(&chunk->free, memory_order_relaxed), (unsigned)count);
+        uint64_t starts = chunk_run_starts(atomic_load_explicit(&chunk->free, memory_order_relaxed),
+                                           (unsigned)count);
         if (starts == 0) return SIZE_MAX;
         size_t slice = chunk_index * CHUNK_SLICES + bits_lowest(starts);
         if (arena_claim_range(arena, slice, count, is_zero)) return slice;
@@ -181,7 +159,8 @@ static size_t arena_claim_short(struct arena *arena, size_t chunk_index, size_t 
 
 enum { ARENA_SHORT_SLICES = 16 }; // runs up to this stay inside a chunk
 
-static size_t arena_search_short(struct arena *arena, size_t count, size_t from, size_t to, bool *is_zero)
+static size_t arena_search_short(struct arena *arena, size_t count, size_t from, size_t to,
+                                 bool *is_zero)
 {
     for (size_t index = from; index < to; index++) {
         if (atomic_load_explicit(&arena->chunks[index].free, memory_order_relaxed) == 0) continue;
@@ -197,7 +176,8 @@ static size_t arena_free_run(const struct arena *arena, size_t slice, size_t eno
     size_t run = 0;
     while (run < enough && slice + run < end) {
         unsigned first = (unsigned)((slice + run) % CHUNK_SLICES);
-        uint64_t used = ~atomic_load_explicit(&arena->chunks[(slice + run) / CHUNK_SLICES].free, memory_order_relaxed);
+        uint64_t used = ~atomic_load_explicit(&arena->chunks[(slice + run) / CHUNK_SLICES].free,
+                                              memory_order_relaxed);
         used >>= first;
         size_t here = used == 0 ? CHUNK_SLICES : bits_lowest(used);
         if (here > CHUNK_SLICES - first) here = CHUNK_SLICES - first;
@@ -211,7 +191,8 @@ static size_t arena_free_run(const struct arena *arena, size_t slice, size_t eno
 static size_t arena_next_free(const struct arena *arena, size_t slice, size_t end)
 {
     while (slice < end) {
-        uint64_t free = atomic_load_explicit(&arena->chunks[slice / CHUNK_SLICES].free, memory_order_relaxed);
+        uint64_t free =
+            atomic_load_explicit(&arena->chunks[slice / CHUNK_SLICES].free, memory_order_relaxed);
         free >>= slice % CHUNK_SLICES;
         if (free != 0) return slice + bits_lowest(free);
         slice = bits_align_down(slice, CHUNK_SLICES) + CHUNK_SLICES;
@@ -232,7 +213,7 @@ static size_t arena_search_long(struct arena *arena, size_t count, size_t alignm
     return SIZE_MAX;
 }
 
-// --- growth ------------------------------------------------------------------------------------------------------------
+// --- growth --------------------------------------------------------------------------------------
 
 // How many slices to map when `count` are needed: an eighth of what there is, in chunks.
 static size_t arena_step_slices(const struct arena *arena, size_t count)
@@ -246,16 +227,18 @@ static size_t arena_step_slices(const struct arena *arena, size_t count)
     return bits_align_up(step, CHUNK_SLICES);
 }
 
-// Takes the next `slices` addresses of the window. Returns the first slice, or SIZE_MAX when the window is used up.
-static size_t arena_take_window(struct arena *arena, size_t slices)
+// Takes the next `slices` addresses of the window, aligned; what is skipped stays unused. Returns
+// the first slice, or SIZE_MAX when the window is used up.
+static size_t arena_take_window(struct arena *arena, size_t slices, size_t alignment)
 {
-    size_t first = atomic_load_explicit(&arena->mapped, memory_order_relaxed);
+    size_t before = atomic_load_explicit(&arena->mapped, memory_order_relaxed), first;
     // acq_rel: pairs with arena_mapped_chunks, whose caller then reads chunk records
     do {
+        first = arena_align_slice(arena, before, alignment);
         if (slices > arena->capacity || first > arena->capacity - slices) return SIZE_MAX;
         if (!arena_open_side(arena, first + slices)) return SIZE_MAX;
-    } while (!atomic_compare_exchange_weak_explicit(&arena->mapped, &first, first + slices, memory_order_acq_rel,
-                                                    memory_order_relaxed));
+    } while (!atomic_compare_exchange_weak_explicit(&arena->mapped, &before, first + slices,
+                                                    memory_order_acq_rel, memory_order_relaxed));
     return first;
 }
 
@@ -263,7 +246,7 @@ static size_t arena_take_window(struct arena *arena, size_t slices)
 static size_t arena_grow_once(struct arena *arena, size_t slices, bool *again)
 {
     *again = false;
-    size_t first = arena_take_window(arena, slices);
+    size_t first = arena_take_window(arena, slices, CHUNK_BYTES);
     if (first == SIZE_MAX) return SIZE_MAX;
 
     void *start = arena_slice_start(arena, first);
@@ -273,14 +256,17 @@ static size_t arena_grow_once(struct arena *arena, size_t slices, bool *again)
         return first;
     }
     size_t mapped = first + slices;
-    if (!*again) { // out of memory: the addresses can be used by a smaller request, unless others went on meanwhile
-        atomic_compare_exchange_strong_explicit(&arena->mapped, &mapped, first, memory_order_relaxed,
-                                                memory_order_relaxed);
+    // out of memory: the addresses can be used by a smaller request, unless others went on
+    // meanwhile
+    if (!*again) {
+        atomic_compare_exchange_strong_explicit(&arena->mapped, &mapped, first,
+                                                memory_order_relaxed, memory_order_relaxed);
     }
     return SIZE_MAX;
 }
 
-// Maps more memory and keeps `count` slices of it, the first aligned. Returns that slice, or SIZE_MAX.
+// Maps more memory and keeps `count` slices of it, the first aligned. Returns that slice, or
+// SIZE_MAX.
 static size_t arena_grow(struct arena *arena, size_t count, size_t alignment)
 {
     enum { TRIES = 8 };
@@ -306,13 +292,14 @@ static size_t arena_grow(struct arena *arena, size_t count, size_t alignment)
     return SIZE_MAX;
 }
 
-// --- arenas ------------------------------------------------------------------------------------------------------------
+// --- arenas --------------------------------------------------------------------------------------
 
 struct arena *arena_at(unsigned index)
 {
     if (index == 0) return &arena_main;
     // acquire: pairs with the release in arena_publish
-    return index < ARENA_MAX ? atomic_load_explicit(&arena_table[index], memory_order_acquire) : NULL;
+    return index < ARENA_MAX ? atomic_load_explicit(&arena_table[index], memory_order_acquire)
+                             : NULL;
 }
 
 struct arena *arena_of(const void *address)
@@ -321,7 +308,9 @@ struct arena *arena_of(const void *address)
         struct arena *arena = arena_at(i);
         if (arena == NULL) return NULL;
         uintptr_t offset = (uintptr_t)address - arena->base;
-        if (offset >> GRANULE_SHIFT < atomic_load_explicit(&arena->span_units, memory_order_acquire)) return arena;
+        if (offset >> GRANULE_SHIFT <
+            atomic_load_explicit(&arena->span_units, memory_order_acquire))
+            return arena;
     }
     return NULL;
 }
@@ -363,14 +352,28 @@ bool arena_init(void)
     return false;
 }
 
+// The chunks of [first, first + slices) are of large OS pages.
+static void arena_pin(struct arena *arena, size_t first, size_t slices)
+{
+    for (size_t i = first / CHUNK_SLICES; i < (first + slices) / CHUNK_SLICES; i++) {
+        atomic_store_explicit(&arena->chunks[i].pinned, ~UINT64_C(0), memory_order_relaxed);
+    }
+}
+
+bool arena_is_pinned(const struct arena *arena, const void *address)
+{
+    const struct chunk *chunk = &arena->chunks[arena_slice_of(arena, address) / CHUNK_SLICES];
+    return atomic_load_explicit(&chunk->pinned, memory_order_relaxed) != 0;
+}
+
 static struct arena *arena_publish(struct arena *arena)
 {
     for (unsigned i = 1; i < ARENA_MAX; i++) {
         struct arena *none = NULL;
         arena->index = i;
         // release: pairs with the acquire in arena_at
-        if (atomic_compare_exchange_strong_explicit(&arena_table[i], &none, arena, memory_order_release,
-                                                    memory_order_relaxed)) {
+        if (atomic_compare_exchange_strong_explicit(&arena_table[i], &none, arena,
+                                                    memory_order_release, memory_order_relaxed)) {
             stats_add(STAT_arenas, 1);
             return arena;
         }
@@ -385,17 +388,19 @@ struct arena *arena_add(void *start, size_t bytes, unsigned flags)
     size_t slices = (bytes - (base - (uintptr_t)start)) >> SLICE_SHIFT;
     size_t capacity = bits_align_up(slices, CHUNK_SLICES);
 
-    struct arena *arena = (struct arena *)os_map(bits_align_up(sizeof(struct arena), os_page_bytes()), os_page_bytes());
+    struct arena *arena = (struct arena *)os_map(
+        bits_align_up(sizeof(struct arena), os_page_bytes()), os_page_bytes());
     if (arena == NULL) return NULL;
     arena->base = base;
     arena->is_users = true; // it does not grow
-    arena->is_pinned = (flags & ARENA_PINNED) != 0;
     arena->is_exclusive = (flags & ARENA_EXCLUSIVE) != 0;
     bool is_zero = (flags & ARENA_ZERO) != 0;
     if (arena_init_side(arena, capacity)) {
-        if (arena_take_window(arena, capacity) == 0) {
-            for (size_t i = 0; !is_zero && i < capacity / CHUNK_SLICES; i++) arena->chunks[i].dirty = ~UINT64_C(0);
+        if (arena_take_window(arena, capacity, SLICE_BYTES) == 0) {
+            for (size_t i = 0; !is_zero && i < capacity / CHUNK_SLICES; i++)
+                arena->chunks[i].dirty = ~UINT64_C(0);
             if (!is_zero) arena->dirty_free = slices;
+            if ((flags & ARENA_PINNED) != 0) arena_pin(arena, 0, capacity);
             arena_free_range(arena, 0, slices);
             if (arena_publish(arena) != NULL) {
                 stats_add(STAT_reserved, (int64_t)(slices << SLICE_SHIFT));
@@ -406,6 +411,45 @@ struct arena *arena_add(void *start, size_t bytes, unsigned flags)
     }
     os_release(arena, bits_align_up(sizeof(struct arena), os_page_bytes()));
     return NULL;
+}
+
+// A piece of arena 0's window of large OS pages.
+static bool arena_grow_large(size_t bytes, size_t page_bytes, int numa_node)
+{
+    size_t first = arena_take_window(&arena_main, bytes >> SLICE_SHIFT, page_bytes);
+    if (first == SIZE_MAX) return false;
+    if (os_map_large(arena_slice_start(&arena_main, first), bytes, page_bytes, numa_node) == NULL)
+        return false;
+    stats_add(STAT_reserved, (int64_t)bytes);
+    arena_pin(&arena_main, first, bytes >> SLICE_SHIFT);
+    arena_free_range(&arena_main, first, bytes >> SLICE_SHIFT);
+    return true;
+}
+
+bool arena_add_large(size_t bytes, size_t page_bytes, int numa_node)
+{
+    bytes = bits_align_up(bytes, page_bytes > CHUNK_BYTES ? page_bytes : CHUNK_BYTES);
+    if (arena_grow_large(bytes, page_bytes, numa_node)) return true;
+    void *start = os_map_large(NULL, bytes, page_bytes, numa_node);
+    if (start == NULL) return false;
+    if (arena_add(start, bytes, ARENA_ZERO | ARENA_PINNED) != NULL) return true;
+    os_release(start, bytes);
+    return false;
+}
+
+// Growth by 2 MiB pages where MIMALLOC_LARGE_OS_PAGES asks for it. The first refusal ends the
+// tries.
+static bool arena_try_large(size_t slices)
+{
+    static ATOMIC(int) is_refused;
+    const size_t step_bytes = (size_t)32 << 20;
+    size_t page_bytes = os_info()->large_page_bytes, bytes = slices << SLICE_SHIFT;
+    if (!options_is_on(OPTION_large_os_pages) || page_bytes == 0) return false;
+    if (atomic_load_explicit(&is_refused, memory_order_relaxed) != 0) return false;
+    if (arena_add_large(bytes > step_bytes ? bytes : step_bytes, page_bytes, -1)) return true;
+    atomic_store_explicit(&is_refused, 1, memory_order_relaxed);
+    report_verbose("large OS pages are not available; going on with small ones", NULL);
+    return false;
 }
 
 struct arena *arena_add_mapped(size_t bytes)
@@ -439,7 +483,9 @@ static size_t arena_claim_main(size_t count, size_t alignment, size_t *hint, boo
         size_t lowest = atomic_load_explicit(&arena_main.first_free, memory_order_relaxed);
         size_t from = *hint < lowest || *hint >= mapped ? lowest : *hint;
         size_t slice = arena_search_short(&arena_main, count, from, mapped, is_zero);
-        if (slice == SIZE_MAX) slice = arena_search_short(&arena_main, count, lowest, from < mapped ? from : mapped, is_zero);
+        if (slice == SIZE_MAX)
+            slice = arena_search_short(&arena_main, count, lowest, from < mapped ? from : mapped,
+                                       is_zero);
         if (slice != SIZE_MAX) *hint = slice / CHUNK_SLICES;
         return slice;
     }
@@ -454,6 +500,9 @@ void *arena_claim(size_t count, size_t alignment, size_t *hint, bool *is_zero)
         void *elsewhere = arena_claim_elsewhere(count, alignment, is_zero);
         if (elsewhere != NULL) return elsewhere;
         if (options_is_on(OPTION_disallow_os_alloc)) return NULL;
+        if (arena_try_large(count)) slice = arena_claim_main(count, alignment, hint, is_zero);
+    }
+    if (slice == SIZE_MAX) {
         *is_zero = true;
         slice = arena_grow(&arena_main, count, alignment);
     }
@@ -470,7 +519,8 @@ bool arena_claim_at(void *start, size_t count, bool *is_zero)
     if (arena == NULL) return false;
     size_t slice = arena_slice_of(arena, start);
     if (slice + count > arena_mapped_chunks(arena) * CHUNK_SLICES) return false;
-    return arena_free_run(arena, slice, count, slice + count) == count && arena_claim_range(arena, slice, count, is_zero);
+    return arena_free_run(arena, slice, count, slice + count) == count &&
+           arena_claim_range(arena, slice, count, is_zero);
 }
 
 void arena_release(void *start, size_t count, bool touched)
@@ -480,7 +530,7 @@ void arena_release(void *start, size_t count, bool touched)
     size_t slice = arena_slice_of(arena, start);
     for (size_t done = 0; done < count;) {
         size_t covered;
-        uint64_t bits = arena_bits_in_chunk(slice + done, count - done, &covered);
+        uint64_t bits = chunk_bits(slice + done, count - done, &covered);
         struct chunk *chunk = &arena->chunks[(slice + done) / CHUNK_SLICES];
         if (touched) atomic_fetch_or_explicit(&chunk->dirty, bits, memory_order_relaxed);
         else atomic_fetch_and_explicit(&chunk->dirty, ~bits, memory_order_relaxed);
@@ -491,54 +541,15 @@ void arena_release(void *start, size_t count, bool touched)
     arena_free_range(arena, slice, count);
 }
 
-// --- marks -------------------------------------------------------------------------------------------------------------
-
-void arena_mark(struct arena *arena, size_t kind, size_t slice)
-{
-    uint64_t bit = UINT64_C(1) << (slice % CHUNK_SLICES);
-    size_t chunk = slice / CHUNK_SLICES;
-    // relaxed: a hint; whoever follows it claims the page by its own state word
-    if ((atomic_fetch_or_explicit(&arena->marks[chunk].kind[kind], bit, memory_order_relaxed) & bit) != 0) return;
-    atomic_fetch_add_explicit(&arena->mark_count[kind], 1, memory_order_relaxed);
-    atomic_store_explicit(&arena->mark_hint[kind], (uint32_t)chunk, memory_order_relaxed);
-}
-
-void arena_unmark(struct arena *arena, size_t kind, size_t slice)
-{
-    uint64_t bit = UINT64_C(1) << (slice % CHUNK_SLICES);
-    ATOMIC(uint64_t) *word = &arena->marks[slice / CHUNK_SLICES].kind[kind];
-    if ((atomic_load_explicit(word, memory_order_relaxed) & bit) == 0) return;
-    if ((atomic_fetch_and_explicit(word, ~bit, memory_order_relaxed) & bit) == 0) return;
-    atomic_fetch_sub_explicit(&arena->mark_count[kind], 1, memory_order_relaxed);
-}
-
-struct page *arena_take_marked(struct arena *arena, size_t kind, size_t max_chunks)
-{
-    if (atomic_load_explicit(&arena->mark_count[kind], memory_order_relaxed) == 0) return NULL;
-    size_t chunks = arena_mapped_chunks(arena);
-    size_t at = atomic_load_explicit(&arena->mark_hint[kind], memory_order_relaxed);
-    for (size_t i = 0; i < max_chunks && i < chunks; i++, at++) {
-        if (at >= chunks) at = 0;
-        ATOMIC(uint64_t) *word = &arena->marks[at].kind[kind];
-        uint64_t bits = atomic_load_explicit(word, memory_order_relaxed);
-        if (bits == 0) continue;
-        uint64_t bit = bits & (~bits + 1);
-        if ((atomic_fetch_and_explicit(word, ~bit, memory_order_relaxed) & bit) == 0) continue;
-        atomic_fetch_sub_explicit(&arena->mark_count[kind], 1, memory_order_relaxed);
-        atomic_store_explicit(&arena->mark_hint[kind], (uint32_t)at, memory_order_relaxed);
-        return arena_descriptor(arena, at * CHUNK_SLICES + bits_lowest(bit));
-    }
-    atomic_store_explicit(&arena->mark_hint[kind], (uint32_t)(at < chunks ? at : 0), memory_order_relaxed);
-    return NULL;
-}
-
-// --- rules and the end ---------------------------------------------------------------------------------------------------
+// --- rules and the end ---------------------------------------------------------------------------
 
 const char *arena_broken_rule(const struct arena *arena)
 {
-    size_t span = atomic_load_explicit(&arena->span_units, memory_order_acquire) >> (SLICE_SHIFT - GRANULE_SHIFT);
+    size_t span = atomic_load_explicit(&arena->span_units, memory_order_acquire) >>
+                  (SLICE_SHIFT - GRANULE_SHIFT);
     size_t mapped = atomic_load_explicit(&arena->mapped, memory_order_acquire);
-    if (mapped > span || span > arena->capacity) return "A1: more slices are mapped than have descriptors";
+    if (mapped > span || span > arena->capacity)
+        return "A1: more slices are mapped than have descriptors";
     for (size_t slice = 0; slice < mapped; slice++) {
         const struct chunk *chunk = &arena->chunks[slice / CHUNK_SLICES];
         uint64_t bit = UINT64_C(1) << (slice % CHUNK_SLICES);

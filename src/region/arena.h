@@ -1,4 +1,5 @@
-/* arena.h: windows of address space, cut into slices; which slice is free; which page an address belongs to.
+/* arena.h: windows of address space, cut into slices; which slice is free; which page an address
+ * belongs to.
  *
  *   base                                     mapped        span            capacity
  *    |chunk 0 (64 slices)|chunk 1| ...         |             |               |      slices
@@ -7,23 +8,22 @@
  *
  * Rules (see arena_broken_rule):
  *   A1  mapped <= span <= capacity, and span never falls
- *   A2  a slice whose free bit is set belongs to nobody: its descriptor is blank (block_bytes 0, owner 0)
- *   A3  a bit of `aging` implies that its slice was free and dirty at the last purge round or has been claimed since
+ *   A2  a slice whose free bit is set belongs to nobody: its descriptor is blank (block_bytes 0,
+ *       owner 0)
+ *   A3  a bit of `aging` implies that its slice was free and dirty at the last purge round or has
+ *       been claimed since
  *   A4  a free slice that is not dirty reads as zeroes
  *   A5  descriptors never move and never become anything else: a stale reader finds a descriptor
  *
- * Who may do what: claiming a slice is clearing its free bit, by compare-and-swap; who cleared it owns the slice, its
- * descriptor and its memory until arena_release sets the bit again. No call here waits for another thread.
+ * Who may do what: claiming a slice is clearing its free bit, by compare-and-swap; who cleared it
+ * owns the slice, its descriptor and its memory until arena_release sets the bit again. No call
+ * here waits for another thread.
  */
 #ifndef REGION_ARENA_H
 #define REGION_ARENA_H
-#include "base/base.h"
+#include "region/chunk.h"
 
 enum {
-    SLICE_SHIFT       = 16,
-    SLICE_BYTES       = 1 << SLICE_SHIFT,
-    CHUNK_SLICES      = 64,
-    CHUNK_BYTES       = CHUNK_SLICES * SLICE_BYTES,
     DESCRIPTOR_SHIFT  = 7,
     DESCRIPTOR_BYTES  = 1 << DESCRIPTOR_SHIFT,
     GRANULE_SHIFT     = 4,   // blocks start at multiples of 16 bytes
@@ -33,34 +33,32 @@ enum {
 
 struct page; // a descriptor; this floor only knows its size and that a blank one is all zeroes
 
-struct chunk {
-    ATOMIC(uint64_t) free;  // [any] 1: nobody's
-    ATOMIC(uint64_t) dirty; // [any] 1: may hold something else than zeroes
-    ATOMIC(uint64_t) aging; // [any] 1: was free and dirty at the last purge round
-    uint64_t reserve;
-};
-
-struct marks { ATOMIC(uint64_t) kind[MARK_KINDS]; }; // [any] hints for the floor above; a stale bit does no harm
+// [any] hints for the floor above; a stale bit does no harm
+struct marks { ATOMIC(uint64_t) kind[MARK_KINDS]; };
 
 struct arena {
     uintptr_t         base;        // [const] address of slice 0
-    ATOMIC(uintptr_t) span_units;  // [any] bytes with descriptors, in granules; 0 before the arena is ready
+    // [any] bytes with descriptors, in granules; 0 before the arena is ready
+    ATOMIC(uintptr_t) span_units;
     char             *descriptors; // [const] DESCRIPTOR_BYTES for each slice
     struct chunk     *chunks;      // [const] one for each 64 slices
     struct marks     *marks;       // [const] one for each 64 slices
-    ATOMIC(uint64_t) *live;        // [const] a bit for each granule: a block that is out begins here (or NULL)
-    ATOMIC(uint64_t) *remote;      // [const] a bit for each granule: that block was freed by another thread
+    // [const] a bit for each granule: a block that is out begins here (or NULL)
+    ATOMIC(uint64_t) *live;
+    // [const] a bit for each granule: that block was freed by another thread
+    ATOMIC(uint64_t) *remote;
     size_t            capacity;    // [const] slices
-    ATOMIC(size_t)    mapped;      // [any] slices below this are mapped, or were found to be taken by others
+    // [any] slices below this are mapped, or were found to be taken by others
+    ATOMIC(size_t)    mapped;
     ATOMIC(size_t)    first_free;  // [any] a hint: no chunk before this one had a free slice
     ATOMIC(size_t)    dirty_free;  // [any] slices that are free and dirty: is a purge worthwhile?
-    size_t            purge_cursor;// [purge.c's turn] chunk at which the running purge round goes on
+    // [purge.c's turn] chunk at which the running purge round goes on
+    size_t            purge_cursor;
     ATOMIC(uint32_t)  mark_count[MARK_KINDS]; // [any] marks set, about
     ATOMIC(uint32_t)  mark_hint[MARK_KINDS];  // [any] chunk of the latest mark
     void             *side;        // [const] mapping that holds all of the above but this struct
     size_t            side_bytes;  // [const]
     unsigned          index;       // [const] in the arena table
-    bool              is_pinned;   // [const] its memory cannot be purged (large OS pages)
     bool              is_users;    // [const] memory handed over by the user: never unmapped
     bool              is_exclusive;// [const] only for heaps that ask for it
 };
@@ -70,42 +68,57 @@ SHARED_DATA(struct arena arena_main); // arena 0; where nearly all memory is
 // Makes arena 0 ready. false: no address space; then every claim fails.
 INTERNAL bool arena_init(void);
 
-// Takes `count` consecutive slices, the first at a multiple of `alignment` bytes (a power of two, at least SLICE_BYTES).
-// *is_zero tells whether they read as zeroes. NULL when memory is exhausted. hint: chunk to begin with in arena 0.
+// Takes `count` consecutive slices, the first at a multiple of `alignment` bytes (a power of two,
+// at least SLICE_BYTES). *is_zero tells whether they read as zeroes. NULL when memory is exhausted.
+// hint: chunk to begin with in arena 0.
 INTERNAL void *arena_claim(size_t count, size_t alignment, size_t *hint, bool *is_zero);
-// Gives slices back. `touched` false: they still read as zeroes. Blanks nothing: descriptors are blank already (A2).
+// Gives slices back. `touched` false: they still read as zeroes. Blanks nothing: descriptors are
+// blank already (A2).
 INTERNAL void arena_release(void *start, size_t count, bool touched);
 // Takes the slices [start, start+count) if all are free: growth in place.
 INTERNAL bool arena_claim_at(void *start, size_t count, bool *is_zero);
 
-// Hands memory to the allocator for good: page-aligned pieces at both ends that fill no slice are left alone.
-// NULL when it holds no slice, or the table is full.
+// Hands memory to the allocator for good: page-aligned pieces at both ends that fill no slice are
+// left alone. NULL when it holds no slice, or the table is full.
 enum arena_flags {
     ARENA_ZERO      = 1, // the memory reads as zeroes
-    ARENA_PINNED    = 2, // it cannot be purged (large OS pages)
+    ARENA_PINNED    = 2, // it cannot be purged or moved (large OS pages)
     ARENA_EXCLUSIVE = 4  // only for heaps that ask for it
 };
 INTERNAL struct arena *arena_add(void *start, size_t bytes, unsigned flags);
-// Maps at least `bytes` more as an arena of its own; for requests that fit nowhere else, and for reservations.
+// Maps at least `bytes` more as an arena of its own; for requests that fit nowhere else, and for
+// reservations.
 INTERNAL struct arena *arena_add_mapped(size_t bytes);
+
+// Maps `bytes` made of large OS pages of `page_bytes`, in arena 0 if that can be. false: the system
+// gives none.
+INTERNAL bool arena_add_large(size_t bytes, size_t page_bytes, int numa_node);
+// Large OS pages hold the address: it can be neither purged nor moved.
+INTERNAL bool arena_is_pinned(const struct arena *arena, const void *address);
 
 INTERNAL struct arena *arena_at(unsigned index); // NULL beyond the last
 INTERNAL struct arena *arena_of(const void *address); // NULL when no arena covers the address
 INTERNAL void *arena_descriptor_far(const void *address); // page lookup outside arena 0, or NULL
-INTERNAL void arena_unmap_all(void); // at process exit, when asked for; no block may be used afterwards
+// at process exit, when asked for; no block may be used afterwards
+INTERNAL void arena_unmap_all(void);
 // NULL while all rules hold that can be seen from one thread.
 INTERNAL const char *arena_broken_rule(const struct arena *arena);
 
-// How far into arena 0 an address lies, in granules; huge for addresses elsewhere and for those that are no multiple of
-// 16: the rotation moves the low bits that must be 0 to the top, so that one compare refuses both.
+// How far into arena 0 an address lies, in granules; huge for addresses elsewhere and for those
+// that are no multiple of 16: the rotation moves the low bits that must be 0 to the top, so that
+// one compare refuses both.
 static always_inline uintptr_t arena_units(const void *address)
 {
     return bits_rotate_right((uintptr_t)address - arena_main.base, GRANULE_SHIFT);
 }
 
-// Whether arena 0 has a descriptor for them. Acquire would pair with the release in arena_open_side; relaxed is enough:
-// a pointer of ours came to this thread by some synchronisation that already ordered the opening before it.
-static always_inline bool arena_has_units(uintptr_t units) { return units < ATOMIC_FOLDED_LOAD(&arena_main.span_units); }
+// Whether arena 0 has a descriptor for them. Acquire would pair with the release in
+// arena_open_side; relaxed is enough: a pointer of ours came to this thread by some synchronisation
+// that already ordered the opening before it.
+static always_inline bool arena_has_units(uintptr_t units)
+{
+    return units < ATOMIC_FOLDED_LOAD(&arena_main.span_units);
+}
 
 static always_inline void *arena_descriptor_near(uintptr_t units)
 {
@@ -133,14 +146,7 @@ static inline struct page *arena_descriptor(const struct arena *arena, size_t sl
     return (struct page *)(void *)(arena->descriptors + (slice << DESCRIPTOR_SHIFT));
 }
 
-// --- marks: hints kept for the floor above ---------------------------------------------------------------------------
-
-INTERNAL void arena_mark(struct arena *arena, size_t kind, size_t slice);
-INTERNAL void arena_unmark(struct arena *arena, size_t kind, size_t slice);
-// Takes away one mark of that kind, searching at most `max_chunks` from the hint on; NULL when none was found.
-INTERNAL struct page *arena_take_marked(struct arena *arena, size_t kind, size_t max_chunks);
-
-// --- states: a bit for each granule (debug and secure builds) ----------------------------------------------------------
+// --- states: a bit for each granule (debug and secure builds) ------------------------------------
 
 static inline size_t arena_granule(const struct arena *arena, const void *block)
 {

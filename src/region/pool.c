@@ -8,13 +8,17 @@ static unsigned pool_block_of(uint32_t index)
     return index < POOL_FIRST_ITEMS ? 0 : bits_highest(index / POOL_FIRST_ITEMS) + 1;
 }
 
-static uint32_t pool_block_first(unsigned block) { return block == 0 ? 0 : (uint32_t)POOL_FIRST_ITEMS << (block - 1); }
+static uint32_t pool_block_first(unsigned block)
+{
+    return block == 0 ? 0 : (uint32_t)POOL_FIRST_ITEMS << (block - 1);
+}
 static uint32_t pool_block_items(unsigned block)
 {
     return block == 0 ? POOL_FIRST_ITEMS : (uint32_t)POOL_FIRST_ITEMS << (block - 1);
 }
 
-// A block: its items, then their links (index + 1 of the next free one); an inaccessible OS page at the end.
+// A block: its items, then their links (index + 1 of the next free one); an inaccessible OS page at
+// the end.
 static size_t pool_items_bytes(const struct pool *pool, unsigned block)
 {
     return pool_block_items(block) * pool->item_bytes;
@@ -47,7 +51,10 @@ void *pool_at(const struct pool *pool, uint32_t index)
     return start + (index - pool_block_first(block)) * pool->item_bytes;
 }
 
-uint32_t pool_used(const struct pool *pool) { return atomic_load_explicit(&pool->used, memory_order_acquire); }
+uint32_t pool_used(const struct pool *pool)
+{
+    return atomic_load_explicit(&pool->used, memory_order_acquire);
+}
 
 static uint32_t pool_index_of(const struct pool *pool, const void *item)
 {
@@ -80,8 +87,8 @@ static bool pool_block_map(struct pool *pool, unsigned block)
     }
     char *none = NULL;
     // release: pairs with the acquire in pool_block
-    if (!atomic_compare_exchange_strong_explicit(&pool->block[block], &none, start, memory_order_release,
-                                                 memory_order_relaxed)) {
+    if (!atomic_compare_exchange_strong_explicit(&pool->block[block], &none, start,
+                                                 memory_order_release, memory_order_relaxed)) {
         os_release(start, bytes + guard);
     }
     return true;
@@ -93,8 +100,8 @@ static void *pool_take_new(struct pool *pool)
     do {
         unsigned block = pool_block_of(index);
         if (block >= POOL_BLOCKS || !pool_block_map(pool, block)) return NULL;
-    } while (!atomic_compare_exchange_weak_explicit(&pool->used, &index, index + 1, memory_order_acq_rel,
-                                                    memory_order_relaxed));
+    } while (!atomic_compare_exchange_weak_explicit(&pool->used, &index, index + 1,
+                                                    memory_order_acq_rel, memory_order_relaxed));
     stats_add(STAT_metadata, (int64_t)pool->item_bytes);
     return pool_at(pool, index);
 }
@@ -109,8 +116,8 @@ void *pool_take(struct pool *pool, bool *is_new)
         if (first == 0) return pool_take_new(pool);
         uint64_t next = atomic_load_explicit(pool_link(pool, first - 1), memory_order_relaxed);
         uint64_t tag = (head >> 32) + 1;
-        if (atomic_compare_exchange_weak_explicit(&pool->head, &head, tag << 32 | next, memory_order_acquire,
-                                                  memory_order_acquire)) {
+        if (atomic_compare_exchange_weak_explicit(&pool->head, &head, tag << 32 | next,
+                                                  memory_order_acquire, memory_order_acquire)) {
             return pool_at(pool, first - 1);
         }
     }
@@ -124,6 +131,7 @@ void pool_put(struct pool *pool, void *item)
     do {
         atomic_store_explicit(pool_link(pool, index), (uint32_t)head, memory_order_relaxed);
         // release: what was written to the item is seen by its next taker
-    } while (!atomic_compare_exchange_weak_explicit(&pool->head, &head, (head >> 32) << 32 | (index + 1),
+    } while (!atomic_compare_exchange_weak_explicit(&pool->head, &head,
+                                                    (head >> 32) << 32 | (index + 1),
                                                     memory_order_release, memory_order_relaxed));
 }

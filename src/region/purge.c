@@ -36,8 +36,10 @@ static size_t purge_chunk(struct arena *arena, size_t index, bool is_forced, uns
 {
     struct chunk *chunk = &arena->chunks[index];
     uint64_t dirty = atomic_load_explicit(&chunk->dirty, memory_order_relaxed);
-    uint64_t old = is_forced ? dirty : dirty & atomic_load_explicit(&chunk->aging, memory_order_relaxed);
+    uint64_t old =
+        is_forced ? dirty : dirty & atomic_load_explicit(&chunk->aging, memory_order_relaxed);
     old &= atomic_load_explicit(&chunk->free, memory_order_relaxed);
+    old &= ~atomic_load_explicit(&chunk->pinned, memory_order_relaxed);
     size_t bytes = 0;
     if (old != 0) {
         uint64_t taken = purge_take_bits(chunk, old);
@@ -53,15 +55,15 @@ static size_t purge_chunk(struct arena *arena, size_t index, bool is_forced, uns
     }
     uint64_t young = atomic_load_explicit(&chunk->dirty, memory_order_relaxed) &
                      atomic_load_explicit(&chunk->free, memory_order_relaxed);
-    // A claim between these loads and the store leaves a bit of aging set for a slice in use: it only makes that slice
-    // look one round older when it comes back.
+    // A claim between these loads and the store leaves a bit of aging set for a slice in use: it
+    // only makes that slice look one round older when it comes back.
     atomic_store_explicit(&chunk->aging, young, memory_order_relaxed);
     return bytes;
 }
 
 static bool purge_is_worthwhile(const struct arena *arena)
 {
-    return !arena->is_pinned && atomic_load_explicit(&arena->dirty_free, memory_order_relaxed) != 0;
+    return atomic_load_explicit(&arena->dirty_free, memory_order_relaxed) != 0;
 }
 
 static bool purge_any_is_worthwhile(void)
@@ -115,7 +117,6 @@ size_t purge_all(void)
     for (unsigned i = 0; i < ARENA_MAX; i++) {
         struct arena *arena = arena_at(i);
         if (arena == NULL) break;
-        if (arena->is_pinned) continue;
         size_t chunks = arena_mapped_chunks(arena);
         for (size_t index = 0; index < chunks; index++) {
             unsigned calls = CHUNK_SLICES;

@@ -1,21 +1,24 @@
 /* purge.h: when the memory of free slices goes back to the OS.
  *
- * A round visits every chunk once: what was free and dirty at the last round already is purged, the rest is marked as
- * aging. Rounds begin MIMALLOC_PURGE_DELAY ms apart, so free memory is given back after one to two delays, and what is
- * reused within one delay never is. A round is cut into steps of bounded work, made on slow paths by whichever thread
- * comes by; a thread that finds another one at it goes on without waiting.
- *   G1  memory is purged only while its free bits are taken away, so that nobody can claim it meanwhile
+ * A round visits every chunk once: what was free and dirty at the last round already is purged, the
+ * rest is marked as aging. Rounds begin MIMALLOC_PURGE_DELAY ms apart, so free memory is given back
+ * after one to two delays, and what is reused within one delay never is. A round is cut into steps
+ * of bounded work, made on slow paths by whichever thread comes by; a thread that finds another one
+ * at it goes on without waiting.
+ *   G1  memory is purged only while its free bits are taken away, so that nobody can claim it
+ *       meanwhile
  */
 #ifndef REGION_PURGE_H
 #define REGION_PURGE_H
 #include "region/arena.h"
 
-enum { PURGE_STEP_CHUNKS = 32, PURGE_STEP_CALLS = 8 }; // the most that one step visits, and asks of the OS
+// the most that one step visits, and asks of the OS
+enum { PURGE_STEP_CHUNKS = 32, PURGE_STEP_CALLS = 8 };
 
 // One step of a round if one is due.
 INTERNAL void purge_tick(void);
-// Everything free, now, without regard to age. Returns the bytes given back. It waits for nobody: what another thread
-// is purging at this moment is left to that thread.
+// Everything free, now, without regard to age. Returns the bytes given back. It waits for nobody:
+// what another thread is purging at this moment is left to that thread.
 INTERNAL size_t purge_all(void);
 // In the child of a fork: the thread that was at it is gone.
 INTERNAL void purge_after_fork(void);

@@ -1,8 +1,9 @@
 """Runs commands on one allocator, measures them, and proves whose malloc served them.
 
-A Session is one run of one program on one allocator, "ours" or "system". Both preload something: ours the
-library, system the C library itself (so that its malloc comes first also where a program links another
-allocator, as Debian's redis does), and both the probe, which reports from inside each process.
+A Session is one run of one program on one allocator, "ours" or "system". Both preload something:
+ours the library, system the C library itself (so that its malloc comes first also where a program
+links another allocator, as Debian's redis does), and both the probe, which reports from inside each
+process.
 """
 import contextlib
 import glob
@@ -15,7 +16,7 @@ import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 COMMAND_LIMIT_S = 300
-# What the C library's malloc may hold although another one is preloaded: nothing we know of needs more.
+# What the C library's malloc may hold although another one is preloaded.
 STRAY_BYTES = 64 * 1024
 
 
@@ -28,10 +29,14 @@ def build_tools(folder):
     compiler = os.environ.get("CC", "cc").split()
     probe, launcher = os.path.join(folder, "probe.so"), os.path.join(folder, "launch")
     for output, source, flags in (
-            (probe, "probe.c", ["-shared", "-fPIC", "-fno-builtin", "-O1", "-ldl"]),
-            (launcher, "launch.c", ["-static", "-O1"])):
-        result = subprocess.run([*compiler, "-o", output, os.path.join(HERE, source), *flags],
-                                capture_output=True, text=True)
+        (probe, "probe.c", ["-shared", "-fPIC", "-fno-builtin", "-O1", "-ldl"]),
+        (launcher, "launch.c", ["-static", "-O1"]),
+    ):
+        result = subprocess.run(
+            [*compiler, "-o", output, os.path.join(HERE, source), *flags],
+            capture_output=True,
+            text=True,
+        )
         if result.returncode != 0:
             raise Failure(f"{source} does not compile: {result.stderr.strip()}")
     return probe, launcher
@@ -67,8 +72,12 @@ class Session:
 
     def plain_environment(self):
         """No allocator options of the caller, no locale, no personal settings."""
-        env = {name: value for name, value in os.environ.items()
-               if not name.upper().startswith("MIMALLOC_") and name not in ("LD_PRELOAD", "MALLOC_CONF")}
+        env = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.upper().startswith("MIMALLOC_")
+            and name not in ("LD_PRELOAD", "MALLOC_CONF")
+        }
         home = os.path.join(self.folder, "home")
         os.makedirs(home, exist_ok=True)
         env.update(HOME=home, LC_ALL="C.UTF-8", TZ="UTC")
@@ -77,8 +86,11 @@ class Session:
     def environment(self, extra=None):
         env = self.plain_environment()
         if self.allocator == "ours":
-            env.update(LD_PRELOAD=f"{self.probe}:{self.library}", MIMALLOC_SHOW_STATS="1",
-                       MIMALLOC_SHOW_ERRORS="1")
+            env.update(
+                LD_PRELOAD=f"{self.probe}:{self.library}",
+                MIMALLOC_SHOW_STATS="1",
+                MIMALLOC_SHOW_ERRORS="1",
+            )
         else:
             env.update(LD_PRELOAD=f"{self.probe}:libc.so.6")
         env["PROBE_FOLDER"] = self.probes
@@ -90,13 +102,19 @@ class Session:
         self.commands += 1
         name = os.path.join(self.logs, f"{self.commands:02}-{os.path.basename(argv[0])}")
         with open(name + ".out", "wb") as out, open(name + ".err", "wb") as err:
-            process = subprocess.Popen([self.launcher, name + ".cost", *argv], stdin=stdin, stdout=out,
-                                       stderr=err, env=self.environment(env), cwd=cwd or self.folder,
-                                       start_new_session=True)
+            process = subprocess.Popen(
+                [self.launcher, name + ".cost", *argv],
+                stdin=stdin,
+                stdout=out,
+                stderr=err,
+                env=self.environment(env),
+                cwd=cwd or self.folder,
+                start_new_session=True,
+            )
         return Running(self, process, name, argv)
 
     def run(self, argv, stdin=subprocess.DEVNULL, env=None, cwd=None, limit_s=COMMAND_LIMIT_S):
-        """Runs a command to its end and returns what it wrote to stdout; anything but success is a Failure."""
+        """Runs a command to its end and returns its stdout; anything but success is a Failure."""
         return self.start(argv, stdin, env, cwd).finish(limit_s)
 
     @contextlib.contextmanager
@@ -146,49 +164,45 @@ class Session:
         wanted = re.compile(self.program.process)
         main = [report for report in reports if wanted.search(report["program"])]
         if not main:
-            raise Failure(f"no report from a process {self.program.process}, only from "
-                          f"{sorted({report['program'] for report in reports})}")
+            raise Failure(
+                f"no report from a process {self.program.process}, only from "
+                f"{sorted({report['program'] for report in reports})}"
+            )
         if self.program.own_malloc:
             if any(report["ours_serve"] or report["libc_serves"] for report in main):
                 raise Failure("does not bring its own malloc any more: list it with the others")
             return f"brings its own malloc, seen in {len(main)} processes"
         if self.allocator == "system":
-            strangers = sorted({report["program"] for report in reports if not report["libc_serves"]})
+            strangers = sorted(
+                {report["program"] for report in reports if not report["libc_serves"]}
+            )
             if strangers:
                 raise Failure(f"the baseline does not run on the C library's malloc: {strangers}")
             return f"C library's malloc in {len(reports)} processes"
         self.prove_ours(reports, main)
-        return f"served {len(reports)} processes"
+        live = sum(report["stats"]["live"]["blocks"] for report in reports if report["stats"])
+        return f"served {len(reports)} processes, {live} blocks live at their ends"
 
     def prove_ours(self, reports, main):
         for report in reports:
             if not report["ours_serve"] or report["libc_serves"]:
                 raise Failure(f"{report['program']} does not run on the library's malloc")
             if report["libc_bytes"] > STRAY_BYTES:
-                raise Failure(f"{report['program']}: {report['libc_bytes']} bytes in the C library's malloc")
-        with_stats = [report["stats"] for report in main if report["stats"] is not None]
-        if with_stats and not any(has_count(stats) for stats in with_stats):
-            raise Failure("the live statistics count no blocks")
+                raise Failure(
+                    f"{report['program']}: {report['libc_bytes']} bytes in the C library's malloc"
+                )
+        # a release without the call leaves it to the table
+        if not all(
+            report["stats"] is None or report["stats"]["pages"]["total"] > 0 for report in main
+        ):
+            raise Failure("the live statistics count no pages")
         if not has_table(self.error_output()):
             raise Failure("no statistics table with a count in it")
 
 
-def has_count(stats):
-    """Does anything in the statistics (JSON of mi_stats_get_json) count blocks or pages, and not zero?"""
-    def walk(node, inside):
-        if isinstance(node, dict):
-            return any(walk(value, inside or re.search("malloc|block|page", key) is not None)
-                       for key, value in node.items())
-        if isinstance(node, list):
-            return any(walk(value, inside) for value in node)
-        return inside and isinstance(node, (int, float)) and node > 0
-    return walk(stats, False)
-
-
 def has_table(text):
-    """The table that MIMALLOC_SHOW_STATS=1 prints at exit: a header, and a row below it that counts something."""
-    _, found, rows = text.partition("heap stats:")
-    return bool(found) and re.search(r"^\s*[-\w ]+:.*\b[1-9]", rows, re.M) is not None
+    """The table that MIMALLOC_SHOW_STATS=1 prints at exit, with pages in it."""
+    return re.search(r"^heap stats:.*^ *pages: +[1-9]", text, re.M | re.S) is not None
 
 
 class Running:
@@ -211,7 +225,11 @@ class Running:
     def last_words(self):
         """The last line on stderr that is no row of the statistics."""
         with open(self.name + ".err", encoding="utf-8", errors="replace") as file:
-            lines = [line.strip() for line in file if re.match(r"\S.*(rror|assert|mimalloc:|abort)", line)]
+            lines = [
+                line.strip()
+                for line in file
+                if re.match(r"\S.*(rror|assert|mimalloc:|abort)", line)
+            ]
         return f": {lines[-1][:150]}" if lines else ""
 
     def wait_until(self, is_ready, limit_s=30):
@@ -229,7 +247,7 @@ class Running:
         except subprocess.TimeoutExpired as error:
             self.kill()
             raise Failure(f"{self.describe()}: not done after {limit_s} s") from error
-        self.kill()         # what it may have left in the background
+        self.kill()  # what it may have left in the background
         lines = self.cost_lines()
         if len(lines) < 2:
             raise Failure(f"{self.describe()}: the launcher failed")

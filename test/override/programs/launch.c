@@ -2,10 +2,10 @@
  *
  *   launch REPORT PROGRAM ARGUMENT...
  *
- * Linked statically: no preload gets in, and it is so small that its own memory, which the kernel counts as the
- * program's until the exec, does not show. The report has two lines: "pid N" at the start, and at the end
- * "STATUS SECONDS USER SYSTEM PEAK_KIB", where a status from 1000 on is 1000 + the signal. SIGTERM is handed
- * on, and the program dies with the launcher.
+ * Linked statically: no preload gets in, and it is so small that its own memory, which the kernel
+ * counts as the program's until the exec, does not show. The report has two lines: "pid N" at the
+ * start, and at the end "STATUS SECONDS USER SYSTEM PEAK_KIB", where a status from 1000 on is
+ * 1000 + the signal. SIGTERM is handed on, and the program dies with the launcher.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -63,7 +63,7 @@ int main(int argc, char **argv)
         if (errno != EINTR) return 2;
     }
     int code = WIFSIGNALED(status) ? 1000 + WTERMSIG(status) : WEXITSTATUS(status);
-    fprintf(report, "%d %.3f %.3f %.3f %ld\n", code, seconds_now() - start, seconds_of(usage.ru_utime),
-            seconds_of(usage.ru_stime), usage.ru_maxrss);
+    fprintf(report, "%d %.3f %.3f %.3f %ld\n", code, seconds_now() - start,
+            seconds_of(usage.ru_utime), seconds_of(usage.ru_stime), usage.ru_maxrss);
     return fclose(report) == 0 ? 0 : 2;
 }

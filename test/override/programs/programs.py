@@ -15,10 +15,11 @@ PROGRAMS = {}
 
 class Program:
     """One program. Subclasses say how it is prepared and run; `run` returns what is compared."""
+
     packages = ()
-    commands = ()           # absent commands mean: not installed
-    process = ""            # matches the path of the executable that must be served
-    own_malloc = False      # the executable exports a malloc of its own: nothing to serve
+    commands = ()  # absent commands mean: not installed
+    process = ""  # matches the path of the executable that must be served
+    own_malloc = False  # the executable exports a malloc of its own: nothing to serve
     in_default_set = False
 
     def __init_subclass__(cls):
@@ -66,8 +67,10 @@ class Python3(Program):
     def run(self, session):
         argv = ["/usr/bin/python3", "-B", script("work.py")]
         # every object a block of malloc; then with Python's own allocator of small objects on top
-        return {"output": session.run(argv, env={"PYTHONMALLOC": "malloc"}),
-                "output with pymalloc": session.run(argv, env={"PYTHONMALLOC": "pymalloc"})}
+        return {
+            "output": session.run(argv, env={"PYTHONMALLOC": "malloc"}),
+            "output with pymalloc": session.run(argv, env={"PYTHONMALLOC": "pymalloc"}),
+        }
 
 
 class Redis(Program):
@@ -78,8 +81,21 @@ class Redis(Program):
 
     def run(self, session):
         path = os.path.join(session.folder, "redis.socket")
-        argv = ["redis-server", "--port", "0", "--unixsocket", path, "--save", "", "--daemonize", "no",
-                "--enable-debug-command", "local", "--dir", session.folder]
+        argv = [
+            "redis-server",
+            "--port",
+            "0",
+            "--unixsocket",
+            path,
+            "--save",
+            "",
+            "--daemonize",
+            "no",
+            "--enable-debug-command",
+            "local",
+            "--dir",
+            session.folder,
+        ]
         with session.server(argv, lambda: os.path.exists(path)):
             rates = self.benchmark(session, path)
             with socket.socket(socket.AF_UNIX) as link:
@@ -91,9 +107,29 @@ class Redis(Program):
     @staticmethod
     def benchmark(session, path):
         result = subprocess.run(
-            ["redis-benchmark", "-s", path, "-q", "-n", "40000", "-c", "20", "-P", "8", "-d", "200", "-r", "20000",
-             "-t", "set,get,incr,lpush,rpop,sadd,hset,zadd,lrange_100,mset"],
-            env=session.plain_environment(), capture_output=True, text=True, timeout=200)
+            [
+                "redis-benchmark",
+                "-s",
+                path,
+                "-q",
+                "-n",
+                "40000",
+                "-c",
+                "20",
+                "-P",
+                "8",
+                "-d",
+                "200",
+                "-r",
+                "20000",
+                "-t",
+                "set,get,incr,lpush,rpop,sadd,hset,zadd,lrange_100,mset",
+            ],
+            env=session.plain_environment(),
+            capture_output=True,
+            text=True,
+            timeout=200,
+        )
         if result.returncode != 0:
             raise Failure(f"redis-benchmark: {result.stderr.strip()[-150:]}")
         lines = result.stdout.replace("\r", "\n").splitlines()
@@ -103,7 +139,8 @@ class Redis(Program):
         return "\n".join(done)
 
     def dialogue(self, link, replies):
-        """Fills a database in one way only, and asks for its digest: after, and after a save by a forked child."""
+        """Fills a database, always the same; its digest before and after a save and a reload."""
+
         def ask(*words):
             link.sendall(request(*words))
             return read_reply(replies)
@@ -124,21 +161,33 @@ class Redis(Program):
             raise Failure("the forked child could not save")
         ask("MEMORY", "PURGE")
         ask("DEBUG", "RELOAD")
-        return {"digest": before, "digest after reload": ask("DEBUG", "DIGEST"), "keys": str(ask("DBSIZE"))}
+        return {
+            "digest": before,
+            "digest after reload": ask("DEBUG", "DIGEST"),
+            "keys": str(ask("DBSIZE")),
+        }
 
     @staticmethod
     def commands_to_fill():
         for number in range(30000):
             key = str(number % 4000)
-            yield (request("SET", "s" + key, "v" * (number % 700)), request("RPUSH", "l" + key, str(number)),
-                   request("HSET", "h" + key, "f" + str(number % 37), "x" * (number % 90)),
-                   request("ZADD", "z" + key, str(number % 91), "m" + str(number % 53)),
-                   request("DEL", "s" + str((number * 7) % 4000)))[number % 5]
+            yield (
+                request("SET", "s" + key, "v" * (number % 700)),
+                request("RPUSH", "l" + key, str(number)),
+                request("HSET", "h" + key, "f" + str(number % 37), "x" * (number % 90)),
+                request("ZADD", "z" + key, str(number % 91), "m" + str(number % 53)),
+                request("DEL", "s" + str((number * 7) % 4000)),
+            )[number % 5]
 
 
 def request(*words):
     """A command in the protocol of redis."""
-    return b"".join([b"*%d\r\n" % len(words), *(b"$%d\r\n%s\r\n" % (len(word), word.encode()) for word in words)])
+    return b"".join(
+        [
+            b"*%d\r\n" % len(words),
+            *(b"$%d\r\n%s\r\n" % (len(word), word.encode()) for word in words),
+        ]
+    )
 
 
 def read_reply(replies):
@@ -208,9 +257,15 @@ class Git(Program):
 
         def ask(*words):
             return session.run(["git", "-C", "copy", *words], env=env)
-        return {"fsck": ask("fsck", "--full", "--strict", "--no-progress"), "rev-parse": ask("rev-parse", "HEAD"),
-                "ls-tree": ask("ls-tree", "-r", "-l", "HEAD"), "log": digest_of(ask("log", "--stat", "-p")),
-                "objects": ask("rev-list", "--objects", "--all"), "status": ask("status", "--porcelain")}
+
+        return {
+            "fsck": ask("fsck", "--full", "--strict", "--no-progress"),
+            "rev-parse": ask("rev-parse", "HEAD"),
+            "ls-tree": ask("ls-tree", "-r", "-l", "HEAD"),
+            "log": digest_of(ask("log", "--stat", "-p")),
+            "objects": ask("rev-list", "--objects", "--all"),
+            "status": ask("status", "--porcelain"),
+        }
 
 
 class Sqlite3(Program):
@@ -225,8 +280,10 @@ class Sqlite3(Program):
     def run(self, session):
         with open(os.path.join(session.inputs, "work.sql"), "rb") as commands:
             output = session.run(["sqlite3", "-bail", "work.db"], stdin=commands)
-        return {"output and dump": f"{len(output)} bytes {digest_of(output)}",
-                "database": file_digest(os.path.join(session.folder, "work.db"))}
+        return {
+            "output and dump": f"{len(output)} bytes {digest_of(output)}",
+            "database": file_digest(os.path.join(session.folder, "work.db")),
+        }
 
 
 class Node(Program):
@@ -249,9 +306,15 @@ class Ghostscript(Program):
     def run(self, session):
         common = ["gs", "-q", "-dNOPAUSE", "-dBATCH", "-dSAFER"]
         session.run([*common, "-sDEVICE=pdfwrite", "-sOutputFile=pages.pdf", "../inputs/pages.ps"])
-        session.run([*common, "-sDEVICE=png16m", "-r100", "-sOutputFile=page-%02d.png", "pages.pdf"])
-        return {f"page {page}": digest_of(inputs.png_pixels(os.path.join(session.folder, f"page-{page:02}.png")))
-                for page in range(1, 41)}
+        session.run(
+            [*common, "-sDEVICE=png16m", "-r100", "-sOutputFile=page-%02d.png", "pages.pdf"]
+        )
+        return {
+            f"page {page}": digest_of(
+                inputs.png_pixels(os.path.join(session.folder, f"page-{page:02}.png"))
+            )
+            for page in range(1, 41)
+        }
 
 
 class Z3(Program):
@@ -278,22 +341,29 @@ class Nginx(Program):
 
     def run(self, session):
         path = os.path.join(session.folder, "nginx.socket")
-        user = "user root;" if os.geteuid() == 0 else ""    # it must reach the folder of this run
-        temporary = " ".join(f"{kind}_temp_path tmp;" for kind in
-                             ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
-        inputs.write(os.path.join(session.folder, "nginx.conf"), f"""{user} daemon off; worker_processes 2;
+        user = "user root;" if os.geteuid() == 0 else ""  # it must reach the folder of this run
+        temporary = " ".join(
+            f"{kind}_temp_path tmp;"
+            for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+        )
+        inputs.write(
+            os.path.join(session.folder, "nginx.conf"),
+            f"""{user} daemon off; worker_processes 2;
 pid nginx.pid; error_log stderr;
 events {{ worker_connections 64; }}
-http {{ access_log off; {temporary} gzip on; gzip_min_length 100; gzip_types text/plain; default_type text/plain;
-server {{ listen unix:{path}; root ../inputs/site; location /echo {{ return 200 "$request_uri $http_tag\\n"; }} }} }}
-""")
+http {{ access_log off; {temporary} gzip on; gzip_min_length 100;
+gzip_types text/plain; default_type text/plain;
+server {{ listen unix:{path}; root ../inputs/site;
+location /echo {{ return 200 "$request_uri $http_tag\\n"; }} }} }}
+""",
+        )
         argv = ["nginx", "-e", "stderr", "-p", session.folder, "-c", "nginx.conf"]
         with session.server(argv, lambda: os.path.exists(path)):
             return {"answers": self.ask(path)}
 
     @staticmethod
     def ask(path):
-        """2,000 requests over 20 connections each, some of them compressed; the digest of the answers."""
+        """2,000 requests over 20 connections, half of them for gzip; the digest of the answers."""
         digest = hashlib.sha256()
         for connection in range(20):
             with socket.socket(socket.AF_UNIX) as link:
@@ -301,10 +371,14 @@ server {{ listen unix:{path}; root ../inputs/site; location /echo {{ return 200 
                 link.connect(path)
                 replies = link.makefile("rb")
                 for number in range(100):
-                    target = ("/index.html", "/large.txt", f"/echo/{number}", "/missing")[number % 4]
+                    target = ("/index.html", "/large.txt", f"/echo/{number}", "/missing")[
+                        number % 4
+                    ]
                     packed = "Accept-Encoding: gzip\r\n" if connection % 2 else ""
-                    link.sendall(f"GET {target} HTTP/1.1\r\nHost: local\r\nTag: {'t' * (number * 7)}\r\n{packed}\r\n"
-                                 .encode())
+                    link.sendall(
+                        f"GET {target} HTTP/1.1\r\nHost: local\r\n"
+                        f"Tag: {'t' * (number * 7)}\r\n{packed}\r\n".encode()
+                    )
                     digest.update(read_answer(replies))
         return digest.hexdigest()
 
@@ -314,13 +388,13 @@ def read_answer(replies):
     status, headers = replies.readline(), {}
     if not status:
         raise Failure("nginx closed the connection")
-    while (line := replies.readline().strip()):
+    while line := replies.readline().strip():
         name, _, value = line.decode().partition(": ")
         headers[name.lower()] = value
     if headers.get("transfer-encoding") != "chunked":
         return status + replies.read(int(headers["content-length"]))
     body = b""
-    while (length := int(replies.readline(), 16)):
+    while length := int(replies.readline(), 16):
         body += replies.read(length)
         replies.readline()
     replies.readline()
@@ -343,7 +417,11 @@ class Openjdk(Program):
 
     def run(self, session):
         session.run(["javac", "-J-XX:-UsePerfData", "-d", "classes", script("Work.java")])
-        return {"output": session.run(["java", "-XX:-UsePerfData", "-Xmx256m", "-cp", "classes", "Work"])}
+        return {
+            "output": session.run(
+                ["java", "-XX:-UsePerfData", "-Xmx256m", "-cp", "classes", "Work"]
+            )
+        }
 
 
 class Libreoffice(Program):
@@ -356,13 +434,25 @@ class Libreoffice(Program):
 
     def run(self, session):
         profile = f"file://{session.folder}/profile"
-        session.run(["soffice", f"-env:UserInstallation={profile}", "--headless", "--norestore",
-                     "--convert-to", "pdf", "--outdir", session.folder,
-                     os.path.join(session.inputs, "document.fodt")])
+        session.run(
+            [
+                "soffice",
+                f"-env:UserInstallation={profile}",
+                "--headless",
+                "--norestore",
+                "--convert-to",
+                "pdf",
+                "--outdir",
+                session.folder,
+                os.path.join(session.inputs, "document.fodt"),
+            ]
+        )
         pdf = os.path.join(session.folder, "document.pdf")
         if not os.path.exists(pdf):
             raise Failure("soffice wrote no PDF file")
-        text = subprocess.run(["pdftotext", "-layout", pdf, "-"], check=True, capture_output=True).stdout
+        text = subprocess.run(
+            ["pdftotext", "-layout", pdf, "-"], check=True, capture_output=True
+        ).stdout
         if len(text) < 10000:
             raise Failure("the PDF file holds no text")
         return {"text of the PDF": text}
@@ -378,8 +468,22 @@ class Chromium(Program):
         inputs.web_page(os.path.join(folder, "page.html"))
 
     def run(self, session):
-        session.run(["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-                     "--disable-background-networking", "--disable-component-update", "--disable-sync",
-                     "--hide-scrollbars", f"--user-data-dir={session.folder}/profile", "--window-size=800,600",
-                     "--screenshot=shot.png", f"file://{session.inputs}/page.html"])
+        session.run(
+            [
+                "chromium",
+                "--headless",
+                "--no-sandbox",
+                "--disable-gpu",
+                "--disable-quic",
+                "--no-first-run",
+                "--disable-background-networking",
+                "--disable-component-update",
+                "--disable-sync",
+                "--hide-scrollbars",
+                f"--user-data-dir={session.folder}/profile",
+                "--window-size=800,600",
+                "--screenshot=shot.png",
+                f"file://{session.inputs}/page.html",
+            ]
+        )
         return {"pixels": digest_of(inputs.png_pixels(os.path.join(session.folder, "shot.png")))}

@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
-"""Runs real programs on the library by LD_PRELOAD, and compares with the same run on the system's malloc.
+"""Runs real programs on the library by LD_PRELOAD; compares with the system's malloc.
 
 usage: run.py LIBRARY [--all | PROGRAM...] [--install] [--json FILE] [--keep]
 
-For each program: its output must equal that of the run on the C library's malloc, the library must have served
-it (statistics from inside its processes, and the table at exit), nothing may be reported as wrong. Time and peak
-memory of the largest process are shown for both runs; they are of one run each, so no benchmark. Without names
-the short set runs: a program of it that is not installed is left out; named, or with --all, it counts as failed.
+For each program: its output must equal that of the run on the C library's malloc, the library must
+have served it (statistics from inside its processes, and the table at exit), and nothing may be
+reported as wrong. Time, and peak memory of the largest process, are those of one run each: no
+benchmark. Without names the short set runs, and leaves out what is not installed; a program that is
+named, or asked for by --all, counts as failed then.
 """
 import argparse
 import json
@@ -25,13 +26,19 @@ OURS, SYSTEM = "ours", "system"
 
 def parse_arguments():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("words", nargs="*", metavar="LIBRARY | PROGRAM",
-                        help="the shared library; programs: " + " ".join(programs.PROGRAMS))
+    parser.add_argument(
+        "words",
+        nargs="*",
+        metavar="LIBRARY | PROGRAM",
+        help="the shared library; programs: " + " ".join(programs.PROGRAMS),
+    )
     parser.add_argument("--lib", help="the shared library, in place of the first argument")
     parser.add_argument("--all", action="store_true", help="every program")
     parser.add_argument("--install", action="store_true", help="install absent ones with apt-get")
     parser.add_argument("--json", metavar="FILE", help="write the rows of the table there as well")
-    parser.add_argument("--keep", action="store_true", help="keep the logs of programs that passed, too")
+    parser.add_argument(
+        "--keep", action="store_true", help="keep the logs of programs that passed, too"
+    )
     arguments = parser.parse_args()
     if arguments.lib is None:
         if not arguments.words:
@@ -50,22 +57,40 @@ def chosen_programs(arguments):
     if arguments.words:
         names = arguments.words
     else:
-        names = [name for name, program in programs.PROGRAMS.items() if arguments.all or program.in_default_set]
+        names = [
+            name
+            for name, program in programs.PROGRAMS.items()
+            if arguments.all or program.in_default_set
+        ]
     return [programs.PROGRAMS[name]() for name in names]
 
 
 def install(missing):
     """Installs packages; servers among them are not started."""
-    apt = ["env", "DEBIAN_FRONTEND=noninteractive", "RUNLEVEL=1", "apt-get", "-qq", "-o", "Dpkg::Use-Pty=0"]
+    apt = [
+        "env",
+        "DEBIAN_FRONTEND=noninteractive",
+        "RUNLEVEL=1",
+        "apt-get",
+        "-qq",
+        "-o",
+        "Dpkg::Use-Pty=0",
+    ]
     if os.geteuid() != 0:
         apt.insert(0, "sudo")
     packages = sorted({package for program in missing for package in program.packages})
     print(f"installing {' '.join(packages)}", flush=True)
     subprocess.run([*apt, "update"], stdout=subprocess.DEVNULL)
-    result = subprocess.run([*apt, "install", "-y", "--no-install-recommends", "--no-upgrade", *packages],
-                            capture_output=True, text=True)
+    result = subprocess.run(
+        [*apt, "install", "-y", "--no-install-recommends", "--no-upgrade", *packages],
+        capture_output=True,
+        text=True,
+    )
     if result.returncode != 0:
-        print(f"apt-get failed: {(result.stderr.strip() or result.stdout.strip())[-300:]}", file=sys.stderr)
+        print(
+            f"apt-get failed: {(result.stderr.strip() or result.stdout.strip())[-300:]}",
+            file=sys.stderr,
+        )
 
 
 def compare(ours, system):
@@ -87,14 +112,21 @@ def run_program(program, tools, library, folder):
                 outputs[allocator] = program.run(session)
                 proofs[allocator] = session.prove()
             except Failure as failure:
-                raise Failure(f"on {'the library' if allocator == OURS else 'the system malloc'}: {failure}")
+                raise Failure(
+                    f"on {'the library' if allocator == OURS else 'the system malloc'}: {failure}"
+                )
             finally:
-                row[allocator] = {"seconds": round(session.seconds, 3), "peak_kib": session.peak_kib}
+                row[allocator] = {
+                    "seconds": round(session.seconds, 3),
+                    "peak_kib": session.peak_kib,
+                }
         compare(outputs[OURS], outputs[SYSTEM])
         row.update(passed=True, result=proofs[OURS], baseline=proofs[SYSTEM])
     except Failure as failure:
         row["result"] = str(failure)
-    except Exception as error:      # a mistake of ours, or a program that behaves in a way not thought of
+    except (
+        Exception
+    ) as error:  # a mistake of ours, or a program that behaves in a way not thought of
         row["result"] = f"{type(error).__name__}: {error}"
         with open(os.path.join(folder, "traceback"), "w", encoding="utf-8") as file:
             traceback.print_exc(file=file)
@@ -105,6 +137,7 @@ def cost_text(row):
     def text(allocator):
         cost = row.get(allocator)
         return f"{cost['seconds']:8.2f} s {cost['peak_kib'] / 1024:8.1f} MiB" if cost else " " * 23
+
     return f"{text(OURS)}  {text(SYSTEM)}"
 
 
@@ -121,21 +154,29 @@ def main():
     if missing and arguments.install:
         install(missing)
 
-    work = tempfile.mkdtemp(prefix="mimalloc-programs-", dir="/tmp")   # short: sockets lie in it
+    work = tempfile.mkdtemp(prefix="mimalloc-programs-", dir="/tmp")  # short: sockets lie in it
     try:
         tools = build_tools(work)
     except Failure as failure:
         print(f"run.py: {failure}", file=sys.stderr)
         shutil.rmtree(work)
         return 2
-    print(f"{'program':<12} {'':<6} {'ours':>23}  {'system':>23}   proof, or what went wrong", flush=True)
+    print(
+        f"{'program':<12} {'':<6} {'ours':>23}  {'system':>23}   proof, or what went wrong",
+        flush=True,
+    )
     rows = []
     for program in chosen:
         folder = os.path.join(work, program.name)
         if program.is_installed():
             row = run_program(program, tools, arguments.lib, folder)
         else:
-            row = {"program": program.name, "passed": False, "absent": True, "result": "not installed"}
+            row = {
+                "program": program.name,
+                "passed": False,
+                "absent": True,
+                "result": "not installed",
+            }
         rows.append(row)
         print_row(row)
         if os.path.isdir(folder):
@@ -154,8 +195,10 @@ def main():
     passed = sum(row["passed"] for row in rows)
     absent = sum(row.get("absent", False) for row in rows)
     failed = len(rows) - passed - (0 if must_be_there else absent)
-    print(f"{passed} programs passed, {failed} failed"
-          + (f", {absent} not installed" if absent and not must_be_there else ""))
+    print(
+        f"{passed} programs passed, {failed} failed"
+        + (f", {absent} not installed" if absent and not must_be_there else "")
+    )
     return 0 if failed == 0 and passed > 0 else 1
 
 

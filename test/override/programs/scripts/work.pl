@@ -3,17 +3,22 @@ use strict;
 use warnings;
 
 my $state = 1;
-sub random_below { $state = ($state * 1103515245 + 12345) % 2147483648; return int($state / 65536) % $_[0] }
+sub random_below
+{
+    $state = ($state * 1103515245 + 12345) % 2147483648;
+    return int($state / 65536) % $_[0];
+}
 
-my (%table, $checksum);
+my $checksum = 0;
+my %table;
 for my $step (1 .. 300_000) {
     my $key = 'key' . random_below(20_000);
     if (exists $table{$key} && random_below(3) == 0) { delete $table{$key} }
     else { push @{ $table{$key} }, 'v' x random_below(60) }
 }
 for my $key (sort keys %table) {
-    $checksum = unpack('%32C*', "$key:" . join(',', map { length } @{ $table{$key} })) + ($checksum // 0) * 31;
-    $checksum %= 4294967296;
+    my $line = "$key:" . join ',', map { length } @{ $table{$key} };
+    $checksum = (unpack('%32C*', $line) + $checksum * 31) % 4294967296;
 }
 print scalar(keys %table), " keys, checksum $checksum\n";
 

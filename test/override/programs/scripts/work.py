@@ -18,7 +18,9 @@ def digest(seed):
         if key in table and source.random() < 0.4:
             checksum.update(repr(table.pop(key)).encode())
         else:
-            table[key] = [source.random() for _ in range(source.randrange(40))] + ["x" * (step % 97)]
+            table[key] = [source.random() for _ in range(source.randrange(40))] + [
+                "x" * (step % 97)
+            ]
     text = json.dumps(table, sort_keys=True)
     packed = zlib.compress(text.encode(), 6)
     assert json.loads(zlib.decompress(packed)) == table
@@ -49,10 +51,14 @@ def with_threads():
 def with_short_threads():
     """Many threads that end while what they allocated lives on."""
     found = [None] * 300
+
     def fill(index):
         found[index] = [str(number) * 3 for number in range(index)]
+
     for start in range(0, 300, 20):
-        threads = [threading.Thread(target=fill, args=(index,)) for index in range(start, start + 20)]
+        threads = [
+            threading.Thread(target=fill, args=(index,)) for index in range(start, start + 20)
+        ]
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -82,7 +88,12 @@ def with_ctypes():
     text = ctypes.string_at(copy).decode()
     zeros = libc.calloc(1000, 100)
     aligned = libc.aligned_alloc(4096, 8192)
-    result = (ctypes.string_at(block, 100000).count(7), text, any(ctypes.string_at(zeros, 100000)), aligned % 4096)
+    result = (
+        ctypes.string_at(block, 100000).count(7),
+        text,
+        any(ctypes.string_at(zeros, 100000)),
+        aligned % 4096,
+    )
     for pointer in (block, copy, zeros, aligned):
         libc.free(pointer)
     return result

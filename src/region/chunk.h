@@ -1,0 +1,64 @@
+/* chunk.h: 64 slices of an arena: a bit for each in a few words.
+ *
+ * Claiming a slice is clearing its free bit by compare-and-swap; setting it again gives the slice
+ * back. All orders that make a slice pass from one thread to the next are here and in the release
+ * of whoever sets free bits (arena.c, purge.c).
+ */
+#ifndef REGION_CHUNK_H
+#define REGION_CHUNK_H
+#include "base/base.h"
+
+enum {
+    SLICE_SHIFT       = 16,
+    SLICE_BYTES       = 1 << SLICE_SHIFT,
+    CHUNK_SLICES      = 64,
+    CHUNK_BYTES       = CHUNK_SLICES * SLICE_BYTES
+};
+
+struct chunk {
+    ATOMIC(uint64_t) free;  // [any] 1: nobody's
+    ATOMIC(uint64_t) dirty; // [any] 1: may hold something else than zeroes
+    ATOMIC(uint64_t) aging; // [any] 1: was free and dirty at the last purge round
+    // [any] 1 in each bit, or in none: large OS pages, which cannot be purged
+    ATOMIC(uint64_t) pinned;
+};
+
+// Takes `bits` if all are free; adds the dirty ones among them to *dirty_count.
+static inline bool chunk_claim(struct chunk *chunk, uint64_t bits, size_t *dirty_count)
+{
+    uint64_t free = atomic_load_explicit(&chunk->free, memory_order_relaxed);
+    // acquire: pairs with the release of whoever set them, so that the slices' last user is done
+    // with them
+    do {
+        if ((free & bits) != bits) return false;
+    } while (!atomic_compare_exchange_weak_explicit(&chunk->free, &free, free & ~bits,
+                                                    memory_order_acquire, memory_order_relaxed));
+    // reuse makes it young again (A3)
+    atomic_fetch_and_explicit(&chunk->aging, ~bits, memory_order_relaxed);
+    *dirty_count +=
+        bits_popcount64(atomic_load_explicit(&chunk->dirty, memory_order_relaxed) & bits);
+    return true;
+}
+
+// The part of [slice, slice+count) that lies in the chunk of `slice`.
+static inline uint64_t chunk_bits(size_t slice, size_t count, size_t *covered)
+{
+    unsigned first = (unsigned)(slice % CHUNK_SLICES);
+    size_t room = CHUNK_SLICES - first;
+    *covered = count < room ? count : room;
+    return bits_ones((unsigned)*covered) << first;
+}
+
+// Bits at which `count` consecutive ones of `word` begin, 1 <= count <= 64.
+static inline uint64_t chunk_run_starts(uint64_t word, unsigned count)
+{
+    unsigned have = 1;
+    while (have < count && word != 0) {
+        unsigned shift = count - have < have ? count - have : have;
+        word &= word >> shift;
+        have += shift;
+    }
+    return word;
+}
+
+#endif
