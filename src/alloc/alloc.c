@@ -62,6 +62,11 @@ void alloc_open_block(const struct page *page, struct block *block)
 
 void alloc_mark(const struct page *page, void *block, size_t bytes)
 {
+    // of two frees at the same instant, one by the owner, neither saw the other
+    if (unlikely(arena_is_live(page->arena, block) ||
+                 arena_is_freed_remotely(page->arena, block))) {
+        report_fault(FAULT_DOUBLE_FREE, "malloc", block, page->block_bytes);
+    }
     page_set_live(page, block, true);
     if (CFG_PADDING) alloc_pad(page, block, bytes);
     if (CFG_STAT_BLOCKS) stats_block_added(page->size_class, page->block_bytes, bytes);

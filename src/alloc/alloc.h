@@ -47,7 +47,7 @@ static always_inline void alloc_unlink(struct local_heap *heap, size_t size_clas
     const struct page *page = heap->current[size_class];
     struct block *next = block_next(block, &page->key);
     if (CFG_STATES && next != NULL &&
-        unlikely(!page_has_block_at(page, next) || page_is_live(page, next))) {
+        unlikely(!page_has_block_at(page, next) || arena_is_live(page->arena, next))) {
         next = alloc_bad_link(page, block);
     }
     heap->list[size_class] = next;

@@ -46,21 +46,32 @@ static void free_fill(const struct page *page, void *block)
     if (page->size_class < CLASS_COUNT) memset(block, FILL_FREED, page->block_bytes);
 }
 
-// Debug and secure builds: the block is in use and this is its only free. Afterwards nobody else
-// can free it.
+// The block is in use, and nobody else is freeing it: this free is the one that counts.
+static bool free_take_state(const struct page *page, const char *block, bool is_own)
+{
+    struct arena *arena = arena_of(block); // not the page's: the page may be gone
+    if (is_own) {
+        if (!arena_is_live(arena, block) || arena_is_freed_remotely(arena, block)) return false;
+        page_set_live(page, block, false);
+        return true;
+    }
+    // mark first, then look: while a live block is marked its page stays what it is
+    if (!arena_mark_freed_remotely(arena, block)) return false;
+    if (arena_is_live(arena, block)) return true;
+    arena_unmark_freed_remotely(arena, block);
+    return false;
+}
+
+// Debug and secure builds. false: reported, and the pointer is ignored.
 static bool free_validate(struct page *page, char *block, const void *pointer, bool is_own)
 {
-    if (unlikely(!page_is_live(page, block) || page_is_freed_remotely(page, block))) {
+    if (unlikely(!free_take_state(page, block, is_own))) {
         free_refuse(page, pointer, "free");
         return false;
     }
     if (CFG_PADDING && !alloc_padding_is_intact(page, block)) free_report_overflow(page, block);
-    if (CFG_STAT_BLOCKS)
+    if (CFG_STAT_BLOCKS) {
         stats_block_removed(page->size_class, page->block_bytes, alloc_padded_bytes(page, block));
-    if (is_own) page_set_live(page, block, false);
-    else if (unlikely(!page_mark_freed_remotely(page, block))) {
-        free_refuse(page, pointer, "free");
-        return false;
     }
     if (CFG_DEBUG) free_fill(page, block);
     return true;
@@ -72,7 +83,8 @@ bool free_find(const void *pointer, const char *call, struct free_place *place)
     char *block = page == NULL ? NULL : free_start_of(page, pointer);
     bool is_valid = block != NULL;
     if (CFG_STATES && is_valid)
-        is_valid = page_is_live(page, block) && !page_is_freed_remotely(page, block);
+        is_valid = arena_is_live(arena_of(block), block) &&
+                   !arena_is_freed_remotely(arena_of(block), block);
     if (unlikely(!is_valid)) {
         free_refuse(page, pointer, call);
         return false;
@@ -111,23 +123,26 @@ static void free_to_others(struct local_heap *heap, struct page *page, char *blo
     else retire_push(page, (struct block *)(void *)block, (struct block *)(void *)block, 1);
 }
 
+// A large block keeps PAGE_PINNED when its heap is deleted and its page parked: retire_push knows
+// what to do with it in either state.
 static void free_large(struct local_heap *part, struct page *page, char *block)
 {
-    if ((page->flags & PAGE_PINNED) == 0) {
-        if (!retire_large(page)) free_refuse(NULL, block, "free");
-    } else if (part != NULL) {
+    if (part != NULL && part->is_pinned) {
         local_heap_free_large(part, page);
-    } else {
+    } else if ((page->flags & PAGE_PINNED) != 0) {
         retire_push(page, (struct block *)(void *)block, (struct block *)(void *)block, 1);
+    } else if (!retire_large(page)) {
+        free_refuse(NULL, block, "free");
     }
 }
 
-// Own page that is full or has interior pointers, or is another heap's than the default one's. The
-// owner word of a full page may be out of date: then the claim fails and the page is somebody
-// else's.
-static void free_to_part(struct local_heap *part, struct page *page, struct block *block)
+// Own page that is full or has interior pointers, or is another heap's than the default one's.
+// `owner` is as it was read once: without OWNER_FULL it is only there if this thread stored it;
+// with it, it may be out of date: then the claim fails and the page is somebody else's.
+static void free_to_part(struct local_heap *part, uintptr_t owner, struct page *page,
+                         struct block *block)
 {
-    if ((page_owner(page) & OWNER_FULL) != 0) {
+    if ((owner & OWNER_FULL) != 0) {
         if (!local_heap_put_in_full(part, page, block)) free_to_others(part, page, (char *)block);
     } else if (page_put(page, block)) {
         local_heap_page_is_empty(part, page);
@@ -149,7 +164,7 @@ static no_inline void free_elsewhere(const void *pointer, struct local_heap *hea
     if (CFG_STATES && !free_validate(page, block, pointer, is_own)) return;
 
     if ((page->flags & PAGE_LARGE) != 0) free_large(part, page, block);
-    else if (part != NULL) free_to_part(part, page, (struct block *)(void *)block);
+    else if (part != NULL) free_to_part(part, owner, page, (struct block *)(void *)block);
     else free_to_others(heap, page, block);
 }
 

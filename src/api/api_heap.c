@@ -146,8 +146,7 @@ static bool api_visit_page(struct page *page, void *arg)
     visit->area.committed = page->capacity * page->block_bytes;
     visit->area.block_size = visit->block_bytes;
     visit->area.used = 0;
-    // another thread's parked page may change hands while we look
-    bool is_readable = !remote_is_parked(page);
+    bool is_readable = walk_is_readable(page);
     if (is_readable) (void)walk_blocks(page, api_count_block, visit);
     else visit->area.used = page->capacity;
     if (visit->area.used == 0) return true;

@@ -38,6 +38,11 @@ void stats_remove(enum stats_level_id id, int64_t amount)
     stats_level_remove(&stats_of_process.level[id], amount);
 }
 
+int64_t stats_current(enum stats_level_id id)
+{
+    return atomic_load_explicit(&stats_of_process.level[id].current, memory_order_relaxed);
+}
+
 // --- blocks: debug builds ------------------------------------------------------------------------
 
 static struct stats_level stats_of_classes[STATS_CLASSES];

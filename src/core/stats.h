@@ -54,6 +54,7 @@ struct stats {
 INTERNAL void stats_add(enum stats_level_id id, int64_t amount);    // amount >= 0
 INTERNAL void stats_remove(enum stats_level_id id, int64_t amount); // amount >= 0
 INTERNAL void stats_count(enum stats_counter_id id, uint64_t amount);
+INTERNAL int64_t stats_current(enum stats_level_id id);
 INTERNAL struct stats *stats_process(void);
 
 // Blocks, only counted with CFG_STAT_BLOCKS: per size class in bytes of blocks, and what was asked

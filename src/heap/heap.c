@@ -5,30 +5,47 @@
 enum { HEAP_HANDLE_BYTES = 64 };
 static_assert(sizeof(struct mi_heap_s) <= HEAP_HANDLE_BYTES, "a handle fits its pool's items");
 
+static struct pool heap_mains = {sizeof(struct local_heap)};
 static struct pool heap_parts = {sizeof(struct local_heap)};
 static struct pool heap_handles = {HEAP_HANDLE_BYTES};
 
 // --- parts ---------------------------------------------------------------------------------------
 
-struct local_heap *heap_take_part(void)
+static struct local_heap *heap_take_item(struct pool *pool)
 {
     bool is_new;
-    struct local_heap *part = (struct local_heap *)pool_take(&heap_parts, &is_new);
-    if (part == NULL) return NULL;
-    if (!is_new) memset((void *)part, 0, sizeof(*part));
-    return part;
+    struct local_heap *item = (struct local_heap *)pool_take(pool, &is_new);
+    if (item != NULL && !is_new) memset((void *)item, 0, sizeof(*item));
+    return item;
 }
 
-void heap_put_part(struct local_heap *part) { pool_put(&heap_parts, part); }
-struct local_heap *heap_part_at(uint32_t index)
+static void heap_visit_pool(const struct pool *pool,
+                            void (*visit)(struct local_heap *item, void *arg), void *arg)
 {
-    return (struct local_heap *)pool_at(&heap_parts, index);
+    uint32_t count = pool_used(pool);
+    for (uint32_t i = 0; i < count; i++) {
+        struct local_heap *item = (struct local_heap *)pool_at(pool, i);
+        if (item != NULL) visit(item, arg);
+    }
 }
-uint32_t heap_part_count(void) { return pool_used(&heap_parts); }
+
+struct local_heap *heap_take_main(void) { return heap_take_item(&heap_mains); }
+void heap_put_main(struct local_heap *main) { pool_put(&heap_mains, main); }
+
+void heap_visit_all_mains(void (*visit)(struct local_heap *main, void *arg), void *arg)
+{
+    heap_visit_pool(&heap_mains, visit, arg);
+}
+
+void heap_visit_all_parts(void (*visit)(struct local_heap *part, void *arg), void *arg)
+{
+    heap_visit_pool(&heap_parts, visit, arg);
+}
 
 static struct mi_heap_s *heap_of_part(const struct local_heap *part)
 {
-    return atomic_load_explicit(&part->heap, memory_order_relaxed);
+    // acquire: pairs with the release in heap_drop_part, when the part is used again
+    return atomic_load_explicit(&part->heap, memory_order_acquire);
 }
 
 static struct local_heap *heap_find_part(const struct mi_heap_s *heap, struct local_heap *main)
@@ -44,7 +61,7 @@ static struct local_heap *heap_add_part(struct local_heap *main, struct mi_heap_
 {
     struct local_heap *part = heap_find_part(NULL, main);
     if (part == NULL) {
-        part = heap_take_part();
+        part = heap_take_item(&heap_parts);
         if (part == NULL) return NULL;
         part->next_of_thread = main->next_of_thread;
         main->next_of_thread = part;
@@ -67,8 +84,8 @@ static void heap_unlink_part(struct local_heap *part)
 static void heap_drop_part(struct local_heap *part, const struct local_heap *main)
 {
     if (part->main == main) heap_unlink_part(part);
-    if (part->main == main || part->main == NULL) heap_put_part(part);
-    else atomic_store_explicit(&part->heap, NULL, memory_order_relaxed);
+    if (part->main == main || part->main == NULL) pool_put(&heap_parts, part);
+    else atomic_store_explicit(&part->heap, NULL, memory_order_release);
 }
 
 // --- heaps ---------------------------------------------------------------------------------------
@@ -168,6 +185,6 @@ void heap_leave_all(struct local_heap *main)
         }
         main->next_of_thread = part->next_of_thread;
         part->main = NULL; // F2: the heap lives on with this part's pages
-        if (heap == NULL) heap_put_part(part);
+        if (heap == NULL) pool_put(&heap_parts, part);
     }
 }

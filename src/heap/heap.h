@@ -9,20 +9,23 @@
  *   F1  a part is on its thread's list until that thread ends, also after its heap is gone (heap ==
  *       NULL)
  *   F2  a heap whose making thread ends lives on only if another thread has a part in it
- * `main` is always the calling thread's main local heap. Deleting or destroying a heap while
- * another thread allocates in it is the user's mistake; freeing its blocks during a delete is not.
+ * `main` is always the calling thread's main local heap. Deleting or destroying a heap while another
+ * thread allocates in it is the user's mistake; that a thread which has no part in it frees its
+ * blocks during a delete is not.
  */
 #ifndef HEAP_HEAP_H
 #define HEAP_HEAP_H
 #include "heap/local_heap.h"
 
-// Local heaps of all kinds; a new one is zeroed. NULL when memory is exhausted.
-INTERNAL struct local_heap *heap_take_part(void);
-INTERNAL void heap_put_part(struct local_heap *part); // it owns nothing any more
-// Every local heap there ever was; NULL in between is possible. Those in use by a thread have
-// is_used 1.
-INTERNAL struct local_heap *heap_part_at(uint32_t index);
-INTERNAL uint32_t heap_part_count(void);
+// Main local heaps; a new one is zeroed. NULL when memory is exhausted. They and the parts of made
+// heaps come from pools of their own: the stale owner word of a page that an ended thread parked
+// may name a main local heap that is in use again, but never a part, which is pinned.
+INTERNAL struct local_heap *heap_take_main(void);
+INTERNAL void heap_put_main(struct local_heap *main); // it owns nothing any more
+// Runs `visit` over every local heap there ever was, of one kind. Main ones that a thread uses have
+// is_used 1; parts in use have a heap.
+INTERNAL void heap_visit_all_mains(void (*visit)(struct local_heap *main, void *arg), void *arg);
+INTERNAL void heap_visit_all_parts(void (*visit)(struct local_heap *part, void *arg), void *arg);
 
 INTERNAL struct mi_heap_s *heap_new(struct local_heap *main); // NULL when memory is exhausted
 // live blocks move to `main`

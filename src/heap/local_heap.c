@@ -4,6 +4,7 @@
 #include "core/stats.h"
 #include "os/os.h"
 #include "page/refill.h"
+#include "page/remote.h"
 #include "page/retire.h"
 
 enum { LOCAL_HEAP_CANDIDATES = 4, LOCAL_HEAP_FULL_SCAN = 8 };
@@ -61,12 +62,18 @@ static void local_heap_take_other(void *heap, struct page *page)
 
 // --- finding a page with room --------------------------------------------------------------------
 
-// The fullest of the first few: sparse pages get a chance to become empty.
+// The fullest of the first few, so that sparse pages get a chance to become empty; but if there is
+// a choice not one with a few blocks only, which would be full again at once.
 static struct page *local_heap_dequeue(struct local_heap *heap, size_t size_class)
 {
     struct page *best = heap->queue[size_class], *page = best;
     for (int i = 0; i < LOCAL_HEAP_CANDIDATES && page != NULL; i++, page = page->next) {
-        if (page->out > best->out) best = page;
+        bool is_scanty = page->out > page->reserved - page->reserved / 16;
+        bool best_is_scanty = best->out > best->reserved - best->reserved / 16;
+        if (is_scanty ? best_is_scanty && page->out < best->out
+                      : best_is_scanty || page->out > best->out) {
+            best = page;
+        }
     }
     if (best != NULL) local_heap_unlink(&heap->queue[size_class], best);
     return best;
@@ -85,7 +92,7 @@ static void local_heap_scan_full(struct local_heap *heap)
         struct page *page = heap->full_cursor != NULL ? heap->full_cursor : heap->full;
         if (page == NULL) return;
         heap->full_cursor = page->next;
-        if (remote_waiting(page) == 0) continue;
+        if (remote_waiting(page) == 0 && !page_has_room(page)) continue;
         local_heap_unlink_full(heap, page);
         refill_from_remote(page);
         if (page->out == 0) page_release(page);
@@ -312,23 +319,44 @@ void local_heap_abandon(struct local_heap *heap)
     }
 }
 
+// A large block changes its heap: nothing but its owner word changes, for others may be freeing it.
+static void local_heap_move_large(struct local_heap *to, struct page *page)
+{
+    page_set_owner(page, (uintptr_t)to | OWNER_FULL | (page_owner(page) & OWNER_INTERIOR));
+    while (!remote_try_park(page)) {
+        refill_from_remote(page);
+        if (page->out != 0) continue;
+        page_release(page);
+        return;
+    }
+    stats_add(STAT_pages_parked, 1);
+}
+
+static void local_heap_move_page(struct local_heap *to, struct page *page)
+{
+    if ((page->flags & PAGE_LARGE) != 0) {
+        local_heap_move_large(to, page);
+        return;
+    }
+    page->flags = (uint8_t)(page->flags & ~PAGE_PINNED);
+    refill_from_remote(page);
+    if (page->out == 0) page_release(page);
+    else local_heap_place(to, page);
+}
+
 void local_heap_move_pages(struct local_heap *heap, struct local_heap *to)
 {
+    struct page *page;
     local_heap_collect(heap, true);
     for (size_t size_class = 0; size_class < CLASS_COUNT; size_class++) {
-        struct page *page;
         while ((page = heap->queue[size_class]) != NULL) {
             local_heap_unlink(&heap->queue[size_class], page);
-            page->flags = (uint8_t)(page->flags & ~PAGE_PINNED);
-            local_heap_place(to, page);
+            local_heap_move_page(to, page);
         }
     }
-    struct page *page;
     while ((page = heap->full) != NULL) {
         local_heap_unlink_full(heap, page);
-        page->flags = (uint8_t)(page->flags & ~PAGE_PINNED);
-        refill_from_remote(page);
-        local_heap_place(to, page);
+        local_heap_move_page(to, page);
     }
 }
 

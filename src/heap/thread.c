@@ -20,8 +20,9 @@ enum { THREAD_PURGE_EVERY = 8 }; // slow paths between two looks at the clock
 
 enum { PROCESS_NEW, PROCESS_STARTING, PROCESS_READY };
 static ATOMIC(int) thread_process_state;
-// in memory that a forked child sees wiped; NULL while there is one thread
-static ATOMIC(uint32_t) *thread_fork_word;
+typedef ATOMIC(uint32_t) thread_word;
+// A word in memory that a forked child sees wiped; NULL while there is one thread.
+static ATOMIC(thread_word *) thread_fork_word;
 static const uint32_t thread_fork_mark = 0x70617265;
 
 static void thread_prepare_process(void)
@@ -50,18 +51,20 @@ void thread_start_process(void)
     atomic_store_explicit(&thread_process_state, PROCESS_READY, memory_order_release);
 }
 
-// The word that tells a forked child, in an OS page of its own. Without it a child re-uses nothing
-// less, but counts wrong.
+// The word that tells a forked child, in an OS page of its own. Without it a child is none the worse
+// but for its statistics, and in a secure build its random numbers.
 static void thread_watch_forks(void)
 {
-    ATOMIC(uint32_t) *word = (ATOMIC(uint32_t) *)os_map(os_page_bytes(), os_page_bytes());
+    thread_word *word = (thread_word *)os_map(os_page_bytes(), os_page_bytes()), *none = NULL;
     if (word == NULL) return;
-    if (prim_wipe_on_fork((void *)word, os_page_bytes()) != 0) {
-        os_release((void *)word, os_page_bytes());
-        return;
-    }
     atomic_store_explicit(word, thread_fork_mark, memory_order_relaxed);
-    thread_fork_word = word;
+    bool is_wiped = prim_wipe_on_fork((void *)word, os_page_bytes()) == 0;
+    // release: pairs with the acquire in thread_is_in_new_child, so that the mark is seen with it
+    if (!is_wiped || !atomic_compare_exchange_strong_explicit(&thread_fork_word, &none, word,
+                                                              memory_order_release,
+                                                              memory_order_relaxed)) {
+        os_release((void *)word, os_page_bytes());
+    }
 }
 
 static void thread_mark_vanished(struct local_heap *main, void *arg)
@@ -71,15 +74,32 @@ static void thread_mark_vanished(struct local_heap *main, void *arg)
     stats_remove(STAT_threads, 1);
 }
 
+// true for one thread, once, in the child of a fork.
+static bool thread_is_in_new_child(void)
+{
+    thread_word *word = atomic_load_explicit(&thread_fork_word, memory_order_acquire);
+    uint32_t wiped = 0;
+    if (word == NULL || atomic_load_explicit(word, memory_order_relaxed) != 0) return false;
+    return atomic_compare_exchange_strong_explicit(word, &wiped, thread_fork_mark,
+                                                   memory_order_relaxed, memory_order_relaxed);
+}
+
 // First slow path in the child of a fork: all other threads are gone. Their local heaps are never
-// used again; what is in them can be freed but not handed out.
+// used again; what is in them can be freed but not handed out. If it is a new thread that comes
+// first, the one that forked finds itself marked, and takes that back in thread_housekeep.
 static no_inline void thread_in_child(struct local_heap *main)
 {
-    atomic_store_explicit(thread_fork_word, thread_fork_mark, memory_order_relaxed);
     purge_after_fork();
     thread_visit_all(thread_mark_vanished, main);
     if (CFG_SECURE) random_init(&main->random);
     stats_count(COUNT_fork_children, 1);
+}
+
+static no_inline void thread_survive(struct local_heap *main)
+{
+    atomic_store_explicit(&main->is_used, 1, memory_order_relaxed);
+    if (CFG_SECURE) random_init(&main->random);
+    stats_add(STAT_threads, 1);
 }
 
 void thread_end_process(void) { prim_thread_exit_done(); }
@@ -88,7 +108,7 @@ void thread_end_process(void) { prim_thread_exit_done(); }
 
 static struct local_heap *thread_new_main(void)
 {
-    struct local_heap *main = heap_take_part();
+    struct local_heap *main = heap_take_main();
     if (main == NULL) return NULL;
     main->main = main;
     atomic_store_explicit(&main->heap, &main->backing, memory_order_relaxed);
@@ -98,7 +118,9 @@ static struct local_heap *thread_new_main(void)
     // release: pairs with the acquire in thread_visit_all
     atomic_store_explicit(&main->is_used, 1, memory_order_release);
     stats_add(STAT_threads, 1);
-    if (thread_fork_word == NULL && (CFG_SECURE || heap_part_count() > 1)) thread_watch_forks();
+    bool is_watched = atomic_load_explicit(&thread_fork_word, memory_order_relaxed) != NULL;
+    bool is_second = stats_current(STAT_threads) > 1;
+    if (!is_watched && (CFG_SECURE || is_second)) thread_watch_forks();
     return main;
 }
 
@@ -110,7 +132,7 @@ static void thread_put_main(struct local_heap *main)
     atomic_store_explicit(&main->is_used, 0, memory_order_release);
     stats_remove(STAT_threads, 1);
     atomic_store_explicit(&main->heap, NULL, memory_order_release);
-    heap_put_part(main);
+    heap_put_main(main);
 }
 
 struct local_heap *thread_ready(struct local_heap *heap)
@@ -163,14 +185,22 @@ void thread_done(void)
 
 void thread_set_default(struct local_heap *heap) { thread_heap_slot = heap; }
 
+struct thread_visit {
+    void (*visit)(struct local_heap *main, void *arg);
+    void *arg;
+};
+
+static void thread_visit_used(struct local_heap *main, void *arg)
+{
+    const struct thread_visit *each = (const struct thread_visit *)arg;
+    // acquire: pairs with the release in thread_new_main
+    if (atomic_load_explicit(&main->is_used, memory_order_acquire) == 1) each->visit(main, each->arg);
+}
+
 void thread_visit_all(void (*visit)(struct local_heap *main, void *arg), void *arg)
 {
-    uint32_t count = heap_part_count();
-    for (uint32_t i = 0; i < count; i++) {
-        struct local_heap *heap = heap_part_at(i);
-        if (heap != NULL && atomic_load_explicit(&heap->is_used, memory_order_acquire) == 1)
-            visit(heap, arg);
-    }
+    struct thread_visit each = {visit, arg};
+    heap_visit_all_mains(thread_visit_used, &each);
 }
 
 // --- on slow paths -------------------------------------------------------------------------------
@@ -210,9 +240,9 @@ void thread_collect(bool is_forced)
 void thread_housekeep(struct local_heap *heap)
 {
     struct local_heap *main = heap->main;
-    if (thread_fork_word != NULL &&
-        atomic_load_explicit(thread_fork_word, memory_order_relaxed) == 0) {
-        thread_in_child(main);
+    if (unlikely(thread_is_in_new_child())) thread_in_child(main);
+    if (unlikely(atomic_load_explicit(&main->is_used, memory_order_relaxed) == 2)) {
+        thread_survive(main);
     }
     main->heartbeat++;
     hooks_deferred_free(&main->is_in_hook, false, main->heartbeat);

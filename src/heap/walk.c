@@ -58,6 +58,16 @@ bool walk_blocks(struct page *page, bool (*visit)(void *block, void *arg), void 
     return true;
 }
 
+bool walk_is_readable(const struct page *page)
+{
+    uintptr_t owner = page_owner(page);
+    struct local_heap *named = (struct local_heap *)(owner & ~(uintptr_t)OWNER_FLAGS);
+    struct local_heap *part = thread_heap()->main;
+    if (named != NULL && named->main == NULL) return true; // of an ended thread, in a made heap
+    while (part != NULL && part != named) part = part->next_of_thread;
+    return part != NULL && ((owner & OWNER_FULL) == 0 || part->is_pinned);
+}
+
 // --- pages of one heap ---------------------------------------------------------------------------
 
 static bool walk_take_back(struct page *page, void *arg)
@@ -71,6 +81,7 @@ static bool walk_take_back(struct page *page, void *arg)
 }
 
 struct walk_heap_visit {
+    struct local_heap *main; // of the calling thread
     struct local_heap *part;
     bool (*visit)(struct page *page, void *arg);
     void *arg;
@@ -80,6 +91,7 @@ struct walk_heap_visit {
 static void walk_part(struct local_heap *part, void *arg)
 {
     struct walk_heap_visit *walk = (struct walk_heap_visit *)arg;
+    if (part->main != walk->main && part->main != NULL) return; // a running thread's: left alone
     if (walk->goes_on) walk->goes_on = local_heap_visit_pages(part, walk->visit, walk->arg);
 }
 
@@ -92,7 +104,7 @@ static bool walk_owned_by(struct page *page, void *arg)
 
 bool walk_heap_pages(struct mi_heap_s *heap, bool (*visit)(struct page *page, void *arg), void *arg)
 {
-    struct walk_heap_visit walk = {heap->local, visit, arg, true};
+    struct walk_heap_visit walk = {thread_heap()->main, heap->local, visit, arg, true};
     if (heap->state == HEAP_MADE) {
         heap_visit_parts(heap, walk_part, &walk);
         return walk.goes_on;
@@ -105,45 +117,51 @@ bool walk_heap_pages(struct mi_heap_s *heap, bool (*visit)(struct page *page, vo
 
 // --- counting ------------------------------------------------------------------------------------
 
-static void walk_subtract_ring(struct local_heap *main, void *arg)
+// Reads a field once: the page may change under our eyes.
+static size_t walk_class_of(const struct page *page)
 {
-    struct walk_totals *totals = (struct walk_totals *)arg;
-    for (unsigned i = 0; i < RING_SLOTS; i++) {
-        const struct ring_slot *slot = &main->ring[i];
-        const struct page *page = slot->page;
-        if (page == NULL || page->size_class >= CLASS_COUNT) continue;
-        totals->blocks -= slot->count;
-        totals->bytes -= slot->count * page->block_bytes;
-        totals->class_blocks[page->size_class] -= slot->count;
-    }
+    size_t size_class = *(const volatile uint8_t *)&page->size_class;
+    return size_class < CLASS_COUNT ? size_class : CLASS_COUNT;
 }
 
-static void walk_subtract_loaded(struct local_heap *part, struct walk_totals *totals)
+static void walk_subtract(struct walk_totals *totals, const struct page *page, size_t count)
 {
-    for (unsigned size_class = 0; size_class < CLASS_COUNT; size_class++) {
-        const struct page *page = part->current[size_class];
-        if (page == NULL || part->list[size_class] == NULL) continue;
-        unsigned count = page_list_count(page, part->list[size_class]);
-        if (count > page->capacity) continue; // it changed under our eyes
-        totals->blocks -= count;
-        totals->bytes -= count * page->block_bytes;
-        totals->class_blocks[size_class] -= count;
+    size_t size_class = walk_class_of(page);
+    if (size_class == CLASS_COUNT) return;
+    totals->blocks -= count;
+    totals->bytes -= count * class_block_bytes(size_class);
+    totals->class_blocks[size_class] -= count;
+}
+
+static void walk_subtract_lists(struct local_heap *heap, void *arg)
+{
+    struct walk_totals *totals = (struct walk_totals *)arg;
+    if (atomic_load_explicit(&heap->heap, memory_order_acquire) == NULL) return;
+    for (size_t size_class = 0; size_class < CLASS_COUNT; size_class++) {
+        const struct page *page = heap->current[size_class];
+        if (page == NULL || heap->list[size_class] == NULL) continue;
+        unsigned count = page_list_count(page, heap->list[size_class]);
+        if (count <= page->reserved) walk_subtract(totals, page, count); // else it changed
+    }
+    for (unsigned i = 0; i < RING_SLOTS; i++) {
+        const struct page *page = heap->ring[i].page;
+        if (page != NULL) walk_subtract(totals, page, heap->ring[i].count);
     }
 }
 
 static bool walk_add_page(struct page *page, void *arg)
 {
     struct walk_totals *totals = (struct walk_totals *)arg;
-    size_t waiting = remote_waiting(page), out = page->out;
-    size_t blocks = out > waiting ? out - waiting : 0;
+    size_t size_class = walk_class_of(page), waiting = remote_waiting(page), out = page->out;
+    size_t blocks = out > waiting ? out - waiting : 0, bytes = blocks * page->block_bytes;
     totals->pages++;
     totals->blocks += blocks;
-    totals->bytes += blocks * page->block_bytes;
-    if ((page->flags & PAGE_LARGE) == 0) {
-        totals->class_blocks[page->size_class] += blocks;
+    totals->bytes += bytes;
+    if (size_class < CLASS_COUNT) {
+        totals->class_blocks[size_class] += blocks;
     } else {
         totals->large_blocks += blocks;
-        totals->large_bytes += blocks * page->block_bytes;
+        totals->large_bytes += bytes;
     }
     return true;
 }
@@ -152,11 +170,6 @@ void walk_count(struct walk_totals *totals)
 {
     memset(totals, 0, sizeof(*totals));
     (void)walk_all_pages(walk_add_page, totals);
-    thread_visit_all(walk_subtract_ring, totals);
-    for (uint32_t i = 0; i < heap_part_count(); i++) {
-        struct local_heap *part = heap_part_at(i);
-        if (part != NULL && atomic_load_explicit(&part->heap, memory_order_acquire) != NULL) {
-            walk_subtract_loaded(part, totals);
-        }
-    }
+    heap_visit_all_mains(walk_subtract_lists, totals);
+    heap_visit_all_parts(walk_subtract_lists, totals);
 }

@@ -13,10 +13,12 @@
 // only.
 INTERNAL bool walk_all_pages(bool (*visit)(struct page *page, void *arg), void *arg);
 // The same for the pages of one heap; the calling thread's own lists are unloaded first, and its
-// parked pages taken back. Pages of its parts in other threads are visited as they are.
+// parked pages taken back. Its parts in other running threads are left out.
 INTERNAL bool walk_heap_pages(struct mi_heap_s *heap, bool (*visit)(struct page *page, void *arg),
                               void *arg);
-// Calls visit(block, arg) for each block of an owned page that is with the user (or in some
+// The calling thread may look at the page's lists: it owns it, or its owner has ended.
+INTERNAL bool walk_is_readable(const struct page *page);
+// Calls visit(block, arg) for each block of a readable page that is with the user (or in some
 // thread's ring), until it returns false. The page's list must not be loaded.
 INTERNAL bool walk_blocks(struct page *page, bool (*visit)(void *block, void *arg), void *arg);
 // The heap that a page belongs to, as far as its owner word tells; NULL when its thread has ended.

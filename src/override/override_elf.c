@@ -77,11 +77,14 @@ OVERRIDE_ALIAS(calloc, mi_calloc);
 OVERRIDE_ALIAS(free, mi_free);
 OVERRIDE_ALIAS(aligned_alloc, mi_aligned_alloc);
 OVERRIDE_ALIAS(posix_memalign, mi_posix_memalign);
-OVERRIDE_ALIAS(strdup, mi_strdup);
-OVERRIDE_ALIAS(strndup, mi_strndup);
 
 // glibc's realloc(p, 0) frees; the C libraries of other systems, and mi_realloc, return a minimal
 // block.
+// The standard functions as the program sees them: ours, unless it brings its own.
+OVERRIDE_C void *override_any_malloc(size_t size) __asm__("malloc");
+OVERRIDE_C void *override_any_realloc(void *p, size_t size) __asm__("realloc");
+OVERRIDE_C void override_any_free(void *p) __asm__("free");
+
 #if defined(__GLIBC__)
 OVERRIDE_EXPORT void *realloc(void *p, size_t size) OVERRIDE_NOEXCEPT;
 void *realloc(void *p, size_t size) OVERRIDE_NOEXCEPT
@@ -98,12 +101,44 @@ void *reallocarray(void *p, size_t count, size_t size) OVERRIDE_NOEXCEPT
 {
     size_t bytes;
     if (unlikely(!bits_multiply(count, size, &bytes))) return report_no_memory(SIZE_MAX, true);
-    return realloc(p, bytes);
+    return override_any_realloc(p, bytes);
 }
 #else
 OVERRIDE_ALIAS(realloc, mi_realloc);
 OVERRIDE_ALIAS(reallocarray, mi_reallocarray);
 #endif
+
+// --- functions that allocate for the program's free ---------------------------------------------
+// A program may bring a malloc of its own and take strdup from us: then the block must come from
+// that malloc, which is what the dynamic symbol finds.
+
+OVERRIDE_EXPORT char *strdup(const char *s) OVERRIDE_NOEXCEPT;
+char *strdup(const char *s) OVERRIDE_NOEXCEPT
+{
+    size_t bytes = strlen(s) + 1;
+    char *copy = (char *)override_any_malloc(bytes);
+    return copy == NULL ? NULL : (char *)memcpy(copy, s, bytes);
+}
+
+OVERRIDE_EXPORT char *strndup(const char *s, size_t n) OVERRIDE_NOEXCEPT;
+char *strndup(const char *s, size_t n) OVERRIDE_NOEXCEPT
+{
+    const char *end = (const char *)memchr(s, 0, n);
+    size_t length = end == NULL ? n : (size_t)(end - s);
+    char *copy = length == SIZE_MAX ? NULL : (char *)override_any_malloc(length + 1);
+    if (copy == NULL) return NULL;
+    memcpy(copy, s, length);
+    copy[length] = '\0';
+    return copy;
+}
+
+OVERRIDE_EXPORT void *reallocf(void *p, size_t size);
+void *reallocf(void *p, size_t size)
+{
+    void *result = override_any_realloc(p, size);
+    if (result == NULL && p != NULL && size != 0) override_any_free(p);
+    return result;
+}
 
 // C23: the alignment comes first here, last in mi_free_size_aligned
 OVERRIDE_CHECKED(free_sized, mi_free_size);
@@ -119,7 +154,6 @@ void free_aligned_sized(void *p, size_t alignment, size_t size)
 OVERRIDE_ALIAS(memalign, mi_memalign);
 OVERRIDE_ALIAS(valloc, mi_valloc);
 OVERRIDE_ALIAS(pvalloc, mi_pvalloc);
-OVERRIDE_ALIAS(reallocf, mi_reallocf);
 OVERRIDE_ALIAS(malloc_size, mi_usable_size);
 OVERRIDE_ALIAS(malloc_usable_size, mi_usable_size);
 OVERRIDE_ALIAS(cfree, mi_free);

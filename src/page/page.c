@@ -41,9 +41,9 @@ static void page_wipe_states(const struct page *page)
     size_t first = arena_granule(page->arena, page->start) / 64;
     size_t words = ((size_t)page->slices << (SLICE_SHIFT - GRANULE_SHIFT)) / 64;
     if ((page->flags & PAGE_LARGE) != 0) words = 1;
-    for (size_t i = first; i < first + words; i++) {
+    for (size_t i = first; i < first + words; i++) { // in this order: see page_clear_states
         atomic_store_explicit(&page->arena->live[i], 0, memory_order_relaxed);
-        atomic_store_explicit(&page->arena->remote[i], 0, memory_order_relaxed);
+        atomic_store_explicit(&page->arena->remote[i], 0, memory_order_release);
     }
 }
 

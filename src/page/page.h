@@ -130,12 +130,13 @@ static inline struct block *page_block_at(const struct page *page, uint32_t inde
     return (struct block *)(void *)(page->start + index * page->block_bytes);
 }
 
-// A block begins exactly there (it may be free).
+// A block begins exactly there (it may be free, or not cut yet).
 static inline bool page_has_block_at(const struct page *page, const void *address)
 {
     uintptr_t offset = (uintptr_t)address - (uintptr_t)page->start;
     if ((page->flags & PAGE_LARGE) != 0) return offset == 0;
-    if (offset >= (uintptr_t)page->capacity * page->block_bytes) return false;
+    // not `capacity`, which the owner changes; nobody has a pointer to a block that is not cut yet
+    if (offset >= (uintptr_t)page->reserved * page->block_bytes) return false;
     return (const char *)page_block_at(page, page_index_of(page, address)) == address;
 }
 
@@ -175,51 +176,22 @@ static inline bool page_put(struct page *page, struct block *block)
 
 // --- block states: only in builds with CFG_STATES ------------------------------------------------
 
-static inline bool page_state(const ATOMIC(uint64_t) *map, size_t granule)
-{
-    return (atomic_load_explicit(&map[granule / 64], memory_order_relaxed) >> granule % 64 & 1) !=
-           0;
-}
-
 // Only the page's owner writes `live`; plain stores would do but for remote readers.
 static inline void page_set_live(const struct page *page, const void *block, bool is_live)
 {
     size_t granule = arena_granule(page->arena, block);
     ATOMIC(uint64_t) *word = &page->arena->live[granule / 64];
-    uint64_t bit = UINT64_C(1) << granule % 64,
-             bits = atomic_load_explicit(word, memory_order_relaxed);
+    uint64_t bit = UINT64_C(1) << granule % 64;
+    uint64_t bits = atomic_load_explicit(word, memory_order_relaxed);
     atomic_store_explicit(word, is_live ? bits | bit : bits & ~bit, memory_order_relaxed);
 }
 
-static inline bool page_is_live(const struct page *page, const void *block)
-{
-    return page_state(page->arena->live, arena_granule(page->arena, block));
-}
-
-static inline bool page_is_freed_remotely(const struct page *page, const void *block)
-{
-    return page_state(page->arena->remote, arena_granule(page->arena, block));
-}
-
-// Marks a block as freed by a thread that does not own it; false when it was marked already. Before
-// anything else is done with the block, so that of two frees at the same instant one is refused.
-static inline bool page_mark_freed_remotely(const struct page *page, const void *block)
-{
-    size_t granule = arena_granule(page->arena, block);
-    uint64_t bit = UINT64_C(1) << granule % 64;
-    // acq_rel: a block's users are done with it before its bit is seen by the collector
-    return (atomic_fetch_or_explicit(&page->arena->remote[granule / 64], bit,
-                                     memory_order_acq_rel) &
-            bit) == 0;
-}
-
-// The block is free again, whoever freed it. Owner only.
+// The block is free again, whoever freed it. Owner only. `live` first: whoever finds the other mark
+// gone, and sets it, then finds the block dead.
 static inline void page_clear_states(const struct page *page, const void *block)
 {
-    size_t granule = arena_granule(page->arena, block);
     page_set_live(page, block, false);
-    atomic_fetch_and_explicit(&page->arena->remote[granule / 64], ~(UINT64_C(1) << granule % 64),
-                              memory_order_relaxed);
+    arena_unmark_freed_remotely(page->arena, block);
 }
 
 #endif

@@ -7,7 +7,8 @@
 static unsigned refill_check_list(struct page *page, struct block *block, unsigned count)
 {
     for (unsigned i = 0; i < count; i++) {
-        if (!page_has_block_at(page, block)) {
+        // a block that is not live was freed by its owner at the same instant
+        if (!page_has_block_at(page, block) || (CFG_STATES && !arena_is_live(page->arena, block))) {
             report_fault(FAULT_LINK, "collect", block, page->block_bytes);
             return i;
         }
@@ -29,7 +30,7 @@ void refill_from_remote(struct page *page) { refill_put(page, remote_take(page))
 bool refill_claim(struct page *page)
 {
     struct remote_list taken;
-    if (!remote_try_claim(page, &taken)) return false;
+    if (!remote_try_claim(page, 0, &taken)) return false;
     refill_put(page, taken);
     return true;
 }

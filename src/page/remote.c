@@ -4,7 +4,8 @@ enum {
     REMOTE_HEAD_MASK    = (1 << 13) - 1,
     REMOTE_NUMBER_SHIFT = 13,
     REMOTE_PARKED       = 1 << 26,
-    REMOTE_IS_LISTED    = 1 << 27
+    REMOTE_IS_LISTED    = 1 << 27,
+    REMOTE_IS_LARGE     = 1 << 28
 };
 
 static unsigned remote_number(uint32_t word)
@@ -72,16 +73,18 @@ bool remote_try_park(struct page *page)
     uint32_t none = 0;
     uint32_t listed = page_has_room(page) ? REMOTE_IS_LISTED : 0;
     // release (R3): whoever claims sees lists and counts
+    uint32_t large = (page->flags & PAGE_LARGE) != 0 ? REMOTE_IS_LARGE : 0;
     return atomic_compare_exchange_strong_explicit(
-        &page->remote, &none, remote_word(0, page->out, REMOTE_PARKED | listed),
+        &page->remote, &none, remote_word(0, page->out, REMOTE_PARKED | listed | large),
         memory_order_release, memory_order_relaxed);
 }
 
-bool remote_try_claim(struct page *page, struct remote_list *taken)
+bool remote_try_claim(struct page *page, unsigned kind, struct remote_list *taken)
 {
+    uint32_t large = kind == PAGE_LARGE ? REMOTE_IS_LARGE : 0;
     uint32_t word = atomic_load_explicit(&page->remote, memory_order_relaxed);
     do {
-        if ((word & REMOTE_PARKED) == 0) return false;
+        if ((word & REMOTE_PARKED) == 0 || (word & REMOTE_IS_LARGE) != large) return false;
         // acq_rel (R3): pairs with remote_try_park and remote_push
     } while (!atomic_compare_exchange_weak_explicit(&page->remote, &word, 0, memory_order_acq_rel,
                                                     memory_order_relaxed));

@@ -1,15 +1,14 @@
 /* remote.h: frees by threads that do not own the page, and who owns it. One atomic word for each
  * page:
  *
- *   bit   31 .. 28   27      26      25 .. 13   12 .. 0
- *         0          LISTED  PARKED  number     head: index + 1 of the first block on the remote
- *                            list, 0: empty
+ *   bit   31 .. 29   28      27       26       25 .. 13   12 .. 0
+ *         0          LARGE   LISTED   PARKED   number     head: index + 1 of the first block on
+ *                                                         the remote list, 0: empty
  *
- *            remote_try_park (owner)                 remote_push that takes number to 0
- *   OWNED ------------------------------> PARKED ---------------------------------------> OWNED by
- *   that thread
- *     ^                                     |
- *     `-------- remote_try_claim -----------'   (anybody)
+ *            remote_try_park (owner)            remote_push that takes number to 0
+ *   OWNED ---------------------------> PARKED -------------------------------------> OWNED by
+ *     ^                                  |                                           that thread
+ *     `-------- remote_try_claim --------'   (anybody)
  *
  * Rules:
  *   R1  OWNED:  number counts the blocks on the remote list; only the owner touches the page's
@@ -21,7 +20,11 @@
  *       sequence)
  *   R4  the list is only ever taken whole, so a block that comes back as head between a reader's
  *       load and its compare-and-swap does no harm
- *   R5  LISTED only with PARKED: the page's mark in the arena was set since it was parked
+ *   R5  LISTED only with PARKED: the page's mark in the arena is set since it was parked, or about
+ *       to be. LARGE only with PARKED: the page is one large block, which is never adopted, so that
+ *       a late or stale claim of the other kind fails
+ *   R6  once a push or a park has succeeded the page may change hands and begin a new life: nothing
+ *       of it is read afterwards
  */
 #ifndef PAGE_REMOTE_H
 #define PAGE_REMOTE_H
@@ -40,12 +43,13 @@ INTERNAL must_use enum remote_result remote_push(struct page *page, struct block
                                                  struct block *last, unsigned count);
 // Takes the remote list. Owner only.
 INTERNAL struct remote_list remote_take(struct page *page);
-// Gives up ownership; the caller may not touch the page any more, except to mark it when it has
-// room. false, and nothing happened: blocks lie on the remote list. Owner only; out > 0; in no
-// queue, not loaded.
+// Gives up ownership; the caller may not touch the page any more (R6). false, and nothing happened:
+// blocks lie on the remote list. Owner only; out > 0; in no queue, not loaded.
 INTERNAL must_use bool remote_try_park(struct page *page);
-// Takes ownership of a parked page, and its remote list. false: not parked. Any thread.
-INTERNAL must_use bool remote_try_claim(struct page *page, struct remote_list *taken);
+// Takes ownership of a parked page, and its remote list. false: not parked, or of the other kind.
+// kind: PAGE_LARGE for a large block, 0 for any other page. Any thread.
+INTERNAL must_use bool remote_try_claim(struct page *page, unsigned kind,
+                                        struct remote_list *taken);
 
 INTERNAL bool remote_is_parked(const struct page *page);
 INTERNAL unsigned remote_waiting(const struct page *page); // blocks on the remote list, about

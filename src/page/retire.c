@@ -5,18 +5,32 @@
 
 enum { RETIRE_SEARCH_CHUNKS = 32, RETIRE_TRIES = 4 };
 
-static void retire_mark(const struct page *page)
+// Where the mark of a page goes: read while the page cannot change, for once it is parked or its
+// block is pushed it may be claimed, released and begin a new life. Then the mark is stale, which
+// whoever takes it finds out by the state word.
+struct retire_place {
+    struct arena *arena;
+    size_t slice, size_class;
+};
+
+static struct retire_place retire_place_of(const struct page *page)
 {
-    marks_set(page->arena, page->size_class, arena_slice_of(page->arena, page->start));
+    struct retire_place place = {page->arena, arena_slice_of(page->arena, page->start),
+                                 page->size_class};
+    return place;
+}
+
+static void retire_mark(struct retire_place place)
+{
+    marks_set(place.arena, place.size_class, place.slice);
 }
 
 void retire_push(struct page *page, struct block *first, struct block *last, unsigned count)
 {
+    struct retire_place place = retire_place_of(page);
     switch (remote_push(page, first, last, count)) {
     case REMOTE_DONE:   break;
-    // The page may have been claimed, released and begun a new life since the push: then this is a
-    // stale mark, which whoever takes it finds out by the state word.
-    case REMOTE_LISTED: retire_mark(page); break;
+    case REMOTE_LISTED: retire_mark(place); break;
     case REMOTE_LAST:
         stats_remove(STAT_pages_parked, 1);
         page_release(page);
@@ -47,9 +61,10 @@ void retire_park(struct page *page)
             return;
         }
         bool has_room = page_has_room(page);
+        struct retire_place place = retire_place_of(page);
         if (remote_try_park(page)) {
             stats_add(STAT_pages_parked, 1);
-            if (has_room) retire_mark(page);
+            if (has_room) retire_mark(place);
             return;
         }
     }
@@ -58,7 +73,7 @@ void retire_park(struct page *page)
 bool retire_large(struct page *page)
 {
     struct remote_list none;
-    if (!remote_try_claim(page, &none)) return false;
+    if (!remote_try_claim(page, PAGE_LARGE, &none)) return false;
     stats_remove(STAT_pages_parked, 1);
     page_release(page);
     return true;

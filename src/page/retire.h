@@ -16,7 +16,7 @@ INTERNAL void retire_park(struct page *page);
 // owned, collected.
 INTERNAL must_use bool retire_full(struct page *page);
 
-// Frees a large block from any thread; false when another free was first.
+// Frees a parked large block from any thread; false when another free was first.
 INTERNAL must_use bool retire_large(struct page *page);
 
 // A parked page of that class with room, taken over; NULL when a bounded search found none. The

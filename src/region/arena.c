@@ -39,6 +39,14 @@ static struct side_layout arena_side_layout(size_t capacity)
     return layout;
 }
 
+// What the side memory of a slice in use can cost: its descriptor, states, and share of a chunk.
+static size_t arena_side_bytes_per_slice(void)
+{
+    size_t chunk_bytes = sizeof(struct chunk) + sizeof(struct marks);
+    size_t state_bytes = CFG_STATES ? 2 * (SLICE_BYTES >> GRANULE_SHIFT) / 8 : 0;
+    return DESCRIPTOR_BYTES + state_bytes + chunk_bytes / CHUNK_SLICES;
+}
+
 static bool arena_init_side(struct arena *arena, size_t capacity)
 {
     struct side_layout layout = arena_side_layout(capacity);
@@ -60,9 +68,7 @@ static bool arena_open_part(void *part, size_t item_bytes, size_t from, size_t t
 {
     uintptr_t start = bits_align_down((uintptr_t)part + from * item_bytes, os_page_bytes());
     uintptr_t end = bits_align_up((uintptr_t)part + to * item_bytes, os_page_bytes());
-    if (!os_open((void *)start, end - start)) return false;
-    stats_add(STAT_metadata, (int64_t)(end - start));
-    return true;
+    return os_open((void *)start, end - start);
 }
 
 // Makes everything about the slices below `slices` readable. Threads that do this at the same time
@@ -203,7 +209,7 @@ static size_t arena_next_free(const struct arena *arena, size_t slice, size_t en
 static size_t arena_search_long(struct arena *arena, size_t count, size_t alignment, bool *is_zero)
 {
     size_t end = arena_mapped_chunks(arena) * CHUNK_SLICES;
-    size_t slice = atomic_load_explicit(&arena->first_free, memory_order_relaxed) * CHUNK_SLICES;
+    size_t slice = 0;
     while ((slice = arena_next_free(arena, slice, end)) < end) {
         size_t start = arena_align_slice(arena, slice, alignment);
         size_t run = start < end ? arena_free_run(arena, start, count, end) : 0;
@@ -239,6 +245,7 @@ static size_t arena_take_window(struct arena *arena, size_t slices, size_t align
         if (!arena_open_side(arena, first + slices)) return SIZE_MAX;
     } while (!atomic_compare_exchange_weak_explicit(&arena->mapped, &before, first + slices,
                                                     memory_order_acq_rel, memory_order_relaxed));
+    stats_add(STAT_metadata, (int64_t)(slices * arena_side_bytes_per_slice()));
     return first;
 }
 
@@ -476,6 +483,21 @@ static void *arena_claim_elsewhere(size_t count, size_t alignment, bool *is_zero
     return NULL;
 }
 
+// The first chunk with free slices moves up when it has been used up. A slice that is freed below
+// it at this instant lowers it again, or is found by the search from 0 that comes before growth.
+static void arena_raise_first_free(struct arena *arena, size_t lowest)
+{
+    enum { STEPS = 16 };
+    size_t chunks = arena_mapped_chunks(arena), first = lowest;
+    while (first < chunks && first - lowest < STEPS &&
+           atomic_load_explicit(&arena->chunks[first].free, memory_order_relaxed) == 0) {
+        first++;
+    }
+    if (first == lowest) return;
+    atomic_compare_exchange_strong_explicit(&arena->first_free, &lowest, first,
+                                            memory_order_relaxed, memory_order_relaxed);
+}
+
 static size_t arena_claim_main(size_t count, size_t alignment, size_t *hint, bool *is_zero)
 {
     size_t mapped = arena_mapped_chunks(&arena_main);
@@ -483,10 +505,12 @@ static size_t arena_claim_main(size_t count, size_t alignment, size_t *hint, boo
         size_t lowest = atomic_load_explicit(&arena_main.first_free, memory_order_relaxed);
         size_t from = *hint < lowest || *hint >= mapped ? lowest : *hint;
         size_t slice = arena_search_short(&arena_main, count, from, mapped, is_zero);
-        if (slice == SIZE_MAX)
-            slice = arena_search_short(&arena_main, count, lowest, from < mapped ? from : mapped,
-                                       is_zero);
-        if (slice != SIZE_MAX) *hint = slice / CHUNK_SLICES;
+        if (slice == SIZE_MAX) {
+            slice = arena_search_short(&arena_main, count, 0, from < mapped ? from : mapped, is_zero);
+        }
+        if (slice == SIZE_MAX) return SIZE_MAX;
+        *hint = slice / CHUNK_SLICES;
+        arena_raise_first_free(&arena_main, lowest);
         return slice;
     }
     return arena_search_long(&arena_main, count, alignment, is_zero);
@@ -513,12 +537,10 @@ void *arena_claim(size_t count, size_t alignment, size_t *hint, bool *is_zero)
     return arena_claim_elsewhere(count, alignment, is_zero);
 }
 
-bool arena_claim_at(void *start, size_t count, bool *is_zero)
+bool arena_claim_at(struct arena *arena, void *start, size_t count, bool *is_zero)
 {
-    struct arena *arena = arena_of(start);
-    if (arena == NULL) return false;
-    size_t slice = arena_slice_of(arena, start);
-    if (slice + count > arena_mapped_chunks(arena) * CHUNK_SLICES) return false;
+    size_t slice = arena_slice_of(arena, start), end = arena_mapped_chunks(arena) * CHUNK_SLICES;
+    if (slice > end || count > end - slice) return false;
     return arena_free_run(arena, slice, count, slice + count) == count &&
            arena_claim_range(arena, slice, count, is_zero);
 }

@@ -75,8 +75,8 @@ INTERNAL void *arena_claim(size_t count, size_t alignment, size_t *hint, bool *i
 // Gives slices back. `touched` false: they still read as zeroes. Blanks nothing: descriptors are
 // blank already (A2).
 INTERNAL void arena_release(void *start, size_t count, bool touched);
-// Takes the slices [start, start+count) if all are free: growth in place.
-INTERNAL bool arena_claim_at(void *start, size_t count, bool *is_zero);
+// Takes the slices [start, start+count) of this arena if all are there and free: growth in place.
+INTERNAL bool arena_claim_at(struct arena *arena, void *start, size_t count, bool *is_zero);
 
 // Hands memory to the allocator for good: page-aligned pieces at both ends that fill no slice are
 // left alone. NULL when it holds no slice, or the table is full.
@@ -151,6 +151,39 @@ static inline struct page *arena_descriptor(const struct arena *arena, size_t sl
 static inline size_t arena_granule(const struct arena *arena, const void *block)
 {
     return ((uintptr_t)block - arena->base) >> GRANULE_SHIFT;
+}
+
+static inline bool arena_is_live(const struct arena *arena, const void *block)
+{
+    size_t granule = arena_granule(arena, block);
+    uint64_t word = atomic_load_explicit(&arena->live[granule / 64], memory_order_relaxed);
+    return (word >> granule % 64 & 1) != 0;
+}
+
+static inline bool arena_is_freed_remotely(const struct arena *arena, const void *block)
+{
+    size_t granule = arena_granule(arena, block);
+    uint64_t word = atomic_load_explicit(&arena->remote[granule / 64], memory_order_relaxed);
+    return (word >> granule % 64 & 1) != 0;
+}
+
+// Marks a block as freed by a thread that does not own it; false when it was marked already. Before
+// anything else is done with the block, so that of two frees at the same instant one is refused.
+static inline bool arena_mark_freed_remotely(const struct arena *arena, const void *block)
+{
+    size_t granule = arena_granule(arena, block);
+    uint64_t bit = UINT64_C(1) << granule % 64;
+    // acquire: pairs with the release below, so that the block is seen dead if it died before.
+    // release: a block's users are done with it before its mark is seen by the collector
+    return (atomic_fetch_or_explicit(&arena->remote[granule / 64], bit, memory_order_acq_rel) &
+            bit) == 0;
+}
+
+static inline void arena_unmark_freed_remotely(const struct arena *arena, const void *block)
+{
+    size_t granule = arena_granule(arena, block);
+    uint64_t bit = UINT64_C(1) << granule % 64;
+    atomic_fetch_and_explicit(&arena->remote[granule / 64], ~bit, memory_order_release);
 }
 
 #endif

@@ -43,7 +43,9 @@ static size_t purge_chunk(struct arena *arena, size_t index, bool is_forced, uns
     size_t bytes = 0;
     if (old != 0) {
         uint64_t taken = purge_take_bits(chunk, old);
-        uint64_t purged = purge_runs(arena, index, taken, calls);
+        // read again: it may have been used and given back clean meanwhile
+        uint64_t still_dirty = taken & atomic_load_explicit(&chunk->dirty, memory_order_relaxed);
+        uint64_t purged = purge_runs(arena, index, still_dirty, calls);
         atomic_fetch_and_explicit(&chunk->dirty, ~purged, memory_order_relaxed);
         // release: whoever claims these sees that they are clean (A4)
         atomic_fetch_or_explicit(&chunk->free, taken, memory_order_release);

@@ -1,11 +1,13 @@
-/* test_aligned.c: every alignment from 1 byte to 4 MiB, with offsets, zeroed, grown, and the POSIX rules. */
+/* test_aligned.c: every alignment from 1 byte to 4 MiB, with offsets, zeroed, grown, and the POSIX
+ * rules. */
 #include "mimalloc.h"
 #include "../support/api_test.h"
 #include <errno.h>
 #include <unistd.h>
 
 static const size_t MIB = 1024 * 1024;
-static const size_t sizes[] = { 0, 1, 7, 8, 16, 24, 48, 100, 160, 1000, 4096, 5000, 65536, 70000, 600000 };
+static const size_t sizes[] = {0,   1,    7,    8,    16,    24,    48,    100,
+                               160, 1000, 4096, 5000, 65536, 70000, 600000};
 enum { SIZE_COUNT = sizeof sizes / sizeof sizes[0] };
 
 static bool is_aligned_at(const void *block, size_t alignment, size_t offset)
@@ -42,7 +44,7 @@ TEST(every_alignment_up_to_4_MiB_holds_for_every_size)
 
 TEST(the_address_plus_offset_is_aligned)
 {
-    static const size_t offsets[] = { 1, 8, 16, 24, 100, 4096, 65537 };
+    static const size_t offsets[] = {1, 8, 16, 24, 100, 4096, 65537};
     for (size_t alignment = 1; alignment <= 4 * MIB; alignment *= 2) {
         for (size_t i = 0; i < SIZE_COUNT; i++) {
             if (is_skipped(alignment, i)) continue;
@@ -52,7 +54,8 @@ TEST(the_address_plus_offset_is_aligned)
                 ENSURE(block != NULL);
                 EXPECT(is_aligned_at(block, alignment, offsets[o]));
                 EXPECT(mi_usable_size(block) >= sizes[i]);
-                memset(block, 0xDD, mi_usable_size(block) < 5000 ? mi_usable_size(block) : sizes[i]);
+                memset(block, 0xDD,
+                       mi_usable_size(block) < 5000 ? mi_usable_size(block) : sizes[i]);
                 mi_free(block);
             }
         }
@@ -101,7 +104,8 @@ TEST(aligned_blocks_keep_alignment_and_contents_when_resized)
             moved = mi_realloc_aligned_at(moved, next, alignment, 24);
             ENSURE(block != NULL && moved != NULL);
             EXPECT(is_aligned(block, alignment) && is_aligned_at(moved, alignment, 24));
-            EXPECT(((unsigned char *)block)[kept - 1] == step && ((unsigned char *)block)[0] == step);
+            EXPECT(((unsigned char *)block)[kept - 1] == step &&
+                   ((unsigned char *)block)[0] == step);
             EXPECT(((unsigned char *)moved)[kept - 1] == step + 1);
             bytes = next;
         }
@@ -130,10 +134,12 @@ TEST(zero_initialised_aligned_resizing_clears_the_tail)
 {
     for (size_t alignment = 8; alignment <= 65536; alignment *= 8) {
         unsigned char *blocks[3];
-        blocks[0] = (unsigned char *)mi_rezalloc_aligned(mi_zalloc_aligned(10, alignment), 5000, alignment);
-        blocks[1] = (unsigned char *)mi_recalloc_aligned_at(mi_zalloc_aligned_at(10, alignment, 8), 50, 100,
-                                                            alignment, 8);
-        blocks[2] = (unsigned char *)mi_aligned_recalloc(mi_calloc_aligned(1, 10, alignment), 100, 50, alignment);
+        blocks[0] =
+            (unsigned char *)mi_rezalloc_aligned(mi_zalloc_aligned(10, alignment), 5000, alignment);
+        blocks[1] = (unsigned char *)mi_recalloc_aligned_at(mi_zalloc_aligned_at(10, alignment, 8),
+                                                            50, 100, alignment, 8);
+        blocks[2] = (unsigned char *)mi_aligned_recalloc(mi_calloc_aligned(1, 10, alignment), 100,
+                                                         50, alignment);
         for (size_t i = 0; i < 3; i++) {
             ENSURE(blocks[i] != NULL);
             EXPECT(is_aligned_at(blocks[i], alignment, i == 1 ? 8 : 0));
@@ -149,7 +155,7 @@ TEST(zero_initialised_aligned_resizing_clears_the_tail)
 
 TEST(alignments_that_are_no_power_of_two_are_refused)
 {
-    static const size_t bad[] = { 0, 3, 6, 24, 100, 4097, SIZE_MAX };
+    static const size_t bad[] = {0, 3, 6, 24, 100, 4097, SIZE_MAX};
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         size_t alignment = launder_size(bad[i]);
         errno = 0;
@@ -185,7 +191,8 @@ TEST(posix_memalign_keeps_its_rules)
     EXPECT(mi_posix_memalign(&block, sizeof(void *) / 2, 10) == EINVAL && block == untouched);
     EXPECT(mi_posix_memalign(&block, sizeof(void *) * 3, 10) == EINVAL && block == untouched);
     EXPECT(mi_posix_memalign(&block, 64, launder_size(SIZE_MAX)) == ENOMEM && block == untouched);
-    EXPECT(mi_posix_memalign(&block, 64, launder_size(SIZE_MAX - 70)) == ENOMEM && block == untouched);
+    EXPECT(mi_posix_memalign(&block, 64, launder_size(SIZE_MAX - 70)) == ENOMEM &&
+           block == untouched);
     for (size_t alignment = sizeof(void *); alignment <= 4 * MIB; alignment *= 2) {
         EXPECT(mi_posix_memalign(&block, alignment, 100) == 0);
         EXPECT(block != NULL && is_aligned(block, alignment));
@@ -234,8 +241,8 @@ TEST(valloc_and_pvalloc_give_whole_os_pages)
 
 TEST(aligned_blocks_of_large_alignment_can_be_churned)
 {
-    void *blocks[24] = { NULL };
-    struct test_random random = { 11 };
+    void *blocks[24] = {NULL};
+    struct test_random random = {11};
     for (int i = 0; i < 2000; i++) {
         size_t slot = random_below(&random, 24);
         size_t alignment = (size_t)1 << (10 + random_below(&random, 13));

@@ -1,11 +1,12 @@
 /* test_bad_free.c: pointers that are not the start of a live block, given to free and its kin.
  *
- *   every build                  foreign, stack, unmapped, unaligned and null-page pointers are refused, unread
- *   debug and secure builds      interior pointers, double frees from any thread, wrong sizes too
- *   debug build                  bytes written behind the block
+ *   every build                  foreign, stack, unmapped, unaligned and null-page pointers are
+ * refused, unread debug and secure builds      interior pointers, double frees from any thread,
+ * wrong sizes too debug build                  bytes written behind the block
  *
- * Each misuse runs in a process of its own: it prints one line and goes on (normal build) or dies by abort after that
- * line (debug and secure); with an error handler it goes on in each build and the handler gets the code.
+ * Each misuse runs in a process of its own: it prints one line and goes on (normal build) or dies
+ * by abort after that line (debug and secure); with an error handler it goes on in each build and
+ * the handler gets the code.
  */
 #include "mimalloc.h"
 #include "../support/child.h"
@@ -15,7 +16,7 @@
 
 static const size_t MIB = 1024 * 1024;
 
-// --- the misuses ---------------------------------------------------------------------------------------------------
+// --- the misuses ---------------------------------------------------------------------------------
 
 static char static_memory[256] __attribute__((aligned(64)));
 
@@ -41,7 +42,10 @@ static void *unmapped_memory(void)
 }
 
 static void free_static(void) { mi_free(launder(static_memory + 64)); }
-static void free_code(void) { mi_free(launder((void *)((uintptr_t)&free_static & ~(uintptr_t)15))); }
+static void free_code(void)
+{
+    mi_free(launder((void *)((uintptr_t)&free_static & ~(uintptr_t)15)));
+}
 static void free_foreign(void) { mi_free(foreign_memory()); }
 static void free_unmapped(void) { mi_free(unmapped_memory()); }
 static void free_null_page(void) { mi_free(launder((void *)(uintptr_t)64)); }
@@ -74,7 +78,10 @@ static void free_interior(void) { mi_free(launder((char *)mi_malloc(64) + 16)); 
 static void free_interior_medium(void) { mi_free(launder((char *)mi_malloc(20000) + 4096)); }
 static void free_interior_large(void) { mi_free(launder((char *)mi_malloc(3 * MIB) + 16)); }
 static void free_interior_slice(void) { mi_free(launder((char *)mi_malloc(3 * MIB) + 65536)); }
-static void realloc_interior(void) { EXPECT(mi_realloc(launder((char *)mi_malloc(200) + 32), 500) == NULL); }
+static void realloc_interior(void)
+{
+    EXPECT(mi_realloc(launder((char *)mi_malloc(200) + 32), 500) == NULL);
+}
 
 static void free_twice_of(size_t bytes)
 {
@@ -98,7 +105,8 @@ static void free_interleaved(void)
     mi_free(alias);
 }
 
-// Other work in between: blocks of other sizes, and of the same size without ever running out of fresh ones.
+// Other work in between: blocks of other sizes, and of the same size without ever running out of
+// fresh ones.
 static void free_delayed(void)
 {
     void *kept[64];
@@ -205,8 +213,8 @@ static void free_after_destroy(void)
 
 static void free_never_allocated(void)
 {
-    char *block = (char *)mi_malloc(64);
-    mi_free(launder((char *)((uintptr_t)block | 0xFFC0))); // the end of the slice, far past what one block needs
+    uintptr_t end_of_slice = (uintptr_t)mi_malloc(64) | 0xFFC0; // far past what one block needs
+    mi_free(launder((void *)end_of_slice));
 }
 
 static void free_larger_than_block(void) { mi_free_size(mi_malloc(100), 100000); }
@@ -235,67 +243,73 @@ static void realloc_after_overflow(void)
 
 static void free_with_other_size(void) { mi_free_size(mi_malloc(100), 99); }
 
-// --- what each build says to them -----------------------------------------------------------------------------------
+// --- what each build says to them ----------------------------------------------------------------
 
 enum found { IN_EVERY_BUILD, WITH_STATES, WITH_PADDING };
 
 struct misuse {
     const char *name;
     void (*run)(void);
-    enum found  found;
+    enum found found;
     const char *message, *other_message; // either is a true name of the fault
-    int         code, other_code;
+    int code, other_code;
 };
 
 static const char INVALID[] = "invalid pointer";
 static const char DOUBLE[] = "double free";
 
 static const struct misuse misuses[] = {
-    { "stack", free_stack, IN_EVERY_BUILD, INVALID, INVALID, EINVAL, EINVAL },
-    { "static", free_static, IN_EVERY_BUILD, INVALID, INVALID, EINVAL, EINVAL },
-    { "code", free_code, IN_EVERY_BUILD, INVALID, INVALID, EINVAL, EINVAL },
-    { "foreign", free_foreign, IN_EVERY_BUILD, INVALID, INVALID, EINVAL, EINVAL },
-    { "unmapped", free_unmapped, IN_EVERY_BUILD, INVALID, INVALID, EINVAL, EINVAL },
-    { "null page", free_null_page, IN_EVERY_BUILD, INVALID, INVALID, EINVAL, EINVAL },
-    { "end of null page", free_end_of_null_page, IN_EVERY_BUILD, INVALID, INVALID, EINVAL, EINVAL },
-    { "top address", free_top_address, IN_EVERY_BUILD, INVALID, INVALID, EINVAL, EINVAL },
-    { "middle address", free_middle_address, IN_EVERY_BUILD, INVALID, INVALID, EINVAL, EINVAL },
-    { "minus one", free_minus_one, IN_EVERY_BUILD, INVALID, INVALID, EINVAL, EINVAL },
-    { "unaligned", free_unaligned, IN_EVERY_BUILD, INVALID, INVALID, EINVAL, EINVAL },
-    { "odd", free_odd, IN_EVERY_BUILD, INVALID, INVALID, EINVAL, EINVAL },
-    { "unaligned large", free_unaligned_large, IN_EVERY_BUILD, INVALID, INVALID, EINVAL, EINVAL },
-    { "realloc foreign", realloc_foreign, IN_EVERY_BUILD, INVALID, INVALID, EINVAL, EINVAL },
-    { "realloc static", realloc_static, IN_EVERY_BUILD, INVALID, INVALID, EINVAL, EINVAL },
-    { "realloc unmapped", realloc_unmapped, IN_EVERY_BUILD, INVALID, INVALID, EINVAL, EINVAL },
-    { "sized free foreign", sized_free_foreign, IN_EVERY_BUILD, INVALID, INVALID, EINVAL, EINVAL },
+    {"stack", free_stack, IN_EVERY_BUILD, INVALID, INVALID, EINVAL, EINVAL},
+    {"static", free_static, IN_EVERY_BUILD, INVALID, INVALID, EINVAL, EINVAL},
+    {"code", free_code, IN_EVERY_BUILD, INVALID, INVALID, EINVAL, EINVAL},
+    {"foreign", free_foreign, IN_EVERY_BUILD, INVALID, INVALID, EINVAL, EINVAL},
+    {"unmapped", free_unmapped, IN_EVERY_BUILD, INVALID, INVALID, EINVAL, EINVAL},
+    {"null page", free_null_page, IN_EVERY_BUILD, INVALID, INVALID, EINVAL, EINVAL},
+    {"end of null page", free_end_of_null_page, IN_EVERY_BUILD, INVALID, INVALID, EINVAL, EINVAL},
+    {"top address", free_top_address, IN_EVERY_BUILD, INVALID, INVALID, EINVAL, EINVAL},
+    {"middle address", free_middle_address, IN_EVERY_BUILD, INVALID, INVALID, EINVAL, EINVAL},
+    {"minus one", free_minus_one, IN_EVERY_BUILD, INVALID, INVALID, EINVAL, EINVAL},
+    {"unaligned", free_unaligned, IN_EVERY_BUILD, INVALID, INVALID, EINVAL, EINVAL},
+    {"odd", free_odd, IN_EVERY_BUILD, INVALID, INVALID, EINVAL, EINVAL},
+    {"unaligned large", free_unaligned_large, IN_EVERY_BUILD, INVALID, INVALID, EINVAL, EINVAL},
+    {"realloc foreign", realloc_foreign, IN_EVERY_BUILD, INVALID, INVALID, EINVAL, EINVAL},
+    {"realloc static", realloc_static, IN_EVERY_BUILD, INVALID, INVALID, EINVAL, EINVAL},
+    {"realloc unmapped", realloc_unmapped, IN_EVERY_BUILD, INVALID, INVALID, EINVAL, EINVAL},
+    {"sized free foreign", sized_free_foreign, IN_EVERY_BUILD, INVALID, INVALID, EINVAL, EINVAL},
 
-    { "interior", free_interior, WITH_STATES, INVALID, INVALID, EINVAL, EINVAL },
-    { "interior medium", free_interior_medium, WITH_STATES, INVALID, INVALID, EINVAL, EINVAL },
-    { "interior large", free_interior_large, WITH_STATES, INVALID, INVALID, EINVAL, EINVAL },
-    { "interior slice", free_interior_slice, WITH_STATES, INVALID, INVALID, EINVAL, EINVAL },
-    { "interior remote", free_interior_remote, WITH_STATES, INVALID, INVALID, EINVAL, EINVAL },
-    { "realloc interior", realloc_interior, WITH_STATES, INVALID, INVALID, EINVAL, EINVAL },
-    { "twice", free_twice, WITH_STATES, DOUBLE, DOUBLE, EAGAIN, EAGAIN },
-    { "twice medium", free_twice_medium, WITH_STATES, DOUBLE, INVALID, EAGAIN, EINVAL },
-    { "twice large", free_twice_large, WITH_STATES, DOUBLE, INVALID, EAGAIN, EINVAL },
-    { "interleaved", free_interleaved, WITH_STATES, DOUBLE, DOUBLE, EAGAIN, EAGAIN },
-    { "delayed", free_delayed, WITH_STATES, DOUBLE, DOUBLE, EAGAIN, EAGAIN },
-    { "moved", free_moved, WITH_STATES, DOUBLE, DOUBLE, EAGAIN, EAGAIN },
-    { "realloc freed", realloc_freed, WITH_STATES, DOUBLE, INVALID, EAGAIN, EINVAL },
-    { "local then remote", free_local_then_remote, WITH_STATES, DOUBLE, DOUBLE, EAGAIN, EAGAIN },
-    { "remote then local", free_remote_then_local, WITH_STATES, DOUBLE, DOUBLE, EAGAIN, EAGAIN },
-    { "remote twice", free_remote_twice, WITH_STATES, DOUBLE, DOUBLE, EAGAIN, EAGAIN },
-    { "twice in another thread", free_twice_in_another_thread, WITH_STATES, DOUBLE, DOUBLE, EAGAIN, EAGAIN },
-    { "orphan twice", free_orphan_twice, WITH_STATES, DOUBLE, INVALID, EAGAIN, EINVAL },
-    { "after destroy", free_after_destroy, WITH_STATES, DOUBLE, INVALID, EAGAIN, EINVAL },
-    { "never allocated", free_never_allocated, WITH_STATES, DOUBLE, INVALID, EAGAIN, EINVAL },
-    { "sized free too large", free_larger_than_block, WITH_STATES, "wrong size", "wrong size", EINVAL, EINVAL },
-    { "wrong alignment", free_with_wrong_alignment, WITH_STATES, "wrong size", "wrong size", EINVAL, EINVAL },
+    {"interior", free_interior, WITH_STATES, INVALID, INVALID, EINVAL, EINVAL},
+    {"interior medium", free_interior_medium, WITH_STATES, INVALID, INVALID, EINVAL, EINVAL},
+    {"interior large", free_interior_large, WITH_STATES, INVALID, INVALID, EINVAL, EINVAL},
+    {"interior slice", free_interior_slice, WITH_STATES, INVALID, INVALID, EINVAL, EINVAL},
+    {"interior remote", free_interior_remote, WITH_STATES, INVALID, INVALID, EINVAL, EINVAL},
+    {"realloc interior", realloc_interior, WITH_STATES, INVALID, INVALID, EINVAL, EINVAL},
+    {"twice", free_twice, WITH_STATES, DOUBLE, DOUBLE, EAGAIN, EAGAIN},
+    {"twice medium", free_twice_medium, WITH_STATES, DOUBLE, INVALID, EAGAIN, EINVAL},
+    {"twice large", free_twice_large, WITH_STATES, DOUBLE, INVALID, EAGAIN, EINVAL},
+    {"interleaved", free_interleaved, WITH_STATES, DOUBLE, DOUBLE, EAGAIN, EAGAIN},
+    {"delayed", free_delayed, WITH_STATES, DOUBLE, DOUBLE, EAGAIN, EAGAIN},
+    {"moved", free_moved, WITH_STATES, DOUBLE, DOUBLE, EAGAIN, EAGAIN},
+    {"realloc freed", realloc_freed, WITH_STATES, DOUBLE, INVALID, EAGAIN, EINVAL},
+    {"local then remote", free_local_then_remote, WITH_STATES, DOUBLE, DOUBLE, EAGAIN, EAGAIN},
+    {"remote then local", free_remote_then_local, WITH_STATES, DOUBLE, DOUBLE, EAGAIN, EAGAIN},
+    {"remote twice", free_remote_twice, WITH_STATES, DOUBLE, DOUBLE, EAGAIN, EAGAIN},
+    {"twice in another thread", free_twice_in_another_thread, WITH_STATES, DOUBLE, DOUBLE, EAGAIN,
+     EAGAIN},
+    {"orphan twice", free_orphan_twice, WITH_STATES, DOUBLE, INVALID, EAGAIN, EINVAL},
+    {"after destroy", free_after_destroy, WITH_STATES, DOUBLE, INVALID, EAGAIN, EINVAL},
+    {"never allocated", free_never_allocated, WITH_STATES, DOUBLE, INVALID, EAGAIN, EINVAL},
+    {"sized free too large", free_larger_than_block, WITH_STATES, "wrong size", "wrong size",
+     EINVAL, EINVAL},
+    {"wrong alignment", free_with_wrong_alignment, WITH_STATES, "wrong size", "wrong size", EINVAL,
+     EINVAL},
 
-    { "one past", write_one_past, WITH_PADDING, "overflow", "overflow", EFAULT, EFAULT },
-    { "one past remote", write_one_past_remote, WITH_PADDING, "overflow", "overflow", EFAULT, EFAULT },
-    { "one past realloc", realloc_after_overflow, WITH_PADDING, "overflow", "overflow", EFAULT, EFAULT },
-    { "sized free too small", free_with_other_size, WITH_PADDING, "wrong size", "wrong size", EINVAL, EINVAL },
+    {"one past", write_one_past, WITH_PADDING, "overflow", "overflow", EFAULT, EFAULT},
+    {"one past remote", write_one_past_remote, WITH_PADDING, "overflow", "overflow", EFAULT,
+     EFAULT},
+    {"one past realloc", realloc_after_overflow, WITH_PADDING, "overflow", "overflow", EFAULT,
+     EFAULT},
+    {"sized free too small", free_with_other_size, WITH_PADDING, "wrong size", "wrong size", EINVAL,
+     EINVAL},
 };
 enum { MISUSE_COUNT = sizeof misuses / sizeof misuses[0] };
 
@@ -305,7 +319,8 @@ static bool is_found(const struct misuse *misuse)
     return misuse->found == IN_EVERY_BUILD || TEST_IS_DEBUG;
 }
 
-static void expect_for(const struct misuse *misuse, const struct child *child, bool condition, const char *what)
+static void expect_for(const struct misuse *misuse, const struct child *child, bool condition,
+                       const char *what)
 {
     char text[200];
     if (condition) return;
@@ -344,12 +359,16 @@ TEST(each_misuse_gets_one_line_that_names_it_and_the_reaction_of_the_build)
         const struct misuse *misuse = &misuses[i];
         if (!is_found(misuse)) continue; // undefined there
         child_run(&child, run_misuse, (void *)(uintptr_t)misuse);
-        bool is_named = child_says(&child, misuse->message) || child_says(&child, misuse->other_message);
+        bool is_named =
+            child_says(&child, misuse->message) || child_says(&child, misuse->other_message);
         expect_for(misuse, &child, !child.timed_out, "no hang");
-        expect_for(misuse, &child, strncmp(child.text, "mimalloc: ", 10) == 0 && is_named, "a line that names it");
+        expect_for(misuse, &child, strncmp(child.text, "mimalloc: ", 10) == 0 && is_named,
+                   "a line that names it");
         if (TEST_HAS_STATES) {
             expect_for(misuse, &child, child.signal == SIGABRT, "abort");
-            if (!TEST_IS_DEBUG) expect_for(misuse, &child, child_line_count(&child) == 1, "one line"); // no backtrace
+            if (!TEST_IS_DEBUG)
+                expect_for(misuse, &child, child_line_count(&child) == 1,
+                           "one line"); // no backtrace
         } else {
             expect_for(misuse, &child, child.exit_code == 0, "it goes on");
             expect_for(misuse, &child, child_line_count(&child) == 1, "one line");
@@ -385,7 +404,8 @@ TEST(an_error_handler_gets_the_code_instead_and_the_call_is_ignored)
     for (size_t i = 0; i < MISUSE_COUNT; i++) {
         if (!is_found(&misuses[i])) continue;
         child_run(&child, run_misuse_with_handler, (void *)(uintptr_t)&misuses[i]);
-        expect_for(&misuses[i], &child, child.exit_code == 0, "the handler is called once, with its code");
+        expect_for(&misuses[i], &child, child.exit_code == 0,
+                   "the handler is called once, with its code");
         expect_for(&misuses[i], &child, child.bytes == 0, "no line");
     }
 }

@@ -1,8 +1,8 @@
-/* test_bounds.c: what the library costs a process: resident memory at start, address space at start, metadata,
- * mappings.
+/* test_bounds.c: what the library costs a process: resident memory at start, address space at
+ * start, metadata, mappings.
  *
- *   test_bounds [TINY LIBRARY]    TINY: support/tiny built without us; LIBRARY: our shared library, to be preloaded.
- *                                 Without them the tests that need them are left out.
+ *   test_bounds [TINY LIBRARY]    TINY: support/tiny built without us; LIBRARY: our shared library,
+ * to be preloaded. Without them the tests that need them are left out.
  */
 #include "mimalloc.h"
 #include "../support/child.h"
@@ -10,15 +10,15 @@
 
 static const size_t MIB = 1024 * 1024;
 enum {
-    START_KIB_LIMIT   = 200,
+    START_KIB_LIMIT = 200,
     START_SPACE_BYTES = 64 * 1024 * 1024,
-    START_RUNS        = 5,
-    MAPPING_LIMIT     = TEST_IS_SECURE ? 1000 : 300
+    START_RUNS = 5,
+    MAPPING_LIMIT = TEST_IS_SECURE ? 1000 : 300
 };
 
 static const char *tiny_path;
 static const char *library_path;
-static char        self[4096];
+static char self[4096];
 
 static int compare_longs(const void *a, const void *b)
 {
@@ -32,8 +32,8 @@ static long tiny_resident_kib(const char *preload)
 {
     static struct child child;
     long samples[START_RUNS];
-    const char *argv[] = { tiny_path, NULL };
-    const char *env[] = { preload, NULL };
+    const char *argv[] = {tiny_path, NULL};
+    const char *env[] = {preload, NULL};
     for (size_t i = 0; i < START_RUNS; i++) {
         child_exec(&child, argv, env);
         EXPECT(child.exit_code == 0);
@@ -51,17 +51,20 @@ TEST(a_tiny_program_grows_by_at_most_200_KiB_when_preloaded)
     snprintf(preload, sizeof preload, "LD_PRELOAD=%s", library_path);
     long without = tiny_resident_kib("UNUSED=1");
     long with = tiny_resident_kib(preload);
-    if (with > without + START_KIB_LIMIT) fprintf(stderr, "%ld KiB, %ld KiB preloaded\n", without, with);
+    if (with > without + START_KIB_LIMIT)
+        fprintf(stderr, "%ld KiB, %ld KiB preloaded\n", without, with);
     EXPECT(with <= without + START_KIB_LIMIT);
 }
 
-struct start { const char *program, *argument, *preload; };
+struct start {
+    const char *program, *argument, *preload;
+};
 
 // In a child: limits itself, then becomes the program.
 static void start_in_little_space(void *arg)
 {
     const struct start *start = (const struct start *)arg;
-    struct rlimit limit = { START_SPACE_BYTES, START_SPACE_BYTES };
+    struct rlimit limit = {START_SPACE_BYTES, START_SPACE_BYTES};
     if (start->preload != NULL) setenv("LD_PRELOAD", start->preload, 1);
     setrlimit(RLIMIT_AS, &limit);
     execl(start->program, start->program, start->argument, (char *)NULL);
@@ -71,7 +74,7 @@ static void start_in_little_space(void *arg)
 static void expect_start(const char *program, const char *argument, const char *preload)
 {
     static struct child child;
-    struct start start = { program, argument, preload };
+    struct start start = {program, argument, preload};
     if (TEST_IS_SANITIZED) return;
     child_run(&child, start_in_little_space, &start);
     EXPECT(child_is_well(&child));
@@ -131,10 +134,11 @@ static void punch_holes(void *arg)
 {
     static void *blocks[32768];
     enum { COUNT = sizeof blocks / sizeof blocks[0] };
-    struct test_random random = { 5 };
+    struct test_random random = {5};
     (void)arg;
     for (size_t i = 0; i < COUNT; i++) {
-        size_t bytes = i % 16 == 0 ? 300000 + random_below(&random, 900000) : random_below(&random, 60000);
+        size_t bytes =
+            i % 16 == 0 ? 300000 + random_below(&random, 900000) : random_below(&random, 60000);
         blocks[i] = mi_malloc(bytes);
         ENSURE(blocks[i] != NULL);
         *(char *)blocks[i] = 1;
@@ -154,7 +158,8 @@ static void punch_holes(void *arg)
             ENSURE(blocks[i] != NULL);
         }
     }
-    if (!TEST_IS_DEBUG) EXPECT(process_resident_kib() < 1024 * 1024); // debug builds write to all of it
+    if (!TEST_IS_DEBUG)
+        EXPECT(process_resident_kib() < 1024 * 1024); // debug builds write to all of it
 }
 
 TEST(a_heap_of_two_gibibytes_with_holes_has_few_mappings)

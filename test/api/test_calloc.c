@@ -1,14 +1,12 @@
-/* test_calloc.c: zeroed memory is zero: fresh, reused, large, aligned, after other threads wrote to it. */
+/* test_calloc.c: zeroed memory is zero: fresh, reused, large, aligned, after other threads wrote to
+ * it. */
 #include "mimalloc.h"
 #include "../support/api_test.h"
 #include <pthread.h>
 
 enum { MAX_BYTES = 3 * 1024 * 1024 };
 
-static size_t next_size(size_t bytes)
-{
-    return bytes < 2048 ? bytes + 1 : bytes + bytes / 23 + 7;
-}
+static size_t next_size(size_t bytes) { return bytes < 2048 ? bytes + 1 : bytes + bytes / 23 + 7; }
 
 // Leaves the freed memory of every size class full of ones.
 static void soil(size_t bytes)

@@ -13,8 +13,9 @@
 
 TEST(sizes_over_PTRDIFF_MAX_fail_with_ENOMEM)
 {
-    static const size_t sizes[] = { SIZE_MAX, SIZE_MAX - 1, SIZE_MAX - 15, SIZE_MAX - 4096, SIZE_MAX - 65536,
-                                    SIZE_MAX / 2 + 1, SIZE_MAX / 2 + 17, (size_t)PTRDIFF_MAX + 1 };
+    static const size_t sizes[] = {SIZE_MAX,          SIZE_MAX - 1,           SIZE_MAX - 15,
+                                   SIZE_MAX - 4096,   SIZE_MAX - 65536,       SIZE_MAX / 2 + 1,
+                                   SIZE_MAX / 2 + 17, (size_t)PTRDIFF_MAX + 1};
     for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
         size_t bytes = launder_size(sizes[i]);
         EXPECT_NO_MEMORY(mi_malloc(bytes));
@@ -54,9 +55,13 @@ TEST(sizes_that_no_machine_has_fail_with_ENOMEM)
 TEST(products_that_overflow_fail_with_ENOMEM)
 {
     static const size_t factors[][2] = {
-        { SIZE_MAX, 2 }, { 2, SIZE_MAX }, { SIZE_MAX / 2 + 1, 2 }, { SIZE_MAX / 3 + 1, 3 },
-        { (size_t)1 << (sizeof(size_t) * 4), (size_t)1 << (sizeof(size_t) * 4) }, { SIZE_MAX, SIZE_MAX },
-        { SIZE_MAX / 16 + 2, 16 } // wraps to a small size
+        {SIZE_MAX, 2},
+        {2, SIZE_MAX},
+        {SIZE_MAX / 2 + 1, 2},
+        {SIZE_MAX / 3 + 1, 3},
+        {(size_t)1 << (sizeof(size_t) * 4), (size_t)1 << (sizeof(size_t) * 4)},
+        {SIZE_MAX, SIZE_MAX},
+        {SIZE_MAX / 16 + 2, 16} // wraps to a small size
     };
     for (size_t i = 0; i < sizeof factors / sizeof factors[0]; i++) {
         size_t count = launder_size(factors[i][0]);
@@ -119,7 +124,10 @@ TEST(free_leaves_errno_alone_in_any_order)
     EXPECT(errno == 77);
 }
 
-struct codes { int count, last; void *arg; };
+struct codes {
+    int count, last;
+    void *arg;
+};
 static struct codes codes;
 
 static void record_code(int code, void *arg)

@@ -1,4 +1,5 @@
-/* test_exhausted.c: address space runs out (RLIMIT_AS): NULL and ENOMEM, no crash, and all is well after frees. */
+/* test_exhausted.c: address space runs out (RLIMIT_AS): NULL and ENOMEM, no crash, and all is well
+ * after frees. */
 #include "mimalloc.h"
 #include "../support/child.h"
 #include "../support/process_info.h"
@@ -12,11 +13,13 @@ static const size_t MIB = 1024 * 1024;
 static void limit_address_space(size_t more)
 {
     size_t bytes = process_status_kib("VmSize:") * 1024 + more;
-    struct rlimit limit = { bytes, bytes };
+    struct rlimit limit = {bytes, bytes};
     EXPECT(setrlimit(RLIMIT_AS, &limit) == 0);
 }
 
-struct chain { struct chain *next; };
+struct chain {
+    struct chain *next;
+};
 
 // Blocks of one size until there are no more.
 static struct chain *take_all(struct chain *chain, size_t bytes, size_t *count)
@@ -62,7 +65,7 @@ static void exhaust(void *arg)
 
 TEST(blocks_of_one_size_end_with_ENOMEM_and_come_back)
 {
-    static const size_t sizes[] = { 16, 100, 1024, 20000, 300000, 1048576, 5000000 };
+    static const size_t sizes[] = {16, 100, 1024, 20000, 300000, 1048576, 5000000};
     static struct child child;
     for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
         size_t bytes = sizes[i];
@@ -111,17 +114,15 @@ TEST(every_call_fails_cleanly_when_nothing_is_left)
     EXPECT(child_is_well(&child));
 }
 
-static int phase; // [any] atomic: 1 memory is exhausted, 2 the thread has seen it, 3 there is memory again
+static int
+    phase; // [any] atomic: 1 memory is exhausted, 2 the thread has seen it, 3 there is memory again
 
 static void wait_for(int wanted)
 {
     while (__atomic_load_n(&phase, __ATOMIC_ACQUIRE) < wanted) usleep(500);
 }
 
-static void advance(int to)
-{
-    __atomic_store_n(&phase, to, __ATOMIC_RELEASE);
-}
+static void advance(int to) { __atomic_store_n(&phase, to, __ATOMIC_RELEASE); }
 
 static void *start_without_memory(void *arg)
 {
@@ -186,7 +187,7 @@ static void *allocate_somehow(void *arg)
 static void share_what_is_left(void *arg)
 {
     pthread_t threads[4];
-    size_t served[4] = { 0 };
+    size_t served[4] = {0};
     (void)arg;
     for (size_t i = 0; i < 4; i++) {
         ENSURE(pthread_create(&threads[i], NULL, allocate_somehow, &served[i]) == 0);

@@ -1,4 +1,5 @@
-/* test_heap.c: first-class heaps: create, allocate, walk, ask, delete, destroy, default and backing. */
+/* test_heap.c: first-class heaps: create, allocate, walk, ask, delete, destroy, default and
+ * backing. */
 #include "mimalloc.h"
 #include "../support/process_info.h"
 #include <pthread.h>
@@ -6,13 +7,14 @@
 enum { COUNT = 3000, THREADS = 4, MANY_HEAPS = TEST_IS_SANITIZED || TEST_IS_DEBUG ? 5000 : 100000 };
 
 struct walk {
-    void  **expected; // sorted by nothing: small sets only
-    size_t  expected_count;
-    size_t  blocks, areas, used, unknown, bytes;
-    size_t  stop_after; // 0: never
+    void **expected; // sorted by nothing: small sets only
+    size_t expected_count;
+    size_t blocks, areas, used, unknown, bytes;
+    size_t stop_after; // 0: never
 };
 
-static bool walk_block(const mi_heap_t *heap, const mi_heap_area_t *area, void *block, size_t bytes, void *arg)
+static bool walk_block(const mi_heap_t *heap, const mi_heap_area_t *area, void *block, size_t bytes,
+                       void *arg)
 {
     struct walk *walk = (struct walk *)arg;
     (void)heap;
@@ -24,7 +26,8 @@ static bool walk_block(const mi_heap_t *heap, const mi_heap_area_t *area, void *
         return true;
     }
     bool is_known = walk->expected == NULL;
-    for (size_t i = 0; i < walk->expected_count && !is_known; i++) is_known = walk->expected[i] == block;
+    for (size_t i = 0; i < walk->expected_count && !is_known; i++)
+        is_known = walk->expected[i] == block;
     walk->unknown += !is_known;
     walk->blocks++;
     walk->bytes += bytes;
@@ -33,7 +36,7 @@ static bool walk_block(const mi_heap_t *heap, const mi_heap_area_t *area, void *
 
 static struct walk walk_heap(mi_heap_t *heap)
 {
-    struct walk walk = { NULL, 0, 0, 0, 0, 0, 0, 0 };
+    struct walk walk = {NULL, 0, 0, 0, 0, 0, 0, 0};
     EXPECT(mi_heap_visit_blocks(heap, true, walk_block, &walk));
     return walk;
 }
@@ -42,17 +45,28 @@ TEST(a_heap_serves_every_allocation_call)
 {
     mi_heap_t *heap = mi_heap_new();
     ENSURE(heap != NULL);
-    void *blocks[] = {
-        mi_heap_malloc(heap, 100), mi_heap_zalloc(heap, 200), mi_heap_calloc(heap, 3, 50),
-        mi_heap_mallocn(heap, 4, 25), mi_heap_malloc_small(heap, 64), mi_heap_realloc(heap, NULL, 300),
-        mi_heap_reallocn(heap, NULL, 5, 60), mi_heap_reallocf(heap, NULL, 70), mi_heap_strdup(heap, "text"),
-        mi_heap_strndup(heap, "text", 2), mi_heap_realpath(heap, "/", NULL), mi_heap_malloc_aligned(heap, 90, 128),
-        mi_heap_malloc_aligned_at(heap, 90, 256, 8), mi_heap_zalloc_aligned(heap, 33, 64),
-        mi_heap_zalloc_aligned_at(heap, 33, 64, 16), mi_heap_calloc_aligned(heap, 2, 20, 32),
-        mi_heap_calloc_aligned_at(heap, 2, 20, 32, 8), mi_heap_realloc_aligned(heap, NULL, 50, 64),
-        mi_heap_realloc_aligned_at(heap, NULL, 50, 64, 8), mi_heap_rezalloc(heap, NULL, 40),
-        mi_heap_recalloc(heap, NULL, 4, 10), mi_heap_malloc(heap, 3000000)
-    };
+    void *blocks[] = {mi_heap_malloc(heap, 100),
+                      mi_heap_zalloc(heap, 200),
+                      mi_heap_calloc(heap, 3, 50),
+                      mi_heap_mallocn(heap, 4, 25),
+                      mi_heap_malloc_small(heap, 64),
+                      mi_heap_realloc(heap, NULL, 300),
+                      mi_heap_reallocn(heap, NULL, 5, 60),
+                      mi_heap_reallocf(heap, NULL, 70),
+                      mi_heap_strdup(heap, "text"),
+                      mi_heap_strndup(heap, "text", 2),
+                      mi_heap_realpath(heap, "/", NULL),
+                      mi_heap_malloc_aligned(heap, 90, 128),
+                      mi_heap_malloc_aligned_at(heap, 90, 256, 8),
+                      mi_heap_zalloc_aligned(heap, 33, 64),
+                      mi_heap_zalloc_aligned_at(heap, 33, 64, 16),
+                      mi_heap_calloc_aligned(heap, 2, 20, 32),
+                      mi_heap_calloc_aligned_at(heap, 2, 20, 32, 8),
+                      mi_heap_realloc_aligned(heap, NULL, 50, 64),
+                      mi_heap_realloc_aligned_at(heap, NULL, 50, 64, 8),
+                      mi_heap_rezalloc(heap, NULL, 40),
+                      mi_heap_recalloc(heap, NULL, 4, 10),
+                      mi_heap_malloc(heap, 3000000)};
     enum { CALLS = sizeof blocks / sizeof blocks[0] };
     for (size_t i = 0; i < CALLS; i++) {
         ENSURE(blocks[i] != NULL);
@@ -68,7 +82,7 @@ TEST(a_heap_serves_every_allocation_call)
 
 TEST(a_walk_counts_exactly_and_knows_every_block)
 {
-    static const size_t sizes[] = { 8, 64, 200, 1024, 5000, 40000, 700000 };
+    static const size_t sizes[] = {8, 64, 200, 1024, 5000, 40000, 700000};
     void *blocks[120];
     mi_heap_t *heap = mi_heap_new();
     ENSURE(heap != NULL);
@@ -83,7 +97,7 @@ TEST(a_walk_counts_exactly_and_knows_every_block)
             usable -= mi_usable_size(blocks[i]);
             mi_free(blocks[i]);
         }
-        struct walk walk = { blocks, 120, 0, 0, 0, 0, 0, 0 };
+        struct walk walk = {blocks, 120, 0, 0, 0, 0, 0, 0};
         EXPECT(mi_heap_visit_blocks(heap, true, walk_block, &walk));
         EXPECT(walk.blocks == 60 && walk.unknown == 0);
         EXPECT(walk.used == 60 && walk.areas > 0);
@@ -99,10 +113,10 @@ TEST(a_walk_of_areas_skips_blocks_and_a_visitor_can_stop)
     mi_heap_t *heap = mi_heap_new();
     ENSURE(heap != NULL);
     for (size_t i = 0; i < 50; i++) EXPECT(mi_heap_malloc(heap, 100) != NULL);
-    struct walk areas = { NULL, 0, 0, 0, 0, 0, 0, 0 };
+    struct walk areas = {NULL, 0, 0, 0, 0, 0, 0, 0};
     EXPECT(mi_heap_visit_blocks(heap, false, walk_block, &areas));
     EXPECT(areas.blocks == 0 && areas.used == 50);
-    struct walk first = { NULL, 0, 0, 0, 0, 0, 0, 7 };
+    struct walk first = {NULL, 0, 0, 0, 0, 0, 0, 7};
     EXPECT(!mi_heap_visit_blocks(heap, true, walk_block, &first));
     EXPECT(first.blocks == 7);
     mi_heap_destroy(heap);
@@ -167,7 +181,8 @@ TEST(destroy_frees_everything_at_once)
         }
         mi_heap_destroy(heap);
     }
-    if (!TEST_IS_SANITIZED) EXPECT(process_resident_kib() < 60 * 1024); // 90 MiB when nothing were freed
+    if (!TEST_IS_SANITIZED)
+        EXPECT(process_resident_kib() < 60 * 1024); // 90 MiB when nothing were freed
 }
 
 TEST(the_default_heap_can_be_set_and_falls_back_to_the_backing_heap)
@@ -277,7 +292,7 @@ TEST(many_heaps_can_live_at_once)
 
 static void *use_heaps(void *arg)
 {
-    struct test_random random = { (uintptr_t)arg };
+    struct test_random random = {(uintptr_t)arg};
     EXPECT(mi_heap_get_default() == mi_heap_get_backing());
     for (int round = 0; round < 60; round++) {
         mi_heap_t *heap = mi_heap_new();
@@ -288,7 +303,8 @@ static void *use_heaps(void *arg)
             blocks[i] = mi_heap_malloc(heap, 40);
             pattern_fill(blocks[i], 40, (uintptr_t)blocks[i]);
         }
-        for (size_t i = 0; i < 200; i++) EXPECT(pattern_is_kept(blocks[i], 40, (uintptr_t)blocks[i]));
+        for (size_t i = 0; i < 200; i++)
+            EXPECT(pattern_is_kept(blocks[i], 40, (uintptr_t)blocks[i]));
         if (random_below(&random, 2) == 0) {
             mi_heap_destroy(heap);
             continue;

@@ -5,7 +5,7 @@
 static struct {
     unsigned long long last;
     size_t calls, forced, depth, deepest;
-    bool   is_ordered;
+    bool is_ordered;
 } heartbeats;
 
 static void defer(bool force, unsigned long long heartbeat)
@@ -57,7 +57,7 @@ TEST(deferred_free_is_called_with_a_growing_heartbeat_and_force_on_collect)
 
 static struct {
     size_t pieces, bytes;
-    char   text[200000];
+    char text[200000];
 } output;
 
 static void collect_output(const char *message)

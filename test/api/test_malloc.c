@@ -52,7 +52,10 @@ TEST(malloc_of_0_gives_unique_blocks)
     for (size_t i = 0; i < 100; i++) mi_free(blocks[i]);
 }
 
-struct kept_block { unsigned char *start; size_t bytes; };
+struct kept_block {
+    unsigned char *start;
+    size_t bytes;
+};
 
 static int compare_starts(const void *a, const void *b)
 {
@@ -73,7 +76,7 @@ static size_t kept_size(struct test_random *random, size_t index)
 
 TEST(live_blocks_of_mixed_sizes_neither_overlap_nor_change)
 {
-    struct test_random random = { 1 };
+    struct test_random random = {1};
     for (size_t i = 0; i < KEPT_COUNT; i++) {
         kept[i].bytes = kept_size(&random, i);
         kept[i].start = (unsigned char *)mi_malloc(kept[i].bytes);
@@ -91,7 +94,7 @@ TEST(live_blocks_of_mixed_sizes_neither_overlap_nor_change)
 
 TEST(many_blocks_of_one_size_are_given_once_and_reused_after_free)
 {
-    static const size_t sizes[] = { 1, 8, 16, 24, 100, 512, 1024, 1025, 4096, 10000, 65536, 300000 };
+    static const size_t sizes[] = {1, 8, 16, 24, 100, 512, 1024, 1025, 4096, 10000, 65536, 300000};
     for (size_t s = 0; s < sizeof sizes / sizeof sizes[0]; s++) {
         size_t count = sizes[s] > 20000 ? 40 : 2000;
         for (int round = 0; round < 3; round++) {
@@ -144,7 +147,7 @@ TEST(strings_are_copied)
 
 TEST(strndup_reads_no_byte_past_its_bound)
 {
-    char unterminated[4] = { 'a', 'b', 'c', 'd' };
+    char unterminated[4] = {'a', 'b', 'c', 'd'};
     char *copy = mi_strndup(unterminated, sizeof unterminated);
     ENSURE(copy != NULL);
     EXPECT(strcmp(copy, "abcd") == 0);
@@ -162,7 +165,7 @@ TEST(realpath_gives_an_absolute_path)
 
 TEST(wide_and_multibyte_strings_and_environment_values_are_copied)
 {
-    static const unsigned short wide[] = { 'w', 'i', 0x20AC, 0 };
+    static const unsigned short wide[] = {'w', 'i', 0x20AC, 0};
     unsigned short *wide_copy = mi_wcsdup(wide);
     unsigned char *byte_copy = mi_mbsdup((const unsigned char *)"bytes");
     char *value = NULL;
@@ -209,7 +212,8 @@ TEST(blocks_are_known_to_lie_in_our_memory)
     void *small = mi_malloc(10);
     void *large = mi_malloc(5000000);
     EXPECT(mi_is_in_heap_region(small) && mi_is_in_heap_region(large));
-    EXPECT(!mi_is_in_heap_region(&local) && !mi_is_in_heap_region(&global) && !mi_is_in_heap_region(NULL));
+    EXPECT(!mi_is_in_heap_region(&local) && !mi_is_in_heap_region(&global) &&
+           !mi_is_in_heap_region(NULL));
     mi_free(small);
     mi_free(large);
 }

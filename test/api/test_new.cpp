@@ -1,4 +1,5 @@
-// test_new.cpp: C++: operators new and delete through mimalloc-new-delete.h, new-handlers, standard containers.
+// test_new.cpp: C++: operators new and delete through mimalloc-new-delete.h, new-handlers, standard
+// containers.
 #include "../support/api_test.h"
 #if TEST_ASAN || TEST_TSAN
 // A sanitizer brings operators of its own, and marks array cookies as not to be read.
@@ -16,12 +17,11 @@ int main() { return 77; }
 
 namespace {
 
-bool is_ours(const void *block)
-{
-    return mi_is_in_heap_region(block);
-}
+bool is_ours(const void *block) { return mi_is_in_heap_region(block); }
 
-struct alignas(256) wide { char bytes[512]; };
+struct alignas(256) wide {
+    char bytes[512];
+};
 
 template <typename T> void check_one()
 {
@@ -55,11 +55,11 @@ TEST(every_form_of_delete_takes_its_block)
     operator delete[](operator new[](100));
     operator delete(operator new(100), std::nothrow);
     operator delete[](operator new[](100), std::nothrow);
-    operator delete(operator new(100), std::size_t{100});
+    operator delete (operator new(100), std::size_t{100});
     operator delete[](operator new[](100), std::size_t{100});
     operator delete(operator new(100, alignment), alignment);
     operator delete[](operator new[](100, alignment), alignment);
-    operator delete(operator new(100, alignment), std::size_t{100}, alignment);
+    operator delete (operator new(100, alignment), std::size_t{100}, alignment);
     operator delete[](operator new[](100, alignment), std::size_t{100}, alignment);
     operator delete(operator new(100, alignment, std::nothrow), alignment, std::nothrow);
     operator delete[](operator new[](100, alignment, std::nothrow), alignment, std::nothrow);
@@ -87,13 +87,14 @@ TEST(new_throws_bad_alloc_and_nothrow_gives_null)
     EXPECT(has_thrown);
     has_thrown = false;
     try {
-        (void)launder(operator new(launder_size(SIZE_MAX - 100), std::align_val_t{128}));
+        (void)launder(operator new (launder_size(SIZE_MAX - 100), std::align_val_t{128}));
     } catch (const std::bad_alloc &) {
         has_thrown = true;
     }
     EXPECT(has_thrown);
     EXPECT(launder(operator new(launder_size(PTRDIFF_MAX), std::nothrow)) == nullptr);
-    EXPECT(launder(operator new(launder_size(PTRDIFF_MAX), std::align_val_t{64}, std::nothrow)) == nullptr);
+    EXPECT(launder(operator new (launder_size(PTRDIFF_MAX), std::align_val_t{64}, std::nothrow)) ==
+           nullptr);
 }
 
 namespace {

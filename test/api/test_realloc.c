@@ -1,4 +1,5 @@
-/* test_realloc.c: contents survive, blocks stay in place where promised, new tails are zero where promised. */
+/* test_realloc.c: contents survive, blocks stay in place where promised, new tails are zero where
+ * promised. */
 #include "mimalloc.h"
 #include "../support/process_info.h"
 #include <errno.h>
@@ -26,7 +27,7 @@ TEST(realloc_of_NULL_is_malloc)
 
 TEST(realloc_to_0_gives_a_minimal_block)
 {
-    static const size_t sizes[] = { 0, 1, 16, 500, 70000, 3000000 };
+    static const size_t sizes[] = {0, 1, 16, 500, 70000, 3000000};
     for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
         void *block = mi_realloc(mi_malloc(sizes[i]), 0);
         ENSURE(block != NULL);
@@ -56,7 +57,7 @@ TEST(contents_survive_growing_and_shrinking_by_one_byte)
 
 TEST(contents_survive_random_chains)
 {
-    struct test_random random = { 7 };
+    struct test_random random = {7};
     for (int chain = 0; chain < 60; chain++) {
         size_t bytes = random_below(&random, 500);
         unsigned char *block = (unsigned char *)mi_malloc(bytes);
@@ -78,7 +79,7 @@ TEST(contents_survive_random_chains)
 
 TEST(realloc_keeps_the_block_between_half_and_all_of_it)
 {
-    static const size_t sizes[] = { 16, 40, 64, 100, 500, 1000, 1024, 5000, 65536, 100000, 600000 };
+    static const size_t sizes[] = {16, 40, 64, 100, 500, 1000, 1024, 5000, 65536, 100000, 600000};
     if (!TEST_IS_EXACT) return;
     for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
         void *block = mi_malloc(sizes[i]);
@@ -97,7 +98,7 @@ TEST(realloc_keeps_the_block_between_half_and_all_of_it)
 
 TEST(realloc_gives_up_a_block_that_would_be_mostly_waste)
 {
-    static const size_t sizes[] = { 1000, 5000, 65536, 400000, 3000000 };
+    static const size_t sizes[] = {1000, 5000, 65536, 400000, 3000000};
     for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
         void *block = mi_realloc(mi_malloc(sizes[i]), sizes[i] / 10);
         ENSURE(block != NULL);
@@ -120,7 +121,8 @@ TEST(a_failed_realloc_leaves_the_block_alone)
 }
 
 // That the block was freed shows in a heap of its own: nothing is left in it.
-static bool count_block(const mi_heap_t *heap, const mi_heap_area_t *area, void *block, size_t bytes, void *arg)
+static bool count_block(const mi_heap_t *heap, const mi_heap_area_t *area, void *block,
+                        size_t bytes, void *arg)
 {
     (void)heap;
     (void)area;
@@ -147,7 +149,7 @@ TEST(reallocf_frees_the_block_when_it_fails)
 
 TEST(rezalloc_clears_the_new_tail)
 {
-    struct test_random random = { 3 };
+    struct test_random random = {3};
     for (int chain = 0; chain < 200; chain++) {
         size_t bytes = random_below(&random, 300);
         unsigned char *block = (unsigned char *)mi_zalloc(bytes);
@@ -193,7 +195,8 @@ TEST(reallocn_and_reallocarray_multiply)
     mi_free(block);
 }
 
-// Every 64 KiB carries its own number: enough to notice a lost or swapped piece, and little memory is touched.
+// Every 64 KiB carries its own number: enough to notice a lost or swapped piece, and little memory
+// is touched.
 static bool marks_are(size_t *words, size_t bytes)
 {
     for (size_t at = 0; at < bytes; at += 65536) {

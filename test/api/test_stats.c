@@ -161,8 +161,10 @@ TEST(heaps_are_counted)
     for (size_t i = 0; i < 7; i++) heaps[i] = mi_heap_new();
     EXPECT(stat_of("heaps", "current") == start + 7);
     for (size_t i = 0; i < 7; i++) {
-        if (i % 2 == 0) mi_heap_delete(heaps[i]);
-        else mi_heap_destroy(heaps[i]);
+        if (i % 2 == 0)
+            mi_heap_delete(heaps[i]);
+        else
+            mi_heap_destroy(heaps[i]);
     }
     EXPECT(stat_of("heaps", "current") == start);
 }
@@ -206,7 +208,8 @@ TEST(a_reset_starts_peaks_anew)
 
 TEST(the_process_is_described)
 {
-    size_t elapsed = 0, user = 0, system = 0, rss = 0, peak_rss = 0, commit = 0, peak_commit = 0, faults = 1;
+    size_t elapsed = 0, user = 0, system = 0, rss = 0, peak_rss = 0, commit = 0, peak_commit = 0,
+           faults = 1;
     char *block = (char *)mi_malloc(20 * (size_t)MIB);
     ENSURE(block != NULL);
     memset(block, 1, 20 * (size_t)MIB);
@@ -219,7 +222,10 @@ TEST(the_process_is_described)
     mi_free(block);
 }
 
-static struct { size_t bytes; char text[1 << 16]; } table;
+static struct {
+    size_t bytes;
+    char text[1 << 16];
+} table;
 
 static void add_to_table(const char *piece)
 {
@@ -231,8 +237,9 @@ static void add_to_table(const char *piece)
 
 TEST(the_table_has_the_rows_that_users_look_for)
 {
-    static const char *const rows[] = { "reserved", "committed", "reset", "segments", "pages", "abandoned", "mmaps",
-                                        "threads", "elapsed", "process", "user", "system", "faults", "rss" };
+    static const char *const rows[] = {"reserved",  "committed", "reset",   "segments", "pages",
+                                       "abandoned", "mmaps",     "threads", "elapsed",  "process",
+                                       "user",      "system",    "faults",  "rss"};
     void *block = mi_malloc(100);
     mi_stats_print(add_to_table);
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {

@@ -1,21 +1,18 @@
-/* test_waste.c: what rounding a size up costs: for every size from 17 bytes to 64 MiB at most 12.5 % beyond
- * 16-byte rounding, or the rounding to OS pages for large blocks. */
+/* test_waste.c: what rounding a size up costs: for every size from 17 bytes to 64 MiB at most 12.5
+ * % beyond 16-byte rounding, or the rounding to OS pages for large blocks. */
 #include "mimalloc.h"
 #include "../support/api_test.h"
 #include <unistd.h>
 
 enum {
-    MIN_BYTES   = 17,
-    DENSE_BYTES = 1024 * 1024,                  // every size up to here
-    MAX_BYTES   = 64 * 1024 * 1024,
+    MIN_BYTES = 17,
+    DENSE_BYTES = 1024 * 1024, // every size up to here
+    MAX_BYTES = 64 * 1024 * 1024,
     ALLOC_DENSE = TEST_IS_SANITIZED ? 4096 : 96 * 1024, // every size is allocated up to here
-    LARGE_BYTES = 64 * 1024                     // from here on whole OS pages are a fair rounding
+    LARGE_BYTES = 64 * 1024 // from here on whole OS pages are a fair rounding
 };
 
-static size_t round_up(size_t bytes, size_t unit)
-{
-    return (bytes + unit - 1) / unit * unit;
-}
+static size_t round_up(size_t bytes, size_t unit) { return (bytes + unit - 1) / unit * unit; }
 
 static bool is_waste_fair(size_t bytes, size_t usable)
 {
@@ -29,7 +26,8 @@ static void expect_fair(size_t bytes, size_t usable, const char *call)
 {
     if (is_waste_fair(bytes, usable)) return;
     char text[100];
-    snprintf(text, sizeof text, "%s(%zu) within 12.5 %% of the request, not %zu", call, bytes, usable);
+    snprintf(text, sizeof text, "%s(%zu) within 12.5 %% of the request, not %zu", call, bytes,
+             usable);
     test_failed(__FILE__, __LINE__, text);
 }
 
@@ -72,7 +70,8 @@ TEST(blocks_waste_at_most_an_eighth_of_every_small_size)
 // Classes are found from outside: good_size(n) is the end of the class of n.
 TEST(blocks_waste_at_most_an_eighth_around_every_class_edge)
 {
-    for (size_t edge = mi_good_size(MIN_BYTES); edge <= DENSE_BYTES; edge = mi_good_size(edge + 1)) {
+    for (size_t edge = mi_good_size(MIN_BYTES); edge <= DENSE_BYTES;
+         edge = mi_good_size(edge + 1)) {
         ENSURE(edge > 0 && mi_good_size(edge + 1) > edge);
         check_block(edge - 1);
         check_block(edge);

@@ -1,12 +1,13 @@
-/* test_secure.c: what the secure build adds to the checks of every free: encoded links, corruption found, random
- * order, guard pages. The debug build finds corrupted links, too. */
+/* test_secure.c: what the secure build adds to the checks of every free: encoded links, corruption
+ * found, random order, guard pages. The debug build finds corrupted links, too. */
 #include "mimalloc.h"
 #include "../support/child.h"
 
 static const size_t MIB = 1024 * 1024;
 enum { COUNT = 400 };
 
-// Every word of the freed blocks is looked at: none may be NULL's plain form in a link, nor an address in the heap.
+// Every word of the freed blocks is looked at: none may be NULL's plain form in a link, nor an
+// address in the heap.
 static void look_for_plain_links(void *arg)
 {
     static uintptr_t blocks[COUNT];
@@ -31,7 +32,7 @@ static void look_for_plain_links(void *arg)
 
 TEST(links_in_free_blocks_are_not_plain_pointers)
 {
-    static const size_t sizes[] = { 16, 48, 256, 1000 };
+    static const size_t sizes[] = {16, 48, 256, 1000};
     static struct child child;
     if (!TEST_IS_SECURE) return;
     for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
@@ -41,7 +42,10 @@ TEST(links_in_free_blocks_are_not_plain_pointers)
     }
 }
 
-struct forgery { uintptr_t value; bool is_added; };
+struct forgery {
+    uintptr_t value;
+    bool is_added;
+};
 
 static uintptr_t victim[8] __attribute__((aligned(64)));
 
@@ -66,10 +70,13 @@ static void corrupt_links(void *arg)
 
 TEST(a_corrupted_link_is_found_before_it_is_followed)
 {
-    const struct forgery forgeries[] = {
-        { (uintptr_t)victim, false }, { 0, false }, { UINTPTR_MAX, false }, { 0x4141414141414141u, false },
-        { 16, true }, { 1, true }, { 64, true }
-    };
+    const struct forgery forgeries[] = {{(uintptr_t)victim, false},
+                                        {0, false},
+                                        {UINTPTR_MAX, false},
+                                        {0x4141414141414141u, false},
+                                        {16, true},
+                                        {1, true},
+                                        {64, true}};
     static struct child child;
     for (size_t i = 0; i < sizeof forgeries / sizeof forgeries[0]; i++) {
         struct forgery forgery = forgeries[i];
@@ -81,12 +88,12 @@ TEST(a_corrupted_link_is_found_before_it_is_followed)
     }
 }
 
-// --- placement ------------------------------------------------------------------------------------------------------
+// --- placement -----------------------------------------------------------------------------------
 
 TEST(blocks_of_a_fresh_page_are_not_given_in_order)
 {
     static uintptr_t blocks[COUNT];
-    static const size_t sizes[] = { 32, 80, 272 };
+    static const size_t sizes[] = {32, 80, 272};
     if (!TEST_IS_SECURE) return;
     for (size_t s = 0; s < sizeof sizes / sizeof sizes[0]; s++) {
         size_t next = 0, up = 0;
@@ -95,7 +102,7 @@ TEST(blocks_of_a_fresh_page_are_not_given_in_order)
             next += blocks[i] - blocks[i - 1] == sizes[s];
             up += blocks[i] > blocks[i - 1];
         }
-        EXPECT(next < COUNT / 3);                          // a random order of small steps: far fewer
+        EXPECT(next < COUNT / 3); // a random order of small steps: far fewer
         EXPECT(up > COUNT / 10 && up < COUNT - COUNT / 10); // not merely backwards
     }
 }
@@ -110,7 +117,7 @@ static void print_order(void *arg)
 TEST(the_order_differs_from_process_to_process)
 {
     static struct child children[2];
-    const char *argv[] = { "/proc/self/exe", "--order", NULL };
+    const char *argv[] = {"/proc/self/exe", "--order", NULL};
     if (!TEST_IS_SECURE) return;
     for (size_t i = 0; i < 2; i++) {
         child_exec(&children[i], argv, NULL);
@@ -119,11 +126,15 @@ TEST(the_order_differs_from_process_to_process)
     EXPECT(strcmp(children[0].text, children[1].text) != 0);
 }
 
-// --- guards -----------------------------------------------------------------------------------------------------------
+// --- guards --------------------------------------------------------------------------------------
 
-struct overflow { size_t block_bytes, reach; bool is_downward; };
+struct overflow {
+    size_t block_bytes, reach;
+    bool is_downward;
+};
 
-// Writes on from a block in the midst of many others, so that what lies behind is mapped but for guards.
+// Writes on from a block in the midst of many others, so that what lies behind is mapped but for
+// guards.
 static void write_far(void *arg)
 {
     const struct overflow *overflow = (const struct overflow *)arg;
@@ -136,18 +147,21 @@ static void write_far(void *arg)
         if (i == count / 2) middle = (volatile char *)launder((void *)(uintptr_t)block);
     }
     for (size_t i = 0; i < overflow->reach; i += 64) {
-        if (overflow->is_downward) middle[-(ptrdiff_t)i - 1] = 1;
-        else middle[overflow->block_bytes + i] = 1;
+        if (overflow->is_downward)
+            middle[-(ptrdiff_t)i - 1] = 1;
+        else
+            middle[overflow->block_bytes + i] = 1;
     }
 }
 
 static void expect_fault(size_t block_bytes, size_t reach, bool is_downward)
 {
     static struct child child;
-    struct overflow overflow = { block_bytes, reach, is_downward };
+    struct overflow overflow = {block_bytes, reach, is_downward};
     child_run(&child, write_far, &overflow);
     EXPECT(child.signal == SIGSEGV);
-    if (child.signal != SIGSEGV) fprintf(stderr, "blocks of %zu bytes, %s\n", block_bytes, child.text);
+    if (child.signal != SIGSEGV)
+        fprintf(stderr, "blocks of %zu bytes, %s\n", block_bytes, child.text);
 }
 
 TEST(an_overflow_past_the_end_of_a_page_faults)

@@ -1,5 +1,5 @@
-/* stress_churn.c: threads begin and end all the time; their blocks outlive them and are freed by others. Memory stays
- * bounded by what is live, however many threads there were. */
+/* stress_churn.c: threads begin and end all the time; their blocks outlive them and are freed by
+ * others. Memory stays bounded by what is live, however many threads there were. */
 #include "stress.h"
 #include "../support/process_info.h"
 
@@ -15,10 +15,13 @@ static void *live_shortly(void *arg)
     struct test_random random = stress_random(&options, number);
     (void)arg;
     for (size_t i = 0; i < 150; i++) {
-        struct item *item = item_new(random_below(&random, i % 30 == 0 ? 20000 : 700), random_next(&random));
+        struct item *item =
+            item_new(random_below(&random, i % 30 == 0 ? 20000 : 700), random_next(&random));
         EXPECT(item != NULL);
-        if (i % 3 == 0) item_free(item);
-        else item_free(slot_exchange(&shared[random_below(&random, SHARED_COUNT)], item));
+        if (i % 3 == 0)
+            item_free(item);
+        else
+            item_free(slot_exchange(&shared[random_below(&random, SHARED_COUNT)], item));
     }
     return NULL;
 }
@@ -48,6 +51,7 @@ int main(int argc, char **argv)
         EXPECT(busy_kib < RESIDENT_LIMIT_KIB);
         EXPECT(idle_kib < RESIDENT_LIMIT_KIB / 2);
     }
-    if (test_failures() > 0) fprintf(stderr, "%zu KiB resident, %zu when all is freed\n", busy_kib, idle_kib);
+    if (test_failures() > 0)
+        fprintf(stderr, "%zu KiB resident, %zu when all is freed\n", busy_kib, idle_kib);
     return stress_result(argv[0], &options);
 }

@@ -1,7 +1,9 @@
-/* stress_fork.c: forks while other threads allocate and free. The child allocates in every class at once, frees the
- * parent's blocks, starts threads, forks again, and ends; none of them may hang or find damage.
+/* stress_fork.c: forks while other threads allocate and free. The child allocates in every class at
+ * once, frees the parent's blocks, starts threads, forks again, and ends; none of them may hang or
+ * find damage.
  *
- * --ops is the number of forks. Kinds: fork, _Fork (no fork handlers run), vfork with exec, fork out of a worker.
+ * --ops is the number of forks. Kinds: fork, _Fork (no fork handlers run), vfork with exec, fork
+ * out of a worker.
  */
 #include "stress.h"
 #include <dlfcn.h>
@@ -52,7 +54,7 @@ static int wait_for_child(pid_t pid)
 {
     for (int tries = 0; tries < CHILD_SECONDS_LIMIT * 1000; tries++) {
         int status = 0;
-        struct timespec pause = { 0, 1000000 };
+        struct timespec pause = {0, 1000000};
         if (waitpid(pid, &status, WNOHANG) == pid) return status;
         nanosleep(&pause, NULL);
     }
@@ -70,7 +72,8 @@ static void expect_good_end(pid_t pid, const char *kind)
     test_failed(__FILE__, __LINE__, text);
 }
 
-// What every child does. Threads are left out where the C library is not ready for them (_Fork, thread sanitizer).
+// What every child does. Threads are left out where the C library is not ready for them (_Fork,
+// thread sanitizer).
 static void live_as_child(size_t number, bool may_start_threads)
 {
     struct test_random random = stress_random(&options, 1000 + number);
@@ -104,7 +107,10 @@ static void fork_once(size_t number)
 static void fork_without_handlers(size_t number)
 {
     typedef pid_t fork_function(void);
-    union { void *object; fork_function *function; } found;
+    union {
+        void *object;
+        fork_function *function;
+    } found;
     found.object = dlsym(RTLD_DEFAULT, "_Fork");
     if (found.object == NULL || TEST_IS_SANITIZED) return;
     pid_t pid = found.function();
@@ -134,14 +140,18 @@ static void *fork_in_worker(void *arg)
 static void fork_in_every_way(void)
 {
     for (size_t i = 0; i < options.ops; i++) {
-        if (i % 8 == 5 && !TEST_IS_SANITIZED) vfork_and_exec();
-        else if (i % 4 == 1) fork_without_handlers(i);
+        if (i % 8 == 5 && !TEST_IS_SANITIZED)
+            vfork_and_exec();
+        else if (i % 4 == 1)
+            fork_without_handlers(i);
         else if (i % 4 == 2) {
             pthread_t thread;
-            bool is_started = pthread_create(&thread, NULL, fork_in_worker, (void *)(uintptr_t)i) == 0;
+            bool is_started =
+                pthread_create(&thread, NULL, fork_in_worker, (void *)(uintptr_t)i) == 0;
             EXPECT(is_started);
             if (is_started) pthread_join(thread, NULL);
-        } else fork_once(i);
+        } else
+            fork_once(i);
     }
 }
 

@@ -1,8 +1,9 @@
 /* stress_heaps.c: threads make heaps, hand blocks of them to others, and delete or destroy them.
  *
- * A heap may be deleted at any time, while others free its blocks. It may be destroyed when the blocks that others hold
- * have been freed: each heap counts those. Freed by another thread does not mean arrived: such a block may still be
- * on its way when the heap is destroyed and its memory is used anew.
+ * A heap may be deleted at any time, while others free its blocks. It may be destroyed when the
+ * blocks that others hold have been freed: each heap counts those. Freed by another thread does not
+ * mean arrived: such a block may still be on its way when the heap is destroyed and its memory is
+ * used anew.
  */
 #include "stress.h"
 #include "../support/process_info.h"
@@ -11,10 +12,11 @@
 enum { SHARED_COUNT = 300, OWN_COUNT = 120, RESIDENT_LIMIT_KIB = 64 * 1024 };
 
 struct guest {
-    void    *block;
-    size_t   bytes;
+    void *block;
+    size_t bytes;
     uint64_t tag;
-    size_t  *away; // [any] atomic: blocks of the heap that others hold; NULL when the heap will be deleted
+    size_t *away; // [any] atomic: blocks of the heap that others hold; NULL when the heap will be
+                  // deleted
 };
 
 static struct guest *shared[SHARED_COUNT];
@@ -22,7 +24,8 @@ static struct stress_options options;
 
 static struct guest *exchange(size_t slot, struct guest *guest)
 {
-    return __atomic_exchange_n(&shared[slot], guest, __ATOMIC_ACQ_REL); // pairs with itself in other threads
+    return __atomic_exchange_n(&shared[slot], guest,
+                               __ATOMIC_ACQ_REL); // pairs with itself in other threads
 }
 
 static void free_guest(struct guest *guest)
@@ -30,13 +33,15 @@ static void free_guest(struct guest *guest)
     if (guest == NULL) return;
     EXPECT(pattern_is_kept(guest->block, guest->bytes, guest->tag));
     mi_free(guest->block);
-    if (guest->away != NULL) __atomic_sub_fetch(guest->away, 1, __ATOMIC_RELEASE); // pairs with wait_until_home
+    if (guest->away != NULL)
+        __atomic_sub_fetch(guest->away, 1, __ATOMIC_RELEASE); // pairs with wait_until_home
     mi_free(guest);
 }
 
 static void wait_until_home(size_t *away)
 {
-    for (size_t slot = 0; __atomic_load_n(away, __ATOMIC_ACQUIRE) > 0; slot = (slot + 1) % SHARED_COUNT) {
+    for (size_t slot = 0; __atomic_load_n(away, __ATOMIC_ACQUIRE) > 0;
+         slot = (slot + 1) % SHARED_COUNT) {
         free_guest(exchange(slot, NULL));
         if (slot == 0) sched_yield();
     }
@@ -85,7 +90,8 @@ static void *work(void *arg)
         mi_heap_t *heap = mi_heap_new();
         EXPECT(heap != NULL);
         if (heap == NULL) break;
-        if (op % 5 == 3 && !is_destroyed) mi_heap_set_default(heap); // guests themselves live in it then
+        if (op % 5 == 3 && !is_destroyed)
+            mi_heap_set_default(heap); // guests themselves live in it then
         use_heap(heap, is_destroyed ? &away : NULL, own, &random);
         if (is_destroyed) {
             wait_until_home(&away);

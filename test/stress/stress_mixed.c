@@ -1,5 +1,5 @@
-/* stress_mixed.c: threads allocate, resize and free blocks of all sizes and hand them to each other; every block is
- * checked before it is freed or resized. */
+/* stress_mixed.c: threads allocate, resize and free blocks of all sizes and hand them to each
+ * other; every block is checked before it is freed or resized. */
 #include "stress.h"
 
 enum { SHARED_COUNT = 1024, OWN_COUNT = 200 };
@@ -20,7 +20,8 @@ static struct item *new_item(struct test_random *random)
     if (kind == 0) {
         item->block = mi_calloc(1, bytes);
         if (item->block != NULL) EXPECT(is_zero(item->block, bytes < 4096 ? bytes : 4096));
-        if (item->block != NULL && bytes > 4096) EXPECT(is_zero((char *)item->block + bytes - 4096, 4096));
+        if (item->block != NULL && bytes > 4096)
+            EXPECT(is_zero((char *)item->block + bytes - 4096, 4096));
     } else {
         size_t alignment = (size_t)1 << random_below(random, kind == 1 ? 13 : 18);
         size_t offset = kind == 1 || bytes < 64 ? 0 : 24;
@@ -52,13 +53,16 @@ static void resize_item(struct item *item, struct test_random *random)
 static void *work(void *arg)
 {
     struct test_random random = stress_random(&options, (size_t)(uintptr_t)arg);
-    struct item *own[OWN_COUNT] = { NULL };
+    struct item *own[OWN_COUNT] = {NULL};
     for (size_t op = 0; op < options.ops; op++) {
         struct item **slot = &own[random_below(&random, OWN_COUNT)];
         size_t kind = random_below(&random, 8);
-        if (*slot == NULL) *slot = new_item(&random);
-        else if (kind == 0) resize_item(*slot, &random);
-        else if (kind <= 4) *slot = slot_exchange(&shared[random_below(&random, SHARED_COUNT)], *slot);
+        if (*slot == NULL)
+            *slot = new_item(&random);
+        else if (kind == 0)
+            resize_item(*slot, &random);
+        else if (kind <= 4)
+            *slot = slot_exchange(&shared[random_below(&random, SHARED_COUNT)], *slot);
         else {
             item_free(*slot);
             *slot = NULL;

@@ -5,8 +5,9 @@
  *   ENSURE(condition)      the same, and leaves the function
  *   TEST_MAIN              main: runs every test, or those whose names contain an argument
  *
- * Works in C11 and C++17. A block is filled with a pattern that depends on its address and length, so that
- * a block that overlaps another one, or lost its contents, is noticed wherever it is checked.
+ * Works in C11 and C++17. A block is filled with a pattern that depends on its address and length,
+ * so that a block that overlaps another one, or lost its contents, is noticed wherever it is
+ * checked.
  */
 #ifndef TEST_SUPPORT_API_TEST_H
 #define TEST_SUPPORT_API_TEST_H
@@ -45,13 +46,13 @@
 #endif
 
 enum {
-    TEST_IS_DEBUG      = (MI_DEBUG > 0),
-    TEST_IS_SECURE     = (MI_SECURE > 0),
-    TEST_HAS_STATES    = (MI_DEBUG > 0 || MI_SECURE > 0), // each bad free is found at the call
-    TEST_IS_EXACT      = (MI_DEBUG == 0),                 // no padding: usable size is the block's size
-    TEST_IS_SANITIZED  = (TEST_ASAN || TEST_TSAN),        // slow, and resident memory says nothing
-    TEST_MAX_COUNT     = 256,
-    TEST_MAX_LINES     = 10                               // failures shown per test: a loop must not flood
+    TEST_IS_DEBUG = (MI_DEBUG > 0),
+    TEST_IS_SECURE = (MI_SECURE > 0),
+    TEST_HAS_STATES = (MI_DEBUG > 0 || MI_SECURE > 0), // each bad free is found at the call
+    TEST_IS_EXACT = (MI_DEBUG == 0),              // no padding: usable size is the block's size
+    TEST_IS_SANITIZED = (TEST_ASAN || TEST_TSAN), // slow, and resident memory says nothing
+    TEST_MAX_COUNT = 256,
+    TEST_MAX_LINES = 10 // failures shown per test: a loop must not flood
 };
 
 struct test_entry {
@@ -78,7 +79,10 @@ __attribute__((unused)) static void test_add(const char *name, void (*run)(void)
 
 #define TEST(name) \
     static void test_##name(void); \
-    __attribute__((constructor)) static void test_add_##name(void) { test_add(#name, test_##name); } \
+    __attribute__((constructor)) static void test_add_##name(void) \
+    { \
+        test_add(#name, test_##name); \
+    } \
     static void test_##name(void)
 
 __attribute__((unused)) static void test_failed(const char *file, int line, const char *text)
@@ -95,9 +99,16 @@ __attribute__((unused)) static int test_failures(void)
 }
 
 #define EXPECT(condition) \
-    do { if (!(condition)) test_failed(__FILE__, __LINE__, #condition); } while (0)
+    do { \
+        if (!(condition)) test_failed(__FILE__, __LINE__, #condition); \
+    } while (0)
 #define ENSURE(condition) \
-    do { if (!(condition)) { test_failed(__FILE__, __LINE__, #condition); return; } } while (0)
+    do { \
+        if (!(condition)) { \
+            test_failed(__FILE__, __LINE__, #condition); \
+            return; \
+        } \
+    } while (0)
 
 __attribute__((unused)) static int test_run_all(int argc, char **argv)
 {
@@ -114,10 +125,11 @@ __attribute__((unused)) static int test_run_all(int argc, char **argv)
     return test_failures() == 0 ? 0 : 1;
 }
 
-#define TEST_MAIN int main(int argc, char **argv) { return test_run_all(argc, argv); }
+#define TEST_MAIN \
+    int main(int argc, char **argv) { return test_run_all(argc, argv); }
 
-// Hides from the compiler where a pointer comes from: tests pass pointers that a compiler would warn of,
-// and calls whose result it would remove or assume.
+// Hides from the compiler where a pointer comes from: tests pass pointers that a compiler would
+// warn of, and calls whose result it would remove or assume.
 __attribute__((unused)) static void *launder(const void *pointer)
 {
     void *volatile hidden = (void *)(uintptr_t)pointer;
@@ -131,7 +143,9 @@ __attribute__((unused)) static size_t launder_size(size_t value)
 }
 
 // xorshift64*: repeatable on every machine.
-struct test_random { uint64_t state; };
+struct test_random {
+    uint64_t state;
+};
 
 __attribute__((unused)) static uint64_t random_next(struct test_random *random)
 {
@@ -158,8 +172,8 @@ __attribute__((unused)) static unsigned char pattern_byte(uint64_t tag)
     return (unsigned char)((tag * 0x9E3779B97F4A7C15u) >> 56);
 }
 
-// Marks the whole of a short block, and of a long one its ends and a byte in every 4 KiB, so that tests of large
-// blocks stay quick.
+// Marks the whole of a short block, and of a long one its ends and a byte in every 4 KiB, so that
+// tests of large blocks stay quick.
 __attribute__((unused)) static void pattern_fill(void *pointer, size_t bytes, uint64_t tag)
 {
     unsigned char *block = (unsigned char *)pointer;

@@ -1,7 +1,8 @@
-/* child.h: runs a piece of a test in a process of its own, to see it die, to limit it, or to start it afresh.
+/* child.h: runs a piece of a test in a process of its own, to see it die, to limit it, or to start
+ * it afresh.
  *
- * The child's stdout and stderr arrive together in `text`, cut at its size. A child that is not done after
- * `seconds` is killed: a hang is a failure, not a hung test run.
+ * The child's stdout and stderr arrive together in `text`, cut at its size. A child that is not
+ * done after `seconds` is killed: a hang is a failure, not a hung test run.
  */
 #ifndef TEST_SUPPORT_CHILD_H
 #define TEST_SUPPORT_CHILD_H
@@ -17,11 +18,11 @@
 enum { CHILD_SECONDS = TEST_IS_SANITIZED ? 60 : 20 };
 
 struct child {
-    bool   timed_out;
-    int    exit_code;   // -1 when a signal ended it
-    int    signal;      // 0 when it ended by itself
-    size_t bytes;       // of text
-    char   text[16384]; // what it wrote
+    bool timed_out;
+    int exit_code;    // -1 when a signal ended it
+    int signal;       // 0 when it ended by itself
+    size_t bytes;     // of text
+    char text[16384]; // what it wrote
 };
 
 typedef void child_body(void *arg);
@@ -33,16 +34,18 @@ static inline long long child_now_ms(void)
     return (long long)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
-// Reads until the child has closed its end; false when time is up. What does not fit is read and dropped.
+// Reads until the child has closed its end; false when time is up. What does not fit is read and
+// dropped.
 static inline bool child_read(struct child *child, int fd, long long end_ms)
 {
     char rest[1024];
     for (;;) {
-        struct pollfd poll_fd = { fd, POLLIN, 0 };
+        struct pollfd poll_fd = {fd, POLLIN, 0};
         long long left_ms = end_ms - child_now_ms();
         if (left_ms <= 0 || poll(&poll_fd, 1, (int)left_ms) == 0) return false;
         size_t room = sizeof child->text - 1 - child->bytes;
-        ssize_t got = room > 0 ? read(fd, child->text + child->bytes, room) : read(fd, rest, sizeof rest);
+        ssize_t got =
+            room > 0 ? read(fd, child->text + child->bytes, room) : read(fd, rest, sizeof rest);
         if (got <= 0) return true;
         if (room > 0) child->bytes += (size_t)got;
     }
@@ -72,7 +75,7 @@ static inline pid_t child_fork(struct child *child, int *fd)
     if (pipe(ends) != 0) return -1;
     pid_t pid = fork();
     if (pid == 0) {
-        struct rlimit none = { 0, 0 };
+        struct rlimit none = {0, 0};
         setrlimit(RLIMIT_CORE, &none);
         dup2(ends[1], 1);
         dup2(ends[1], 2);
@@ -96,11 +99,14 @@ static inline void child_run(struct child *child, child_body *body, void *arg)
         fflush(NULL);
         _exit(test_failures() == 0 ? 0 : 1);
     }
-    if (pid < 0) test_failed(__FILE__, __LINE__, "a child process");
-    else child_finish(child, pid, fd, CHILD_SECONDS);
+    if (pid < 0)
+        test_failed(__FILE__, __LINE__, "a child process");
+    else
+        child_finish(child, pid, fd, CHILD_SECONDS);
 }
 
-// Runs argv[0] with the given arguments; `env` holds "NAME=value" texts to add, ended by NULL, or is NULL.
+// Runs argv[0] with the given arguments; `env` holds "NAME=value" texts to add, ended by NULL, or
+// is NULL.
 static inline void child_exec(struct child *child, const char *const *argv, const char *const *env)
 {
     int fd = -1;
@@ -110,8 +116,10 @@ static inline void child_exec(struct child *child, const char *const *argv, cons
         execv(argv[0], (char *const *)(uintptr_t)argv);
         _exit(127);
     }
-    if (pid < 0) test_failed(__FILE__, __LINE__, "a child process");
-    else child_finish(child, pid, fd, CHILD_SECONDS);
+    if (pid < 0)
+        test_failed(__FILE__, __LINE__, "a child process");
+    else
+        child_finish(child, pid, fd, CHILD_SECONDS);
 }
 
 static inline bool child_says(const struct child *child, const char *text)
@@ -131,8 +139,8 @@ static inline bool child_is_well(const struct child *child)
 {
     bool is_well = !child->timed_out && child->exit_code == 0;
     if (!is_well) {
-        fprintf(stderr, "child: exit code %d, signal %d%s; it wrote:\n%s\n", child->exit_code, child->signal,
-                child->timed_out ? ", timed out" : "", child->text);
+        fprintf(stderr, "child: exit code %d, signal %d%s; it wrote:\n%s\n", child->exit_code,
+                child->signal, child->timed_out ? ", timed out" : "", child->text);
     }
     return is_well;
 }

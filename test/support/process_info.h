@@ -1,5 +1,5 @@
-/* process_info.h: what the system knows about a process, read without allocating, and numbers out of the
- * library's statistics. */
+/* process_info.h: what the system knows about a process, read without allocating, and numbers out
+ * of the library's statistics. */
 #ifndef TEST_SUPPORT_PROCESS_INFO_H
 #define TEST_SUPPORT_PROCESS_INFO_H
 #include "api_test.h"
@@ -22,10 +22,7 @@ static inline size_t process_status_kib(const char *field)
     return at == NULL ? 0 : (size_t)strtoul(at + strlen(field), NULL, 10);
 }
 
-static inline size_t process_resident_kib(void)
-{
-    return process_status_kib("VmRSS:");
-}
+static inline size_t process_resident_kib(void) { return process_status_kib("VmRSS:"); }
 
 static inline size_t process_mapping_count(void)
 {
@@ -54,8 +51,8 @@ static inline double process_seconds(void)
     return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
 }
 
-// The number after "key": behind the first "object": in a JSON text; -1 when it is not there. An empty object name
-// looks for the key from the start.
+// The number after "key": behind the first "object": in a JSON text; -1 when it is not there. An
+// empty object name looks for the key from the start.
 static inline long long json_number(const char *json, const char *object, const char *key)
 {
     char quoted[80];

@@ -7,8 +7,7 @@ enum { KIB = 1024, MIB = 1024 * KIB };
 
 static void start(void)
 {
-    fake_prim_reset();
-    thread_start_process();
+    start_quietly();
 }
 
 static void fill(void *block, size_t bytes)
@@ -162,6 +161,7 @@ TEST(alloc_survives_a_kernel_without_wipe_on_fork) { sweep_all(FAKE_PRIM_wipe_on
 static void first_call_fails(unsigned n)
 {
     fake_prim_reset();
+    options_set(OPTION_show_errors, 0);
     fake_prim_fail_from(FAKE_PRIM_map, n, ENOMEM);
     errno = 0;
     void *block = mi_malloc(100);

@@ -8,8 +8,7 @@ static void *blocks[BLOCKS];
 
 static void start(void)
 {
-    fake_prim_reset();
-    thread_start_process();
+    start_quietly();
     (void)thread_ready(thread_heap());
 }
 
@@ -267,3 +266,39 @@ static void part_fails(void)
 }
 
 TEST(heap_part_that_finds_no_memory_gives_NULL_and_ENOMEM) { IN_CHILD(part_fails()); }
+
+// --- deleted while another thread frees its blocks ---------------------------------------------------------------------------
+
+enum { LARGE_BLOCKS = 24, RACE_ROUNDS = 60 };
+static void *race_blocks[LARGE_BLOCKS];
+
+static void *free_during_delete(void *bytes)
+{
+    (void)bytes;
+    for (unsigned round = 0; round < RACE_ROUNDS; round++) {
+        pthread_barrier_wait(&gate);
+        for (unsigned i = LARGE_BLOCKS; i-- > 0;) mi_free(race_blocks[i]);
+        pthread_barrier_wait(&gate);
+    }
+    return NULL;
+}
+
+static void delete_race(size_t bytes)
+{
+    pthread_t thread;
+    start();
+    pthread_barrier_init(&gate, NULL, 2);
+    pthread_create(&thread, NULL, free_during_delete, NULL);
+    for (unsigned round = 0; round < RACE_ROUNDS; round++) {
+        struct mi_heap_s *heap = heap_new(main_heap());
+        for (unsigned i = 0; i < LARGE_BLOCKS; i++) race_blocks[i] = mi_heap_malloc(heap, bytes);
+        pthread_barrier_wait(&gate);
+        heap_delete(heap, main_heap());
+        pthread_barrier_wait(&gate);
+    }
+    pthread_join(thread, NULL);
+    expect_nothing_left();
+}
+
+TEST(heap_delete_while_another_thread_frees_its_large_blocks_loses_none) { IN_CHILD(delete_race(600 * 1024)); }
+TEST(heap_delete_while_another_thread_frees_its_blocks_loses_none) { IN_CHILD(delete_race(30 * 1024)); }

@@ -19,8 +19,7 @@ static struct page *adopt(size_t size_class) { return retire_adopt(size_class, t
 
 static void start(void)
 {
-    fake_prim_reset();
-    thread_start_process();
+    start_quietly();
 }
 
 static void free_all(struct page *page, unsigned from, unsigned to)

@@ -11,6 +11,7 @@
 #endif
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include "../support/fake_prim.h"
@@ -89,6 +90,15 @@ __attribute__((unused)) static void start_with_limit(size_t limit_bytes)
     prim_info_read(&info);
     info.address_limit_bytes = limit_bytes;
     fake_prim_set_info(&info);
+    options_set(OPTION_show_errors, 0);
+    thread_start_process();
+}
+
+// A debug build tells about each lack of memory, which most tests here cause on purpose.
+__attribute__((unused)) static void start_quietly(void)
+{
+    fake_prim_reset();
+    options_set(OPTION_show_errors, 0);
     thread_start_process();
 }
 

@@ -1,5 +1,5 @@
-/* tiny.c: the smallest program that allocates; prints its resident KiB. Not linked with the library: test_bounds
- * preloads that and compares. */
+/* tiny.c: the smallest program that allocates; prints its resident KiB. Not linked with the
+ * library: test_bounds preloads that and compares. */
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>

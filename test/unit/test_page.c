@@ -1,0 +1,237 @@
+#include "unit_test.h"
+
+enum { MAX_BLOCKS = 4096 };
+static struct block *blocks[MAX_BLOCKS];
+
+static void every_block_once(void)
+{
+    start_quietly();
+    for (size_t size_class = 0; size_class < CLASS_COUNT; size_class++) {
+        struct page *page = new_page(size_class, 0);
+        unsigned count = take_every_block(page, blocks);
+        EXPECT_EQ(count, page->reserved);
+        EXPECT_EQ(page->out, count);
+        for (unsigned i = 0; i < count; i++) {
+            EXPECT_EQ(page_index_of(page, blocks[i]), i); // in order without a random source
+            EXPECT((char *)blocks[i] == page->start + i * page->block_bytes);
+        }
+        EXPECT_TEXT(page_broken_rule(page), NULL);
+        for (unsigned i = 0; i < count; i++) EXPECT_EQ(page_put(page, blocks[i]), i == count - 1);
+        EXPECT_TEXT(page_broken_rule(page), NULL);
+        page_release(page);
+    }
+    EXPECT_EQ(used_slices(), 0);
+    expect_arena_rules();
+}
+
+TEST(page_gives_each_block_once_in_every_class) { IN_CHILD(every_block_once()); }
+
+static void index_is_exact(void)
+{
+    start_quietly();
+    for (size_t size_class = 1; size_class < CLASS_COUNT; size_class++) {
+        struct page *page = new_page(size_class, 0);
+        (void)take_every_block(page, blocks);
+        for (uint32_t i = 0; i < page->reserved; i++) {
+            char *block = page->start + i * page->block_bytes;
+            EXPECT_EQ(page_index_of(page, block), i);
+            EXPECT_EQ(page_index_of(page, block + page->block_bytes - 1), i);
+            EXPECT(page_has_block_at(page, block));
+            EXPECT(!page_has_block_at(page, block + 1) && !page_has_block_at(page, block + page->block_bytes - 1));
+        }
+        EXPECT(!page_has_block_at(page, page->start - 1));
+        EXPECT(!page_has_block_at(page, page->start + page->reserved * page->block_bytes));
+        page_release(page);
+    }
+}
+
+TEST(page_index_is_exact_at_both_ends_of_each_block) { IN_CHILD(index_is_exact()); }
+
+static void found_from_everywhere(void)
+{
+    start_quietly();
+    struct page *page = new_page(100, 0);
+    EXPECT(page->slices > 2);
+    size_t bytes = (size_t)page->slices << SLICE_SHIFT;
+    char *start = page->start;
+    for (size_t at = 0; at < bytes; at += 4096) EXPECT(page_of(start + at) == page);
+    EXPECT(page_of(start + bytes) == NULL);
+    EXPECT(page_of(NULL) == NULL && page_of(&start) == NULL && page_of((void *)(uintptr_t)-16) == NULL);
+    page_release(page);
+    for (size_t at = 0; at < bytes; at += 4096) EXPECT(page_of(start + at) == NULL);
+}
+
+TEST(page_of_finds_a_page_from_any_of_its_slices_and_nothing_elsewhere) { IN_CHILD(found_from_everywhere()); }
+
+static void cut_in_steps(void)
+{
+    start_quietly();
+    for (size_t size_class = 1; size_class < CLASS_COUNT; size_class += 7) {
+        struct page *page = new_page(size_class, 0);
+        while (page_cut(page, NULL)) {
+            EXPECT(page->free_count * page->block_bytes <= 4 * os_page_bytes() || page->free_count == 1);
+            if (page->capacity == page->free_count) {
+                EXPECT(page->free_count * page->block_bytes <= os_page_bytes() || page->free_count == 1);
+            }
+            EXPECT_TEXT(page_broken_rule(page), NULL);
+            (void)page_take_all(page);
+        }
+        EXPECT_EQ(page->capacity, page->reserved);
+        page->out = 0;
+        page_release(page);
+    }
+}
+
+TEST(page_cut_touches_one_OS_page_at_first_and_four_at_most) { IN_CHILD(cut_in_steps()); }
+
+static void shuffled(void)
+{
+    struct chacha chacha;
+    uint8_t seed[32] = {7};
+    bool seen[MAX_BLOCKS] = {false};
+    unsigned in_order = 0, count = 0;
+    start_quietly();
+    chacha_init(&chacha, seed, 0);
+    struct page *page = new_page(1, 0);
+    uint32_t last = 0;
+    while (page_cut(page, &chacha)) {
+        for (struct block *block = page_take_all(page); block != NULL; block = block_next(block, &page->key)) {
+            uint32_t index = page_index_of(page, block);
+            EXPECT(index < page->capacity && !seen[index]);
+            seen[index] = true;
+            in_order += index == last + 1;
+            last = index;
+            count++;
+        }
+    }
+    EXPECT_EQ(count, page->reserved);
+    EXPECT(in_order < count / 8);
+}
+
+TEST(page_cut_in_random_order_gives_each_block_once) { IN_CHILD(shuffled()); }
+
+static void put_list(void)
+{
+    start_quietly();
+    struct page *page = new_page(64, 0);
+    unsigned count = take_every_block(page, blocks);
+    block_set_next(blocks[0], blocks[1], &page->key);
+    block_set_next(blocks[1], NULL, &page->key);
+    page_put_list(page, blocks[0], 2);
+    EXPECT_EQ(page->out, count - 2);
+    page_put_list(page, NULL, 0);
+    block_set_next(blocks[2], NULL, &page->key);
+    page_put_list(page, blocks[2], 1); // before those that are there
+    EXPECT_EQ(page_list_count(page, page->free), 3);
+    EXPECT_TEXT(page_broken_rule(page), NULL);
+}
+
+TEST(page_put_list_keeps_what_is_on_free) { IN_CHILD(put_list()); }
+
+// --- rules, broken on purpose ----------------------------------------------------------------------------------------------
+
+static struct page *half_full(void)
+{
+    bool is_clean;
+    start_quietly();
+    struct page *page = new_page(8, 0);
+    EXPECT(refill_page(page, NULL, &is_clean));
+    struct block *block = page_take_all(page), *next = block_next(block, &page->key);
+    EXPECT(!page_put(page, block) && !page_put(page, next));
+    EXPECT(page_cut(page, NULL));
+    EXPECT_TEXT(page_broken_rule(page), NULL);
+    return page;
+}
+
+static void lost_block(void)
+{
+    struct page *page = half_full();
+    page->out--;
+    EXPECT_TEXT(page_broken_rule(page), "P1: blocks lost or doubled");
+    page->out = (uint16_t)(page->out + 2);
+    EXPECT_TEXT(page_broken_rule(page), "P1: blocks lost or doubled");
+}
+
+static void wrong_count(void)
+{
+    struct page *page = half_full();
+    page->free_count++;
+    EXPECT_TEXT(page_broken_rule(page), "P1: the free list is not as long as its count");
+}
+
+static void cut_too_far(void)
+{
+    struct page *page = half_full();
+    page->capacity = (uint16_t)(page->reserved + 1);
+    EXPECT_TEXT(page_broken_rule(page), "P1: more blocks cut than fit");
+}
+
+static void loops(void)
+{
+    struct page *page = half_full();
+    block_set_next(block_next(page->free, &page->key), page->free, &page->key);
+    EXPECT_TEXT(page_broken_rule(page), "P2: the free list loops or leaves the page");
+}
+
+static void leaves_page(void)
+{
+    struct page *page = half_full();
+    block_set_next(page->free, (struct block *)(void *)(page->start + 5), &page->key);
+    EXPECT_TEXT(page_broken_rule(page), "P2: the free list loops or leaves the page");
+    block_set_next(page->free, (struct block *)(uintptr_t)0x10, &page->key); // where nothing can be read
+    EXPECT_TEXT(page_broken_rule(page), "P2: the free list loops or leaves the page");
+}
+
+static void local_leaves_page(void)
+{
+    struct page *page = half_full();
+    block_set_next(page->local_free, page->local_free, &page->key);
+    EXPECT_TEXT(page_broken_rule(page), "P2: the local free list loops or leaves the page");
+}
+
+TEST(page_P1_notices_a_lost_or_doubled_block) { IN_CHILD(lost_block()); }
+TEST(page_P1_notices_a_wrong_count) { IN_CHILD(wrong_count()); }
+TEST(page_P1_notices_blocks_beyond_the_end) { IN_CHILD(cut_too_far()); }
+TEST(page_P2_notices_a_list_that_loops) { IN_CHILD(loops()); }
+TEST(page_P2_notices_a_list_that_leaves_the_page_and_survives_it) { IN_CHILD(leaves_page()); }
+TEST(page_P2_notices_a_local_list_that_loops) { IN_CHILD(local_leaves_page()); }
+
+static void uncut_is_zero(void)
+{
+    start_quietly();
+    struct page *page = new_page(20, 0);
+    EXPECT((page->flags & PAGE_ZERO) != 0);
+    bool is_clean = false;
+    EXPECT(refill_page(page, NULL, &is_clean) && is_clean == !CFG_DEBUG);
+    char *uncut = page->start + page->capacity * page->block_bytes;
+    EXPECT(is_zero(uncut, (size_t)page->slices * SLICE_BYTES - (size_t)(uncut - page->start)));
+    for (struct block *block = page->free; is_clean && block != NULL; block = block_next(block, &page->key)) {
+        EXPECT(is_zero((char *)block + sizeof *block, page->block_bytes - sizeof *block));
+    }
+}
+
+TEST(page_P5_the_uncut_part_of_a_zero_page_reads_as_zeroes) { IN_CHILD(uncut_is_zero()); }
+
+static void states(void)
+{
+    if (!CFG_STATES) return;
+    start_quietly();
+    struct page *page = new_page(3, 0);
+    (void)take_every_block(page, blocks);
+    EXPECT(!page_is_live(page, blocks[5]));
+    page_set_live(page, blocks[5], true);
+    EXPECT(page_is_live(page, blocks[5]) && !page_is_live(page, blocks[4]) && !page_is_live(page, blocks[6]));
+    EXPECT(page_mark_freed_remotely(page, blocks[5]) && !page_mark_freed_remotely(page, blocks[5]));
+    EXPECT(page_is_freed_remotely(page, blocks[5]));
+    page_clear_states(page, blocks[5]);
+    EXPECT(!page_is_live(page, blocks[5]) && !page_is_freed_remotely(page, blocks[5]));
+    page_set_live(page, blocks[7], true);
+    EXPECT(page_mark_freed_remotely(page, blocks[8]));
+    page->out = 0;
+    page_release(page); // its next life begins without states
+    page = new_page(3, 0);
+    EXPECT(page->start == (char *)page_block_at(page, 0));
+    EXPECT(!page_is_live(page, blocks[7]) && !page_is_freed_remotely(page, blocks[8]));
+}
+
+TEST(page_states_belong_to_one_block_and_end_with_the_page) { IN_CHILD(states()); }

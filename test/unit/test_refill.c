@@ -1,0 +1,109 @@
+#include "unit_test.h"
+#include "core/hooks.h"
+
+enum { CLASS = 64, MAX_BLOCKS = 4096 };
+static struct block *blocks[MAX_BLOCKS];
+
+static struct page *full_page(unsigned *count)
+{
+    start_quietly();
+    struct page *page = new_page(CLASS, 0);
+    *count = take_every_block(page, blocks);
+    return page;
+}
+
+static void order(void)
+{
+    unsigned count;
+    bool is_clean = true;
+    struct page *page = full_page(&count);
+    EXPECT(!refill_page(page, NULL, &is_clean)); // every block is out
+    EXPECT(!page_put(page, blocks[0]));
+    EXPECT_EQ(remote_push(page, blocks[1], blocks[1], 1), REMOTE_DONE);
+    EXPECT(refill_page(page, NULL, &is_clean) && !is_clean);
+    EXPECT(page->free == blocks[0] && page->free_count == 1); // the owner's first
+    EXPECT_EQ(remote_waiting(page), 1);
+    (void)page_take_all(page);
+    EXPECT(refill_page(page, NULL, &is_clean) && page->free == blocks[1]);
+    EXPECT_TEXT(page_broken_rule(page), NULL);
+}
+
+TEST(refill_takes_the_owners_frees_first_and_then_those_of_others) { IN_CHILD(order()); }
+
+static void no_change(void)
+{
+    bool is_clean;
+    start_quietly();
+    struct page *page = new_page(CLASS, 0);
+    EXPECT(refill_page(page, NULL, &is_clean));
+    unsigned cut = page->capacity;
+    EXPECT(refill_page(page, NULL, &is_clean) && page->capacity == cut && !is_clean); // there was something
+}
+
+TEST(refill_changes_nothing_while_free_is_not_empty) { IN_CHILD(no_change()); }
+
+static void dirty_page(void)
+{
+    bool is_clean;
+    unsigned count;
+    struct page *page = full_page(&count);
+    memset(page->start, 1, SLICE_BYTES);
+    page->out = page->capacity = 0;
+    page_release(page);
+    page = new_page(CLASS, 0);
+    EXPECT((page->flags & PAGE_ZERO) == 0);
+    EXPECT(refill_page(page, NULL, &is_clean) && !is_clean);
+}
+
+TEST(refill_of_a_dirty_page_does_not_claim_zeroes) { IN_CHILD(dirty_page()); }
+
+static void claim(void)
+{
+    unsigned count;
+    struct page *page = full_page(&count);
+    EXPECT(!refill_claim(page));
+    EXPECT(remote_try_park(page));
+    for (unsigned i = 0; i < 3; i++) EXPECT(remote_push(page, blocks[i], blocks[i], 1) != REMOTE_LAST);
+    EXPECT(refill_claim(page));
+    EXPECT_EQ(page->out, count - 3);
+    EXPECT_EQ(page->free_count, 3);
+    EXPECT_TEXT(page_broken_rule(page), NULL);
+}
+
+TEST(refill_claim_makes_the_counts_of_a_parked_page_exact) { IN_CHILD(claim()); }
+
+// A block's link is overwritten while it waits on the remote list.
+static void corrupt_link(void)
+{
+    unsigned count;
+    struct page *page = full_page(&count);
+    for (unsigned i = 0; i < 3; i++) EXPECT_EQ(remote_push(page, blocks[i], blocks[i], 1), REMOTE_DONE);
+    blocks[1]->link = 0x4141414141414141;
+    refill_from_remote(page);
+}
+
+static void go_on_corrupt(int code, void *arg)
+{
+    EXPECT_EQ(code, EFAULT);
+    ++*(int *)arg;
+}
+
+static void corrupt_and_go_on(void)
+{
+    int faults = 0;
+    unsigned count;
+    hooks_set_error(go_on_corrupt, &faults);
+    struct page *page = full_page(&count);
+    for (unsigned i = 0; i < 3; i++) EXPECT_EQ(remote_push(page, blocks[i], blocks[i], 1), REMOTE_DONE);
+    blocks[1]->link = 0x4141414141414141;
+    refill_from_remote(page);
+    EXPECT_EQ(faults, 1);
+    EXPECT_TEXT(page_broken_rule(page), NULL); // what can be trusted, and an end to the list
+}
+
+TEST(refill_notices_a_corrupt_link_where_there_are_block_states)
+{
+    if (!CFG_STATES) return;
+    EXPECT_DEATH(corrupt_link(), "corrupted free list");
+    IN_CHILD(corrupt_and_go_on());
+}
