@@ -120,9 +120,11 @@ static void *aligned_counted(struct local_heap *heap, size_t count, struct align
 static void *aligned_move(struct local_heap *heap, void *pointer, size_t usable,
                           struct aligned_request request)
 {
+    size_t kept = usable < request.bytes ? usable : request.bytes;
     void *moved = aligned_alloc_from(heap, request);
     if (moved == NULL) return NULL;
-    memcpy(moved, pointer, usable < request.bytes ? usable : request.bytes);
+    memcpy(moved, pointer, kept);
+    if (request.is_zeroed) resize_clear_tail(moved, kept);
     mi_free(pointer);
     return moved;
 }
@@ -141,9 +143,7 @@ static void *aligned_resize(struct local_heap *heap, void *pointer, struct align
     bool is_aligned = bits_is_aligned((char *)pointer + request.offset, request.alignment);
     bool fits = request.bytes <= usable && request.bytes >= usable - usable / 2 && !CFG_PADDING;
     if (is_aligned && (fits || resize_in_place(&place, pointer, request.bytes))) {
-        if (request.is_zeroed && request.bytes > usable) {
-            memset((char *)pointer + usable, 0, request.bytes - usable);
-        }
+        if (request.is_zeroed) resize_clear_tail(pointer, usable);
         return pointer;
     }
     return aligned_move(heap, pointer, usable, request);

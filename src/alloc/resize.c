@@ -118,6 +118,12 @@ static bool resize_fits(size_t usable, size_t bytes)
     return bytes <= usable && bytes >= usable - usable / 2 && bytes != 0;
 }
 
+void resize_clear_tail(void *block, size_t kept)
+{
+    size_t usable = mi_usable_size(block);
+    if (usable > kept) memset((char *)block + kept, 0, usable - kept);
+}
+
 static void *resize(struct local_heap *heap, void *pointer, size_t bytes, bool is_zeroed)
 {
     if (pointer == NULL) return alloc_from(heap, bytes, is_zeroed);
@@ -125,15 +131,15 @@ static void *resize(struct local_heap *heap, void *pointer, size_t bytes, bool i
     if (!free_find(pointer, "realloc", &place)) return NULL;
     if (bytes > ALLOC_MAX_BYTES) return report_no_memory(bytes, true);
 
-    size_t usable = free_usable_bytes(&place, pointer);
+    size_t usable = free_usable_bytes(&place, pointer), kept = usable;
     void *result = pointer;
     if (resize_fits(usable, bytes) && !CFG_PADDING) return pointer;
     if (!resize_in_place(&place, pointer, bytes)) {
         result = resize_by_moving(heap, &place, pointer, bytes);
         if (result == NULL) return NULL;
+        if (bytes < kept) kept = bytes;
     }
-    if (is_zeroed && bytes > usable)
-        memset((char *)result + usable, 0, mi_usable_size(result) - usable);
+    if (is_zeroed) resize_clear_tail(result, kept);
     return result;
 }
 

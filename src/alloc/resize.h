@@ -9,4 +9,7 @@
 INTERNAL must_use bool resize_in_place(const struct free_place *place, const void *pointer,
                                        size_t bytes);
 
+// Zeroes what follows the kept bytes, to the end of what the user may use.
+INTERNAL void resize_clear_tail(void *block, size_t kept);
+
 #endif

@@ -168,6 +168,27 @@ TEST(rezalloc_clears_the_new_tail)
     }
 }
 
+TEST(rezalloc_to_a_smaller_block_keeps_its_slack_zero)
+{
+    static const size_t sizes[] = {0, 16, 100, 3000, 100000};
+    for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
+        size_t less = sizes[i] / 5;
+        void *soiled[20];
+        for (size_t k = 0; k < 20; k++) {
+            soiled[k] = mi_malloc(less);
+            ENSURE(soiled[k] != NULL);
+            memset(soiled[k], 0xFF, mi_usable_size(soiled[k]));
+        }
+        for (size_t k = 0; k < 20; k++) mi_free(soiled[k]);
+        unsigned char *block = (unsigned char *)mi_rezalloc(mi_zalloc(sizes[i]), less);
+        ENSURE(block != NULL);
+        block = (unsigned char *)mi_rezalloc(block, less + 7);
+        ENSURE(block != NULL);
+        EXPECT(is_zero(block, less + 7));
+        mi_free(block);
+    }
+}
+
 TEST(rezalloc_of_NULL_is_zalloc_and_large_tails_are_zero)
 {
     unsigned char *block = (unsigned char *)mi_rezalloc(NULL, 5000);
