@@ -95,6 +95,14 @@ static long report_reaction(enum fault fault)
     return CFG_DEBUG >= 1 || CFG_SECURE >= 1 ? REPORT_ABORTS : REPORT_GOES_ON;
 }
 
+// A debug build says where it was; other builds have no frames to tell.
+static cold void report_abort(void)
+{
+    void *frames[32];
+    prim_backtrace_write(frames, prim_backtrace(frames, 32));
+    prim_abort();
+}
+
 cold void report_fault(enum fault fault, const char *call, const void *pointer, size_t block_bytes)
 {
     int before = errno; // free leaves it alone, whatever a hook does
@@ -110,7 +118,7 @@ cold void report_fault(enum fault fault, const char *call, const void *pointer, 
     if (options_is_on(OPTION_show_errors)) is_told = report_end_error(&line);
     if (!hooks_error(report_kinds[fault].code)) {
         if (!is_told && reaction == REPORT_ABORTS) report_end(&line); // last words are not counted
-        if (reaction == REPORT_ABORTS) prim_abort();
+        if (reaction == REPORT_ABORTS) report_abort();
         if (!is_told) (void)report_end_error(&line);
     }
     errno = before;

@@ -338,7 +338,6 @@ static void local_heap_move_page(struct local_heap *to, struct page *page)
         local_heap_move_large(to, page);
         return;
     }
-    page->flags = (uint8_t)(page->flags & ~PAGE_PINNED);
     refill_from_remote(page);
     if (page->out == 0) page_release(page);
     else local_heap_place(to, page);

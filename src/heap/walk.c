@@ -74,7 +74,7 @@ static bool walk_take_back(struct page *page, void *arg)
 {
     struct local_heap *main = (struct local_heap *)arg;
     if (page_owner(page) == ((uintptr_t)main | OWNER_FULL) &&
-        (page->flags & (PAGE_PINNED | PAGE_LARGE)) == 0) {
+        (page->flags & PAGE_LARGE) == 0) {
         local_heap_take_back(main, page);
     }
     return true;

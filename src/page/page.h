@@ -27,6 +27,8 @@
 enum page_flags {
     PAGE_LARGE    = 1,  // one block with a run of slices of its own
     // belongs to a heap that can be destroyed: never parked, its frees take no ring
+    // made for a heap that can be destroyed: frees by others take no ring, also after that heap was
+    // deleted and the page moved on
     PAGE_PINNED   = 2,
     PAGE_ZERO     = 4,  // its uncut part reads as zeroes
     // pages of memory were moved here: give its mapping back when it is released

@@ -12,7 +12,7 @@ static const size_t MIB = 1024 * 1024;
 enum {
     START_KIB_LIMIT = 200,
     START_SPACE_BYTES = 64 * 1024 * 1024,
-    START_RUNS = 5,
+    START_RUNS = 9,
     MAPPING_LIMIT = TEST_IS_SECURE ? 1000 : 300
 };
 

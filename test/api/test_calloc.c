@@ -4,9 +4,12 @@
 #include "../support/api_test.h"
 #include <pthread.h>
 
-enum { MAX_BYTES = 3 * 1024 * 1024 };
+enum { MAX_BYTES = 3 * 1024 * 1024, DENSE_BYTES = TEST_IS_SANITIZED ? 100 : 2048 };
 
-static size_t next_size(size_t bytes) { return bytes < 2048 ? bytes + 1 : bytes + bytes / 23 + 7; }
+static size_t next_size(size_t bytes)
+{
+    return bytes < DENSE_BYTES ? bytes + 1 : bytes + bytes / 23 + 7;
+}
 
 // Leaves the freed memory of every size class full of ones.
 static void soil(size_t bytes)

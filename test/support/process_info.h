@@ -8,11 +8,11 @@
 #include <time.h>
 #include <unistd.h>
 
-// A field of /proc/self/status in KiB ("VmRSS:", "VmHWM:", "VmSize:"); 0 when it is not there.
-static inline size_t process_status_kib(const char *field)
+// A field of a file of /proc/self in KiB; 0 when it is not there.
+static inline size_t process_field_kib(const char *path, const char *field)
 {
     char text[4096];
-    int fd = open("/proc/self/status", O_RDONLY);
+    int fd = open(path, O_RDONLY);
     if (fd < 0) return 0;
     ssize_t got = read(fd, text, sizeof text - 1);
     close(fd);
@@ -22,7 +22,19 @@ static inline size_t process_status_kib(const char *field)
     return at == NULL ? 0 : (size_t)strtoul(at + strlen(field), NULL, 10);
 }
 
-static inline size_t process_resident_kib(void) { return process_status_kib("VmRSS:"); }
+// "VmHWM:", "VmSize:". The kernel keeps resident sizes per CPU here: they may be off by 128 KiB and
+// more for each.
+static inline size_t process_status_kib(const char *field)
+{
+    return process_field_kib("/proc/self/status", field);
+}
+
+// Counted page by page, so that it is exact.
+static inline size_t process_resident_kib(void)
+{
+    size_t kib = process_field_kib("/proc/self/smaps_rollup", "\nRss:");
+    return kib != 0 ? kib : process_status_kib("VmRSS:");
+}
 
 static inline size_t process_mapping_count(void)
 {

@@ -43,7 +43,7 @@ static void random_claims(size_t limit_bytes)
         bool is_clean;
         slots[at].count = (size_t)1 << test_random(&random) % 8;
         slots[at].count += test_random(&random) % slots[at].count;
-        slots[at].start = (uint64_t *)arena_claim(slots[at].count, SLICE_BYTES << test_random(&random) % 4, &hint, &is_clean);
+        slots[at].start = (uint64_t *)arena_claim(slots[at].count, (size_t)SLICE_BYTES << test_random(&random) % 4, &hint, &is_clean);
         if (slots[at].start == NULL) abort();
         if (is_clean) EXPECT(is_zero(slots[at].start, 64) && slots[at].start[slots[at].count * SLICE_BYTES / 8 - 1] == 0); // A4
         slots[at].start[0] = slots[at].start[slots[at].count * SLICE_BYTES / 8 - 1] = at;

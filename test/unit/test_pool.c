@@ -2,12 +2,13 @@
 #include "region/pool.h"
 
 enum { ITEM_BYTES = 192, ITEMS = 300 };
-static struct pool pool = {ITEM_BYTES, {0}, 0, 0};
+static struct pool pool; // zeroed, as any pool; start() says how long its items are
 
 static void start(void)
 {
     fake_prim_reset();
     os_init();
+    pool.item_bytes = ITEM_BYTES;
 }
 
 static void take_many(void)

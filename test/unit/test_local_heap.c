@@ -1,0 +1,251 @@
+#include "unit_test.h"
+#include "heap/ring.h"
+#include "mimalloc.h"
+
+enum { CLASS = 64, MAX_BLOCKS = 4096, MIB = 1 << 20 };
+static struct block *blocks[MAX_BLOCKS];
+
+static struct local_heap *start(void)
+{
+    start_quietly();
+    return thread_ready(thread_heap())->main;
+}
+
+static struct block *pop(struct local_heap *heap, size_t size_class)
+{
+    struct block *block = heap->list[size_class];
+    if (block == NULL) block = local_heap_load(heap, size_class);
+    if (block != NULL) heap->list[size_class] = block_next(block, &heap->current[size_class]->key);
+    return block;
+}
+
+static size_t blocks_in_page(size_t size_class)
+{
+    return (((size_t)class_page_slices(size_class, CFG_SECURE ? os_page_bytes() : 0) << SLICE_SHIFT) -
+            (CFG_SECURE ? os_page_bytes() : 0)) / class_block_bytes(size_class);
+}
+
+static void put(struct local_heap *heap, struct block *block)
+{
+    struct page *page = page_of(block);
+    if ((page_owner(page) & OWNER_FULL) != 0) EXPECT(local_heap_put_in_full(heap, page, block));
+    else if (page_put(page, block)) local_heap_page_is_empty(heap, page);
+}
+
+static void all_classes(void)
+{
+    struct local_heap *heap = start();
+    for (size_t size_class = 0; size_class < CLASS_COUNT; size_class += 5) {
+        size_t count = 2 * blocks_in_page(size_class) + 3;
+        if (count > MAX_BLOCKS) count = MAX_BLOCKS;
+        for (size_t i = 0; i < count; i++) {
+            blocks[i] = pop(heap, size_class);
+            EXPECT(blocks[i] != NULL && page_of(blocks[i])->size_class == size_class);
+        }
+        EXPECT_TEXT(local_heap_broken_rule(heap), NULL);
+        for (size_t i = 0; i < count; i++) put(heap, blocks[i]);
+        EXPECT_TEXT(local_heap_broken_rule(heap), NULL);
+    }
+    local_heap_collect(heap, true);
+    EXPECT_EQ(used_slices(), 0);
+    EXPECT_EQ(level_now(STAT_pages_parked), 0);
+    expect_arena_rules();
+}
+
+TEST(local_heap_gives_and_takes_blocks_of_every_class_and_keeps_nothing) { IN_CHILD(all_classes()); }
+
+static void one_kept(void)
+{
+    struct local_heap *heap = start();
+    size_t count = 5 * blocks_in_page(CLASS);
+    for (size_t i = 0; i < count; i++) blocks[i] = pop(heap, CLASS);
+    for (size_t i = 0; i < count; i++) put(heap, blocks[i]);
+    EXPECT(level_now(STAT_pages) <= 2); // the current one, and one more: not five
+    local_heap_collect(heap, false);
+    EXPECT(level_now(STAT_pages) <= 1);
+    local_heap_collect(heap, true);
+    EXPECT_EQ(level_now(STAT_pages), 0);
+}
+
+TEST(local_heap_gives_empty_pages_back_but_for_one) { IN_CHILD(one_kept()); }
+
+static void fullest_first(void)
+{
+    struct local_heap *heap = start();
+    size_t per_page = blocks_in_page(CLASS), count = 4 * per_page;
+    for (size_t i = 0; i < count; i++) blocks[i] = pop(heap, CLASS);
+    for (size_t page = 0; page < 3; page++) { // 1, 2 and 3 free blocks
+        for (size_t i = 0; i <= page; i++) put(heap, blocks[page * per_page + i]);
+    }
+    struct page *fullest = page_of(blocks[per_page - 1]);
+    struct block *next = pop(heap, CLASS);
+    EXPECT(page_of(next) == fullest);
+    EXPECT_TEXT(local_heap_broken_rule(heap), NULL);
+}
+
+TEST(local_heap_takes_the_fullest_of_a_few_queued_pages) { IN_CHILD(fullest_first()); }
+
+static void candidates(void)
+{
+    enum { PAGES = 12 };
+    struct local_heap *heap = start();
+    size_t per_page = blocks_in_page(CLASS);
+    for (size_t i = 0; i < (PAGES + 1) * per_page; i++) blocks[i] = pop(heap, CLASS);
+    put(heap, blocks[0]);                                                         // the fullest, but it comes last
+    for (size_t page = 1; page < PAGES; page++) {
+        for (size_t i = 0; i < 3; i++) put(heap, blocks[page * per_page + i]);
+    }
+    EXPECT(page_of(pop(heap, CLASS)) != page_of(blocks[0])); // it looks at the first few only
+}
+
+TEST(local_heap_looks_at_a_bounded_number_of_queued_pages) { IN_CHILD(candidates()); }
+
+static void full_is_parked(void)
+{
+    struct local_heap *heap = start();
+    size_t per_page = blocks_in_page(CLASS);
+    for (size_t i = 0; i < per_page + 1; i++) blocks[i] = pop(heap, CLASS);
+    struct page *page = page_of(blocks[0]);
+    EXPECT(remote_is_parked(page) && page_owner(page) == ((uintptr_t)heap | OWNER_FULL)); // H2
+    put(heap, blocks[0]);
+    EXPECT(!remote_is_parked(page) && page_owner(page) == (uintptr_t)heap && heap->queue[CLASS] == page);
+    EXPECT_TEXT(local_heap_broken_rule(heap), NULL);
+}
+
+TEST(local_heap_H2_a_full_page_is_parked_until_its_owner_frees_into_it) { IN_CHILD(full_is_parked()); }
+
+static void claimed_by_other(void)
+{
+    struct local_heap *heap = start();
+    size_t per_page = blocks_in_page(CLASS);
+    for (size_t i = 0; i < per_page + 1; i++) blocks[i] = pop(heap, CLASS);
+    struct page *page = page_of(blocks[0]);
+    EXPECT(refill_claim(page)); // as another thread does that adopts it
+    EXPECT(!local_heap_put_in_full(heap, page, blocks[0]));
+    EXPECT(heap->queue[CLASS] == NULL);
+}
+
+TEST(local_heap_put_in_full_fails_when_another_thread_has_the_page) { IN_CHILD(claimed_by_other()); }
+
+static void pinned(void)
+{
+    struct local_heap *main = start();
+    struct mi_heap_s *heap = heap_new(main);
+    struct local_heap *part = heap->local;
+    size_t per_page = blocks_in_page(CLASS), count = 20 * per_page;
+    for (size_t i = 0; i < count; i++) blocks[i] = pop(part, CLASS);
+    EXPECT_EQ(level_now(STAT_pages_parked), 0);
+    EXPECT(part->full != NULL && (part->full->flags & PAGE_PINNED) != 0);
+    for (size_t i = 0; i < count; i += 2) retire_push(page_of(blocks[i]), blocks[i], blocks[i], 1); // from elsewhere
+    size_t pages = (size_t)level_now(STAT_pages);
+    for (size_t i = 0; i < count; i += 2) blocks[i] = pop(part, CLASS);
+    EXPECT(level_now(STAT_pages) <= (int64_t)pages + 1); // what others freed was found and used
+    EXPECT_TEXT(local_heap_broken_rule(part), NULL);
+    heap_destroy(heap, main);
+    EXPECT_EQ(used_slices(), 0);
+}
+
+TEST(local_heap_that_is_pinned_keeps_its_full_pages_and_finds_room_in_them) { IN_CHILD(pinned()); }
+
+static void large(void)
+{
+    bool is_clean;
+    struct local_heap *heap = start();
+    for (size_t bytes = CLASS_MAX_BYTES + 1; bytes < 100 * (size_t)MIB; bytes = bytes * 5 / 3) {
+        for (size_t alignment = 1; alignment <= 16 * (size_t)MIB; alignment *= 16) {
+            char *block = (char *)local_heap_take_large(heap, bytes, alignment, &is_clean);
+            EXPECT(block != NULL && bits_is_aligned(block, alignment) && page_of(block)->block_bytes >= bytes);
+            EXPECT(page_of(block)->block_bytes < bytes + os_page_bytes());
+            block[0] = block[bytes - 1] = 1;
+            EXPECT(retire_large(page_of(block)));
+        }
+    }
+    EXPECT(local_heap_take_large(heap, (size_t)1 << 52, 1, &is_clean) == NULL);
+    EXPECT_EQ(used_slices(), 0);
+    EXPECT_EQ(level_now(STAT_large), 0);
+}
+
+TEST(local_heap_large_blocks_have_a_run_of_their_own) { IN_CHILD(large()); }
+
+static void abandon_and_adopt(void)
+{
+    struct local_heap *heap = start();
+    size_t per_page = blocks_in_page(CLASS), count = 3 * per_page;
+    for (size_t i = 0; i < count; i++) blocks[i] = pop(heap, CLASS);
+    for (size_t i = 0; i < count; i += 2) put(heap, blocks[i]);
+    int64_t pages = level_now(STAT_pages);
+    local_heap_abandon(heap);
+    EXPECT_EQ(level_now(STAT_pages_parked), pages);
+    for (size_t i = 0; i < count; i += 2) blocks[i] = pop(heap, CLASS); // adopted again, before a fresh page
+    EXPECT_EQ(level_now(STAT_pages), pages);
+    EXPECT(counter_now(COUNT_page_adopts) > 0);
+    for (size_t i = 0; i < count; i++) put(heap, blocks[i]);
+    local_heap_collect(heap, true);
+    EXPECT_EQ(used_slices(), 0);
+}
+
+TEST(local_heap_pages_that_were_abandoned_are_adopted_before_new_ones_are_made) { IN_CHILD(abandon_and_adopt()); }
+
+// --- rules, broken on purpose --------------------------------------------------------------------------------------------
+
+static struct local_heap *heap_with_queue(void)
+{
+    struct local_heap *heap = start();
+    size_t per_page = blocks_in_page(CLASS);
+    for (size_t i = 0; i < per_page + 2; i++) blocks[i] = pop(heap, CLASS);
+    put(heap, blocks[0]);
+    EXPECT(heap->queue[CLASS] != NULL && heap->current[CLASS] != NULL);
+    EXPECT_TEXT(local_heap_broken_rule(heap), NULL);
+    return heap;
+}
+
+static void list_without_page(void)
+{
+    struct local_heap *heap = heap_with_queue();
+    heap->list[3] = blocks[1];
+    EXPECT_TEXT(local_heap_broken_rule(heap), "H1: a loaded list without a page");
+}
+
+static void list_of_other_page(void)
+{
+    struct local_heap *heap = heap_with_queue();
+    heap->list[CLASS] = blocks[1];
+    EXPECT_TEXT(local_heap_broken_rule(heap), "H1: the loaded list is longer than what the page has out");
+}
+
+static void current_is_queued(void)
+{
+    struct local_heap *heap = heap_with_queue();
+    heap->current[CLASS] = heap->queue[CLASS];
+    heap->list[CLASS] = NULL;
+    EXPECT_TEXT(local_heap_broken_rule(heap), "H2: the current page is queued");
+}
+
+static void queue_of_other_owner(void)
+{
+    struct local_heap *heap = heap_with_queue();
+    page_set_owner(heap->queue[CLASS], (uintptr_t)heap + 64);
+    EXPECT_TEXT(local_heap_broken_rule(heap), "H2: a queued page has another owner");
+}
+
+static void queue_of_other_class(void)
+{
+    struct local_heap *heap = heap_with_queue();
+    heap->queue[CLASS + 1] = heap->queue[CLASS];
+    heap->queue[CLASS] = NULL;
+    EXPECT_TEXT(local_heap_broken_rule(heap), "H3: a page is in the queue of another class");
+}
+
+static void queue_without_room(void)
+{
+    struct local_heap *heap = heap_with_queue();
+    (void)take_every_block(heap->queue[CLASS], blocks);
+    EXPECT_TEXT(local_heap_broken_rule(heap), "H3: a queued page has no room");
+}
+
+TEST(local_heap_H1_notices_a_list_without_a_page) { IN_CHILD(list_without_page()); }
+TEST(local_heap_H1_notices_a_list_of_another_page) { IN_CHILD(list_of_other_page()); }
+TEST(local_heap_H2_notices_a_current_page_that_is_queued) { IN_CHILD(current_is_queued()); }
+TEST(local_heap_H2_notices_a_queued_page_of_somebody_else) { IN_CHILD(queue_of_other_owner()); }
+TEST(local_heap_H3_notices_a_page_in_the_wrong_queue) { IN_CHILD(queue_of_other_class()); }
+TEST(local_heap_H3_notices_a_queued_page_without_room) { IN_CHILD(queue_without_room()); }

@@ -1,0 +1,124 @@
+#include "unit_test.h"
+#include "heap/ring.h"
+#include "mimalloc.h"
+
+enum { MAX_BLOCKS = 4096 };
+static struct block *blocks[MAX_BLOCKS];
+static char stranger[64]; // owner of the pages whose blocks are freed here
+
+static struct local_heap *start(void)
+{
+    start_quietly();
+    return thread_ready(thread_heap())->main;
+}
+
+static struct page *others_page(size_t size_class, unsigned *count)
+{
+    struct page *page = new_page(size_class, bits_align_up((uintptr_t)stranger, 8));
+    *count = take_every_block(page, blocks);
+    return page;
+}
+
+static void one_chain(void)
+{
+    unsigned count;
+    struct local_heap *main = start();
+    struct page *page = others_page(4, &count);
+    for (unsigned i = 0; i < 50; i++) ring_put(main, page, blocks[i]);
+    EXPECT_EQ(ring_count(main, page), 50);
+    EXPECT(ring_has(main, page) && remote_waiting(page) == 0);
+    EXPECT_EQ(main->ring_bytes, 50 * page->block_bytes);
+    ring_flush(main);
+    EXPECT_EQ(remote_waiting(page), 50);
+    EXPECT_EQ(main->chains, 1); // one compare-and-swap for all
+    EXPECT_EQ(main->chain_blocks, 50);
+    EXPECT(!ring_has(main, page) && main->ring_bytes == 0);
+    struct remote_list taken = remote_take(page);
+    EXPECT_EQ(page_list_count(page, taken.first), 50);
+}
+
+TEST(ring_collects_blocks_of_a_page_into_one_chain) { IN_CHILD(one_chain()); }
+
+static void bounded(void)
+{
+    unsigned count;
+    struct local_heap *main = start();
+    for (size_t size_class = 1; size_class <= class_of(RING_BLOCK_BYTES); size_class++) {
+        struct page *page = others_page(size_class, &count);
+        for (unsigned i = 0; i < count; i++) {
+            ring_put(main, page, blocks[i]);
+            EXPECT(main->ring_bytes <= RING_MAX_BYTES);
+            EXPECT_TEXT(local_heap_broken_rule(main), NULL);
+        }
+        ring_flush(main);
+        EXPECT_EQ(remote_waiting(page), count);
+    }
+}
+
+TEST(ring_H4_holds_a_bounded_number_of_bytes) { IN_CHILD(bounded()); }
+
+static void not_for(size_t size_class, unsigned flags)
+{
+    unsigned count;
+    struct local_heap *main = start();
+    struct page *page = others_page(size_class, &count);
+    page->flags = (uint8_t)(page->flags | flags);
+    ring_put(main, page, blocks[0]);
+    EXPECT(!ring_has(main, page) && main->ring_bytes == 0);
+    EXPECT_EQ(remote_waiting(page), 1);
+}
+
+TEST(ring_H4_takes_no_block_of_a_pinned_page_and_no_large_one)
+{
+    IN_CHILD(not_for(4, PAGE_PINNED));
+    IN_CHILD(not_for(class_of(RING_BLOCK_BYTES) + 1, 0));
+}
+
+static void same_slot(void)
+{
+    enum { PAGES = 3 * RING_SLOTS, EACH = 2 };
+    static struct block *kept[PAGES][EACH];
+    struct page *pages[PAGES];
+    unsigned count;
+    struct local_heap *main = start();
+    for (unsigned i = 0; i < PAGES; i++) {
+        pages[i] = others_page(2, &count);
+        for (unsigned k = 0; k < EACH; k++) kept[i][k] = blocks[k];
+    }
+    for (unsigned k = 0; k < EACH; k++) {
+        for (unsigned i = 0; i < PAGES; i++) ring_put(main, pages[i], kept[i][k]); // more pages than slots
+    }
+    size_t held = 0;
+    for (unsigned i = 0; i < PAGES; i++) {
+        EXPECT_EQ(ring_count(main, pages[i]) + remote_waiting(pages[i]), EACH);
+        held += ring_count(main, pages[i]);
+    }
+    EXPECT(held <= (size_t)RING_SLOTS * EACH);
+    ring_flush(main);
+    for (unsigned i = 0; i < PAGES; i++) EXPECT_EQ(remote_waiting(pages[i]), EACH);
+}
+
+TEST(ring_pages_that_share_a_slot_flush_one_another) { IN_CHILD(same_slot()); }
+
+static void flush_releases(void)
+{
+    unsigned count;
+    struct local_heap *main = start();
+    struct page *page = others_page(2, &count);
+    EXPECT(retire_full(page));
+    for (unsigned i = 0; i < count; i++) ring_put(main, page, blocks[i]);
+    ring_flush(main);
+    EXPECT_EQ(used_slices(), 0); // the last block out releases a parked page
+    ring_flush(main);
+}
+
+TEST(ring_flush_releases_a_parked_page_with_its_last_block) { IN_CHILD(flush_releases()); }
+
+static void broken(void)
+{
+    struct local_heap *main = start();
+    main->ring_bytes = RING_MAX_BYTES + 1;
+    EXPECT_TEXT(local_heap_broken_rule(main), "H4: the ring holds too much");
+}
+
+TEST(ring_H4_broken_is_noticed) { IN_CHILD(broken()); }

@@ -1,0 +1,209 @@
+#include "unit_test.h"
+#include "core/hooks.h"
+#include "mimalloc.h"
+
+static void start(void) { start_quietly(); }
+
+static void empty_heap(void)
+{
+    EXPECT(thread_heap() == &thread_empty_heap && !thread_is_ready(thread_heap()));
+    start();
+    EXPECT(thread_heap() == &thread_empty_heap); // the process has started, not the thread
+    thread_collect(true);
+    mi_free(NULL);
+    EXPECT(thread_heap() == &thread_empty_heap);
+    struct local_heap *heap = thread_ready(thread_heap());
+    EXPECT(heap != NULL && heap == thread_heap() && heap->main == heap && !heap->is_transient);
+    EXPECT(thread_ready(heap) == heap);
+    EXPECT(thread_ready(&thread_empty_heap) == heap); // a second start changes nothing
+    EXPECT_EQ(level_now(STAT_threads), 1);
+    for (size_t i = 0; i < CLASS_COUNT; i++) EXPECT(thread_empty_heap.list[i] == NULL && thread_ended_heap.list[i] == NULL);
+}
+
+TEST(thread_begins_with_the_empty_heap_and_starts_at_its_first_slow_path) { IN_CHILD(empty_heap()); }
+
+static void begin_again(void)
+{
+    start();
+    for (int i = 0; i < 5; i++) {
+        void *block = mi_malloc(100);
+        struct local_heap *before = thread_heap();
+        thread_done();
+        EXPECT(thread_heap() == &thread_empty_heap);
+        thread_done();
+        EXPECT_EQ(level_now(STAT_threads), 0);
+        mi_free(block); // starts the thread again: what only frees has a ring, too
+        EXPECT(thread_heap() == before); // the same one from the pool
+    }
+    thread_collect(true);
+    EXPECT_EQ(used_slices(), 0);
+}
+
+TEST(thread_done_leaves_a_thread_that_may_begin_anew) { IN_CHILD(begin_again()); }
+
+static struct local_heap *ended_with;
+static pthread_key_t order_key;
+static struct local_heap *seen_at_exit[4];
+static unsigned exits;
+
+static void at_exit(void *rounds)
+{
+    seen_at_exit[exits++] = thread_heap();
+    void *block = mi_malloc(1000); // works in every state
+    EXPECT(block != NULL);
+    memset(block, 1, 1000);
+    mi_free(block);
+    if ((uintptr_t)rounds > 1) pthread_setspecific(order_key, (void *)((uintptr_t)rounds - 1));
+}
+
+static void *end_in_rounds(void *unused)
+{
+    (void)unused;
+    mi_free(mi_malloc(10));
+    ended_with = thread_heap();
+    pthread_setspecific(order_key, (void *)(uintptr_t)3);
+    return NULL;
+}
+
+static void exit_order(void)
+{
+    start(); // its key comes first, so its destructor does
+    pthread_key_create(&order_key, at_exit);
+    mi_free(mi_malloc(1));
+    run_thread(end_in_rounds, NULL);
+    EXPECT_EQ(exits, 3);
+    for (unsigned i = 0; i < exits; i++) EXPECT(seen_at_exit[i] == &thread_ended_heap);
+    EXPECT_EQ(level_now(STAT_threads), 1);
+    EXPECT(ended_with != NULL && atomic_load_explicit(&ended_with->is_used, memory_order_acquire) == 0);
+}
+
+TEST(thread_exit_ends_a_thread_once_and_later_destructors_still_allocate) { IN_CHILD(exit_order()); }
+
+static void exit_order_reversed(void)
+{
+    pthread_key_create(&order_key, at_exit);
+    start();
+    mi_free(mi_malloc(1));
+    run_thread(end_in_rounds, NULL);
+    EXPECT_EQ(exits, 3);
+    EXPECT(seen_at_exit[0] == ended_with && seen_at_exit[2] == &thread_ended_heap);
+    EXPECT_EQ(level_now(STAT_threads), 1);
+}
+
+TEST(thread_exit_may_come_after_other_destructors) { IN_CHILD(exit_order_reversed()); }
+
+static void transient(void)
+{
+    start();
+    struct local_heap *borrowed = thread_ready(&thread_ended_heap);
+    EXPECT(borrowed != NULL && borrowed->is_transient && borrowed->main == borrowed);
+    EXPECT(thread_heap() == &thread_empty_heap);
+    thread_finish(borrowed);
+    EXPECT_EQ(level_now(STAT_threads), 0);
+    struct local_heap *own = thread_ready(thread_heap());
+    EXPECT(own == borrowed && !own->is_transient);
+    thread_finish(own); // does nothing
+    EXPECT(thread_heap() == own && level_now(STAT_threads) == 1);
+}
+
+TEST(thread_finish_gives_a_borrowed_heap_back) { IN_CHILD(transient()); }
+
+static void no_memory(void)
+{
+    start();
+    fake_prim_fail_from(FAKE_PRIM_map, 1, ENOMEM);
+    EXPECT(thread_ready(thread_heap()) == NULL && thread_ready(&thread_ended_heap) == NULL);
+    EXPECT(thread_heap() == &thread_empty_heap);
+    thread_collect(true);
+    fake_prim_fail_from(FAKE_PRIM_map, 0, 0);
+    EXPECT(thread_ready(thread_heap()) != NULL);
+}
+
+TEST(thread_ready_without_memory_is_NULL_and_works_later) { IN_CHILD(no_memory()); }
+
+// --- many of them ---------------------------------------------------------------------------------------------------------
+
+enum { GENERATIONS = 50, SIDE_BY_SIDE = 4, LEFT = 20 };
+static void *left_blocks[SIDE_BY_SIDE][LEFT];
+
+static void *live_and_leave(void *number)
+{
+    unsigned self = (unsigned)(uintptr_t)number;
+    for (unsigned i = 0; i < LEFT; i++) {
+        void *own = left_blocks[(self + 1) % SIDE_BY_SIDE][i];
+        (void)own;
+        left_blocks[self][i] = mi_malloc(1 + i * 3001);
+        memset(left_blocks[self][i], (int)self, 1 + i * 3001);
+    }
+    return NULL;
+}
+
+static void *free_the_next_ones(void *number)
+{
+    unsigned next = (unsigned)((uintptr_t)number + 1) % SIDE_BY_SIDE;
+    for (unsigned i = 0; i < LEFT; i++) mi_free(left_blocks[next][i]); // a thread that only frees
+    return NULL;
+}
+
+static void generations(void)
+{
+    start();
+    for (unsigned i = 0; i < GENERATIONS; i++) {
+        run_threads(SIDE_BY_SIDE, live_and_leave);
+        run_threads(SIDE_BY_SIDE, free_the_next_ones);
+    }
+    EXPECT_EQ(used_slices(), 0);
+    EXPECT_EQ(level_now(STAT_threads), 0);
+    EXPECT_EQ(level_now(STAT_pages_parked), 0);
+    EXPECT(heap_part_count() <= 2 * SIDE_BY_SIDE);
+    expect_arena_rules();
+}
+
+TEST(thread_by_thread_400_of_them_leave_nothing_behind) { IN_CHILD(generations()); }
+
+static void *wait_and_allocate(void *gate)
+{
+    void *block = mi_malloc(100);
+    pthread_barrier_wait((pthread_barrier_t *)gate);
+    pthread_barrier_wait((pthread_barrier_t *)gate);
+    void *second = mi_malloc(10000); // a slow path: honours the wish
+    EXPECT_EQ(atomic_load_explicit(&thread_heap()->collect_asked, memory_order_relaxed), 0);
+    mi_free(block);
+    mi_free(second);
+    return NULL;
+}
+
+static void ask_to_collect(void)
+{
+    pthread_barrier_t gate;
+    pthread_t thread;
+    start();
+    pthread_barrier_init(&gate, NULL, 2);
+    pthread_create(&thread, NULL, wait_and_allocate, &gate);
+    pthread_barrier_wait(&gate);
+    thread_collect(true);
+    pthread_barrier_wait(&gate);
+    pthread_join(thread, NULL);
+}
+
+TEST(thread_collect_asks_the_others_who_do_it_at_their_next_slow_path) { IN_CHILD(ask_to_collect()); }
+
+static bool hook_allocates;
+static void say(const char *message, void *arg)
+{
+    (void)message;
+    (void)arg;
+    hook_allocates = true;
+    mi_free(mi_malloc(100)); // as printf does
+}
+
+static void warns_at_start(void)
+{
+    fake_prim_reset();
+    fake_prim_set_env("MIMALLOC_PURGE_DELAY", "tomorrow");
+    hooks_set_output(say, NULL);
+    EXPECT(mi_malloc(10) != NULL);
+    EXPECT(hook_allocates);
+}
+
+TEST(thread_start_survives_an_output_hook_that_allocates) { IN_CHILD(warns_at_start()); }

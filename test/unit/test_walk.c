@@ -1,0 +1,145 @@
+#include "unit_test.h"
+#include "heap/walk.h"
+#include "mimalloc.h"
+
+enum { COUNT = 3000 };
+static void *blocks[COUNT];
+
+static void allocate(void)
+{
+    start_quietly();
+    for (unsigned i = 0; i < COUNT; i++) blocks[i] = mi_malloc(16 + i % 40 * 100);
+}
+
+static size_t expected_bytes(unsigned from)
+{
+    size_t bytes = 0;
+    for (unsigned i = from; i < COUNT; i++) bytes += page_of(blocks[i])->block_bytes;
+    return bytes;
+}
+
+static void count_all(void)
+{
+    struct walk_totals totals;
+    allocate();
+    void *large = mi_malloc(3 << 20);
+    walk_count(&totals);
+    EXPECT_EQ(totals.blocks, COUNT + 1);
+    EXPECT_EQ(totals.bytes, expected_bytes(0) + page_of(large)->block_bytes);
+    EXPECT(totals.large_blocks == 1 && totals.large_bytes == page_of(large)->block_bytes);
+    EXPECT_EQ(totals.pages, level_now(STAT_pages));
+    for (unsigned i = 0; i < COUNT / 2; i++) mi_free(blocks[i]);
+    mi_free(large);
+    walk_count(&totals);
+    EXPECT_EQ(totals.blocks, COUNT - COUNT / 2);
+    EXPECT_EQ(totals.bytes, expected_bytes(COUNT / 2));
+    size_t by_class = 0;
+    for (unsigned i = 0; i < CLASS_COUNT; i++) by_class += totals.class_blocks[i];
+    EXPECT_EQ(by_class, totals.blocks);
+    for (unsigned i = COUNT / 2; i < COUNT; i++) mi_free(blocks[i]);
+    walk_count(&totals);
+    EXPECT(totals.blocks == 0 && totals.bytes == 0);
+}
+
+TEST(walk_count_is_exact_for_one_thread) { IN_CHILD(count_all()); }
+
+static void *free_half(void *unused)
+{
+    struct walk_totals totals;
+    (void)unused;
+    for (unsigned i = 0; i < COUNT; i += 2) mi_free(blocks[i]);
+    walk_count(&totals); // some of them lie in this thread's ring
+    EXPECT_EQ(totals.blocks, COUNT / 2);
+    return NULL;
+}
+
+static void count_remote(void)
+{
+    struct walk_totals totals;
+    allocate();
+    run_thread(free_half, NULL);
+    walk_count(&totals);
+    EXPECT_EQ(totals.blocks, COUNT / 2);
+    for (unsigned i = 1; i < COUNT; i += 2) mi_free(blocks[i]);
+    walk_count(&totals);
+    EXPECT_EQ(totals.blocks, 0);
+}
+
+TEST(walk_count_knows_blocks_in_rings_and_on_remote_lists) { IN_CHILD(count_remote()); }
+
+struct seen { size_t pages, blocks, stop_after; };
+
+static bool see_block(void *block, void *arg)
+{
+    struct seen *seen = (struct seen *)arg;
+    EXPECT(page_of(block) != NULL && page_has_block_at(page_of(block), block));
+    seen->blocks++;
+    return seen->blocks != seen->stop_after;
+}
+
+static bool see_page(struct page *page, void *arg)
+{
+    struct seen *seen = (struct seen *)arg;
+    seen->pages++;
+    return remote_is_parked(page) || walk_blocks(page, see_block, seen);
+}
+
+static void heap_pages(void)
+{
+    struct seen seen = {0, 0, 0};
+    start_quietly();
+    (void)mi_malloc(10);
+    struct mi_heap_s *heap = heap_new(thread_heap()->main);
+    for (unsigned i = 0; i < COUNT; i++) blocks[i] = mi_heap_malloc(heap, 16 + i % 40 * 100);
+    for (unsigned i = 0; i < COUNT; i += 3) mi_free(blocks[i]);
+    EXPECT(walk_heap_pages(heap, see_page, &seen));
+    EXPECT_EQ(seen.blocks, COUNT - COUNT / 3);
+    seen = (struct seen){0, 0, 5};
+    EXPECT(!walk_heap_pages(heap, see_page, &seen) && seen.blocks == 5);
+    for (unsigned i = 0; i < COUNT; i++) EXPECT(i % 3 == 0 || walk_heap_of(page_of(blocks[i])) == heap);
+    heap_destroy(heap, thread_heap()->main);
+}
+
+TEST(walk_heap_pages_shows_exactly_the_live_blocks_and_stops_on_request) { IN_CHILD(heap_pages()); }
+
+static bool see_any_page(struct page *page, void *arg)
+{
+    (void)page;
+    return --*(size_t *)arg != 0;
+}
+
+static void all_pages(void)
+{
+    size_t left = 1000000;
+    allocate();
+    (void)mi_malloc(20 << 20);
+    EXPECT(walk_all_pages(see_any_page, &left));
+    EXPECT_EQ(1000000 - left, level_now(STAT_pages));
+    left = 3;
+    EXPECT(!walk_all_pages(see_any_page, &left) && left == 0);
+}
+
+TEST(walk_all_pages_sees_each_page_once) { IN_CHILD(all_pages()); }
+
+static bool see_backing_page(struct page *page, void *arg)
+{
+    // what is neither parked nor queued is another thread's by now
+    EXPECT(remote_is_parked(page) || (page_owner(page) & OWNER_FULL) == 0);
+    ++*(size_t *)arg;
+    return true;
+}
+
+static void backing_pages(void)
+{
+    size_t seen = 0;
+    allocate();
+    struct page *stolen = NULL; // full, and adopted by a thread that has not written its name yet
+    for (unsigned i = 0; i < COUNT && stolen == NULL; i++) {
+        if (remote_is_parked(page_of(blocks[i]))) stolen = page_of(blocks[i]);
+    }
+    EXPECT(stolen != NULL && refill_claim(stolen));
+    EXPECT(walk_heap_pages(&thread_heap()->main->backing, see_backing_page, &seen));
+    EXPECT(seen > 0);
+}
+
+TEST(walk_heap_pages_leaves_a_page_alone_that_another_thread_is_adopting) { IN_CHILD(backing_pages()); }
