@@ -22,7 +22,7 @@ static void *aligned_large(struct local_heap *heap, const struct aligned_request
                                         request->alignment, &is_zero);
     if (block != NULL) {
         if (request->is_zeroed && !is_zero) memset(block, 0, page_of(block)->block_bytes);
-        alloc_hand_out(page_of(block), block, request->bytes);
+        alloc_hand_out_large(block, request->bytes);
     }
     thread_finish(heap);
     return block;

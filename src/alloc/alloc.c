@@ -62,20 +62,15 @@ void alloc_open_block(const struct page *page, struct block *block)
 
 void alloc_mark(const struct page *page, void *block, size_t bytes)
 {
-    // of two frees at the same instant, one by the owner, neither saw the other
-    if (unlikely(arena_is_live(page->arena, block) ||
-                 arena_is_freed_remotely(page->arena, block))) {
-        report_fault(FAULT_DOUBLE_FREE, "malloc", block, page->block_bytes);
-    }
-    page_set_live(page, block, true);
-    if (CFG_PADDING) alloc_pad(page, block, bytes);
+    alloc_pad(page, block, bytes);
     if (CFG_STAT_BLOCKS) stats_block_added(page->size_class, page->block_bytes, bytes);
 }
 
-struct block *alloc_bad_link(const struct page *page, const struct block *block)
+// A block that is in use is on the list: it was freed twice at the same instant, and neither free
+// could see the other; or the list was overwritten.
+void alloc_bad_link(const struct page *page, const void *block, bool is_block)
 {
-    report_fault(FAULT_LINK, "malloc", block, page->block_bytes);
-    return NULL;
+    report_fault(is_block ? FAULT_DOUBLE_FREE : FAULT_LINK, "malloc", block, page->block_bytes);
 }
 
 // --- slow paths ----------------------------------------------------------------------------------
@@ -83,14 +78,21 @@ struct block *alloc_bad_link(const struct page *page, const struct block *block)
 static void *alloc_class_block(struct local_heap *heap, size_t bytes, bool is_zeroed)
 {
     size_t size_class = class_of(bytes + ALLOC_PADDING_BYTES);
-    struct block *block = heap->list[size_class];
-    if (block == NULL) {
-        block = local_heap_load(heap, size_class);
+    struct block *block;
+    do { // again only after a corrupt list was reported and dropped, so that it comes to an end
+        block = heap->list[size_class];
+        if (block == NULL) block = local_heap_load(heap, size_class);
         if (block == NULL) return NULL;
-    }
-    alloc_unlink(heap, size_class, block);
+    } while (unlikely(!alloc_unlink(heap, size_class, block)));
     if (is_zeroed) alloc_zeroed(heap, size_class, block);
     return alloc_hand_out(heap->current[size_class], block, bytes);
+}
+
+void *alloc_hand_out_large(void *block, size_t bytes)
+{
+    const struct page *page = page_of(block);
+    if (CFG_STATES) state_set_live(page_state_of(page, block), true);
+    return alloc_hand_out(page, block, bytes);
 }
 
 static void *alloc_large(struct local_heap *heap, size_t bytes, bool is_zeroed)
@@ -99,7 +101,7 @@ static void *alloc_large(struct local_heap *heap, size_t bytes, bool is_zeroed)
     void *block = local_heap_take_large(heap, bytes + ALLOC_PADDING_BYTES, 1, &is_zero);
     if (block == NULL) return NULL;
     if (is_zeroed && !is_zero) memset(block, 0, page_of(block)->block_bytes);
-    return alloc_hand_out(page_of(block), block, bytes);
+    return alloc_hand_out_large(block, bytes);
 }
 
 static void *alloc_try(struct local_heap *heap, size_t bytes, bool is_zeroed)
@@ -132,7 +134,9 @@ void *alloc_medium(struct local_heap *heap, size_t bytes, bool is_zeroed)
     size_t size_class = class_of_stepped(bytes + ALLOC_PADDING_BYTES);
     struct block *block = heap->list[size_class];
     if (unlikely(block == NULL)) return alloc_slow(heap, bytes, is_zeroed);
-    alloc_unlink(heap, size_class, block);
+    if (unlikely(!alloc_unlink(heap, size_class, block))) {
+        return alloc_slow(heap, bytes, is_zeroed);
+    }
     if (is_zeroed) alloc_zeroed(heap, size_class, block);
     return alloc_hand_out(heap->current[size_class], block, bytes);
 }

@@ -21,11 +21,11 @@ INTERNAL cold void *alloc_slow(struct local_heap *heap, size_t bytes, bool is_ze
 INTERNAL no_inline void *alloc_medium(struct local_heap *heap, size_t bytes, bool is_zeroed);
 // The thread's part of a heap; NULL when it is not usable (reported) or memory is exhausted.
 INTERNAL cold struct local_heap *alloc_find_part(mi_heap_t *heap);
-// A link on a free list does not lead to a free block. The rest of the list is dropped.
-INTERNAL cold struct block *alloc_bad_link(const struct page *page, const struct block *block);
+// A free list leads to something else than a free block: reports that.
+INTERNAL cold void alloc_bad_link(const struct page *page, const void *block, bool is_block);
 // Debug builds: nobody wrote to the free block; its contents become those of a new one.
 INTERNAL void alloc_open_block(const struct page *page, struct block *block);
-// Debug and secure builds: marks the block live, writes padding.
+// Debug builds: writes padding, counts.
 INTERNAL void alloc_mark(const struct page *page, void *block, size_t bytes);
 
 // writes padding
@@ -40,23 +40,31 @@ static inline struct local_heap *alloc_part(mi_heap_t *heap)
     return likely(heap != NULL && heap->local == now) ? now : alloc_find_part(heap);
 }
 
-// Unlinks the first block of a loaded list.
-static always_inline void alloc_unlink(struct local_heap *heap, size_t size_class,
+// Unlinks the first block of a loaded list. false: it is no free block of the page; the list is
+// dropped, and the slow path goes on with another one. Only debug and secure builds look.
+static always_inline bool alloc_unlink(struct local_heap *heap, size_t size_class,
                                        struct block *block)
 {
     const struct page *page = heap->current[size_class];
-    struct block *next = block_next(block, &page->key);
-    if (CFG_STATES && next != NULL &&
-        unlikely(!page_has_block_at(page, next) || arena_is_live(page->arena, next))) {
-        next = alloc_bad_link(page, block);
+    if (CFG_STATES) {
+        bool is_block = page_has_block_at(page, block);
+        struct state state = page_state_of(page, is_block ? (void *)block : (void *)page->start);
+        if (unlikely(!is_block || state_is_live(state) || state_is_freed_remotely(state))) {
+            heap->list[size_class] = NULL;
+            alloc_bad_link(page, block, is_block);
+            return false;
+        }
+        state_set_live(state, true);
     }
-    heap->list[size_class] = next;
+    heap->list[size_class] = block_next(block, &page->key);
     if (CFG_DEBUG) alloc_open_block(page, block);
+    return true;
 }
 
+// Debug builds write padding and count.
 static always_inline void *alloc_hand_out(const struct page *page, void *block, size_t bytes)
 {
-    if (CFG_STATES) alloc_mark(page, block, bytes);
+    if (CFG_PADDING) alloc_mark(page, block, bytes);
     return block;
 }
 
@@ -78,9 +86,14 @@ static always_inline void *alloc_from(struct local_heap *heap, size_t bytes, boo
     size_t size_class = class_of_linear(need);
     struct block *block = heap->list[size_class];
     if (unlikely(block == NULL)) return alloc_slow(heap, bytes, is_zeroed);
-    alloc_unlink(heap, size_class, block);
+    if (unlikely(!alloc_unlink(heap, size_class, block))) {
+        return alloc_slow(heap, bytes, is_zeroed);
+    }
     if (is_zeroed) alloc_zeroed(heap, size_class, block);
     return alloc_hand_out(heap->current[size_class], block, bytes);
 }
+
+// The same for a large block.
+INTERNAL void *alloc_hand_out_large(void *block, size_t bytes);
 
 #endif

@@ -47,33 +47,37 @@ static void free_fill(const struct page *page, void *block)
 }
 
 // The block is in use, and nobody else is freeing it: this free is the one that counts.
-static bool free_take_state(const struct page *page, const char *block, bool is_own)
+static always_inline bool free_take_state(struct state state, bool is_own)
 {
-    struct arena *arena = arena_of(block); // not the page's: the page may be gone
     if (is_own) {
-        if (!arena_is_live(arena, block) || arena_is_freed_remotely(arena, block)) return false;
-        page_set_live(page, block, false);
+        if (unlikely(!state_is_in_use(state))) return false;
+        state_set_live(state, false);
         return true;
     }
     // mark first, then look: while a live block is marked its page stays what it is
-    if (!arena_mark_freed_remotely(arena, block)) return false;
-    if (arena_is_live(arena, block)) return true;
-    arena_unmark_freed_remotely(arena, block);
+    if (!state_mark_freed_remotely(state)) return false;
+    if (state_is_live(state)) return true;
+    state_unmark_freed_remotely(state);
     return false;
+}
+
+// Debug builds: the padding is as it was; then the block is filled.
+static void free_close_block(struct page *page, char *block)
+{
+    if (!alloc_padding_is_intact(page, block)) free_report_overflow(page, block);
+    stats_block_removed(page->size_class, page->block_bytes, alloc_padded_bytes(page, block));
+    free_fill(page, block);
 }
 
 // Debug and secure builds. false: reported, and the pointer is ignored.
 static bool free_validate(struct page *page, char *block, const void *pointer, bool is_own)
 {
-    if (unlikely(!free_take_state(page, block, is_own))) {
+    // by the arena of the address, not the page's: the page may be gone
+    if (unlikely(!free_take_state(arena_state_of(arena_of(block), block), is_own))) {
         free_refuse(page, pointer, "free");
         return false;
     }
-    if (CFG_PADDING && !alloc_padding_is_intact(page, block)) free_report_overflow(page, block);
-    if (CFG_STAT_BLOCKS) {
-        stats_block_removed(page->size_class, page->block_bytes, alloc_padded_bytes(page, block));
-    }
-    if (CFG_DEBUG) free_fill(page, block);
+    if (CFG_DEBUG) free_close_block(page, block);
     return true;
 }
 
@@ -82,9 +86,7 @@ bool free_find(const void *pointer, const char *call, struct free_place *place)
     struct page *page = page_of(pointer);
     char *block = page == NULL ? NULL : free_start_of(page, pointer);
     bool is_valid = block != NULL;
-    if (CFG_STATES && is_valid)
-        is_valid = arena_is_live(arena_of(block), block) &&
-                   !arena_is_freed_remotely(arena_of(block), block);
+    if (CFG_STATES && is_valid) is_valid = state_is_in_use(arena_state_of(arena_of(block), block));
     if (unlikely(!is_valid)) {
         free_refuse(page, pointer, call);
         return false;
@@ -184,7 +186,11 @@ void mi_free(void *p)
     if (likely(arena_has_units(units))) {
         struct page *page = (struct page *)arena_descriptor_near(units);
         if (likely(ATOMIC_FOLDED_LOAD(&page->owner) == (uintptr_t)heap)) {
-            if (CFG_STATES && !free_validate(page, (char *)p, p, true)) return;
+            if (CFG_STATES && unlikely(!free_take_state(arena_state_of(&arena_main, p), true))) {
+                free_refuse(page, p, "free");
+                return;
+            }
+            if (CFG_DEBUG) free_close_block(page, (char *)p);
             if (unlikely(page_put(page, (struct block *)p))) free_emptied(page, heap);
             return;
         }

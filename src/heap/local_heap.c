@@ -235,7 +235,7 @@ bool local_heap_put_in_full(struct local_heap *heap, struct page *page, struct b
         stats_remove(STAT_pages_parked, 1);
     }
     stats_count(COUNT_page_claims, 1);
-    if (CFG_STATES) page_clear_states(page, block);
+    if (CFG_STATES) state_clear(page_state_of(page, block));
     ignore_result(page_put(page, block));
     local_heap_enqueue(heap, page);
     if (page->out == 0) local_heap_page_is_empty(heap, page);

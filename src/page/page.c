@@ -38,12 +38,12 @@ struct page *page_init(void *memory, const struct page_plan *plan, const struct 
 static void page_wipe_states(const struct page *page)
 {
     if (!CFG_STATES) return;
-    size_t first = arena_granule(page->arena, page->start) / 64;
-    size_t words = ((size_t)page->slices << (SLICE_SHIFT - GRANULE_SHIFT)) / 64;
-    if ((page->flags & PAGE_LARGE) != 0) words = 1;
-    for (size_t i = first; i < first + words; i++) { // in this order: see page_clear_states
-        atomic_store_explicit(&page->arena->live[i], 0, memory_order_relaxed);
-        atomic_store_explicit(&page->arena->remote[i], 0, memory_order_release);
+    struct states *states = arena_state_of(page->arena, page->start).states;
+    size_t count = ((size_t)page->slices << (SLICE_SHIFT - GRANULE_SHIFT)) / 64;
+    if ((page->flags & PAGE_LARGE) != 0) count = 1;
+    for (size_t i = 0; i < count; i++) { // in this order: see state_clear
+        atomic_store_explicit(&states[i].live, 0, memory_order_relaxed);
+        atomic_store_explicit(&states[i].remote, 0, memory_order_release);
     }
 }
 

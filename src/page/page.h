@@ -132,14 +132,14 @@ static inline struct block *page_block_at(const struct page *page, uint32_t inde
     return (struct block *)(void *)(page->start + index * page->block_bytes);
 }
 
-// A block begins exactly there (it may be free, or not cut yet).
+// A block begins exactly there (it may be free, or not cut yet). Not `capacity`, which the owner
+// changes: nobody has a pointer to a block that is not cut yet.
 static inline bool page_has_block_at(const struct page *page, const void *address)
 {
     uintptr_t offset = (uintptr_t)address - (uintptr_t)page->start;
-    if ((page->flags & PAGE_LARGE) != 0) return offset == 0;
-    // not `capacity`, which the owner changes; nobody has a pointer to a block that is not cut yet
-    if (offset >= (uintptr_t)page->reserved * page->block_bytes) return false;
-    return (const char *)page_block_at(page, page_index_of(page, address)) == address;
+    // of an address far outside the product overflows, but then the equation does not hold
+    uint64_t index = (uint64_t)offset * page->reciprocal >> 42;
+    return index < page->reserved && index * page->block_bytes == offset;
 }
 
 static inline uintptr_t page_owner(const struct page *page)
@@ -176,24 +176,10 @@ static inline bool page_put(struct page *page, struct block *block)
     return --page->out == 0;
 }
 
-// --- block states: only in builds with CFG_STATES ------------------------------------------------
-
-// Only the page's owner writes `live`; plain stores would do but for remote readers.
-static inline void page_set_live(const struct page *page, const void *block, bool is_live)
+// The state of a block (debug and secure builds).
+static always_inline struct state page_state_of(const struct page *page, const void *block)
 {
-    size_t granule = arena_granule(page->arena, block);
-    ATOMIC(uint64_t) *word = &page->arena->live[granule / 64];
-    uint64_t bit = UINT64_C(1) << granule % 64;
-    uint64_t bits = atomic_load_explicit(word, memory_order_relaxed);
-    atomic_store_explicit(word, is_live ? bits | bit : bits & ~bit, memory_order_relaxed);
-}
-
-// The block is free again, whoever freed it. Owner only. `live` first: whoever finds the other mark
-// gone, and sets it, then finds the block dead.
-static inline void page_clear_states(const struct page *page, const void *block)
-{
-    page_set_live(page, block, false);
-    arena_unmark_freed_remotely(page->arena, block);
+    return arena_state_of(page->arena, block);
 }
 
 #endif

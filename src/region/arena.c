@@ -19,21 +19,25 @@ static const size_t arena_max_step_bytes = (size_t)1 << 30;
 
 // Where the parts lie in the side memory of an arena of `capacity` slices. Guards: the first and
 // the last OS page, and one between parts (they are never opened).
-struct side_layout { size_t chunks, marks, live, remote, descriptors, end; };
+struct side_layout { size_t chunks, marks, states, descriptors, end; };
+
+static size_t arena_state_bytes(size_t bytes)
+{
+    return (bytes >> GRANULE_SHIFT) / 64 * sizeof(struct states);
+}
 
 static struct side_layout arena_side_layout(size_t capacity)
 {
     size_t os_page = os_page_bytes();
     size_t chunk_count = (capacity + CHUNK_SLICES - 1) / CHUNK_SLICES;
-    size_t state_bytes = CFG_STATES ? chunk_count * (CHUNK_BYTES >> GRANULE_SHIFT) / 8 : 0;
+    size_t state_bytes = CFG_STATES ? chunk_count * arena_state_bytes(CHUNK_BYTES) : 0;
     struct side_layout layout;
     layout.chunks = os_page;
     layout.marks =
         layout.chunks + bits_align_up(chunk_count * sizeof(struct chunk), os_page) + os_page;
-    layout.live =
+    layout.states =
         layout.marks + bits_align_up(chunk_count * sizeof(struct marks), os_page) + os_page;
-    layout.remote = layout.live + bits_align_up(state_bytes, os_page) + os_page;
-    layout.descriptors = layout.remote + bits_align_up(state_bytes, os_page) + os_page;
+    layout.descriptors = layout.states + bits_align_up(state_bytes, os_page) + os_page;
     layout.end = layout.descriptors +
                  bits_align_up(chunk_count * CHUNK_SLICES * DESCRIPTOR_BYTES, os_page) + os_page;
     return layout;
@@ -43,7 +47,7 @@ static struct side_layout arena_side_layout(size_t capacity)
 static size_t arena_side_bytes_per_slice(void)
 {
     size_t chunk_bytes = sizeof(struct chunk) + sizeof(struct marks);
-    size_t state_bytes = CFG_STATES ? 2 * (SLICE_BYTES >> GRANULE_SHIFT) / 8 : 0;
+    size_t state_bytes = CFG_STATES ? arena_state_bytes(SLICE_BYTES) : 0;
     return DESCRIPTOR_BYTES + state_bytes + chunk_bytes / CHUNK_SLICES;
 }
 
@@ -57,8 +61,7 @@ static bool arena_init_side(struct arena *arena, size_t capacity)
     arena->side_bytes = layout.end;
     arena->chunks = (struct chunk *)(void *)(side + layout.chunks);
     arena->marks = (struct marks *)(void *)(side + layout.marks);
-    arena->live = CFG_STATES ? (ATOMIC(uint64_t) *)(void *)(side + layout.live) : NULL;
-    arena->remote = CFG_STATES ? (ATOMIC(uint64_t) *)(void *)(side + layout.remote) : NULL;
+    arena->states = CFG_STATES ? (struct states *)(void *)(side + layout.states) : NULL;
     arena->descriptors = side + layout.descriptors;
     arena->capacity = capacity;
     return true;
@@ -83,11 +86,10 @@ static bool arena_open_side(struct arena *arena, size_t slices)
     size_t edge = bits_align_up(slices, step) < arena->capacity ? bits_align_up(slices, step)
                                                                 : arena->capacity;
     size_t from = open / CHUNK_SLICES, to = (edge + CHUNK_SLICES - 1) / CHUNK_SLICES;
-    size_t state_bytes = (CHUNK_BYTES >> GRANULE_SHIFT) / 8;
+    size_t state_bytes = arena_state_bytes(CHUNK_BYTES);
     if (!arena_open_part(arena->chunks, sizeof(struct chunk), from, to)) return false;
     if (!arena_open_part(arena->marks, sizeof(struct marks), from, to)) return false;
-    if (CFG_STATES && !arena_open_part((void *)arena->live, state_bytes, from, to)) return false;
-    if (CFG_STATES && !arena_open_part((void *)arena->remote, state_bytes, from, to)) return false;
+    if (CFG_STATES && !arena_open_part(arena->states, state_bytes, from, to)) return false;
     if (!arena_open_part(arena->descriptors, DESCRIPTOR_BYTES * (size_t)CHUNK_SLICES, from, to))
         return false;
 

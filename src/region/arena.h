@@ -36,6 +36,12 @@ struct page; // a descriptor; this floor only knows its size and that a blank on
 // [any] hints for the floor above; a stale bit does no harm
 struct marks { ATOMIC(uint64_t) kind[MARK_KINDS]; };
 
+// Two bits for each granule, together because they are used together (debug and secure builds).
+struct states {
+    ATOMIC(uint64_t) live;   // [owner of the page] a block that is out begins here
+    ATOMIC(uint64_t) remote; // [any] that block was freed by another thread
+};
+
 struct arena {
     uintptr_t         base;        // [const] address of slice 0
     // [any] bytes with descriptors, in granules; 0 before the arena is ready
@@ -43,10 +49,7 @@ struct arena {
     char             *descriptors; // [const] DESCRIPTOR_BYTES for each slice
     struct chunk     *chunks;      // [const] one for each 64 slices
     struct marks     *marks;       // [const] one for each 64 slices
-    // [const] a bit for each granule: a block that is out begins here (or NULL)
-    ATOMIC(uint64_t) *live;
-    // [const] a bit for each granule: that block was freed by another thread
-    ATOMIC(uint64_t) *remote;
+    struct states    *states;      // [const] one for each 64 granules, or NULL
     size_t            capacity;    // [const] slices
     // [any] slices below this are mapped, or were found to be taken by others
     ATOMIC(size_t)    mapped;
@@ -146,44 +149,66 @@ static inline struct page *arena_descriptor(const struct arena *arena, size_t sl
     return (struct page *)(void *)(arena->descriptors + (slice << DESCRIPTOR_SHIFT));
 }
 
-// --- states: a bit for each granule (debug and secure builds) ------------------------------------
+// --- states (debug and secure builds) ------------------------------------------------------------
 
-static inline size_t arena_granule(const struct arena *arena, const void *block)
+// Where the state of a block is.
+struct state {
+    struct states *states;
+    uint64_t bit;
+};
+
+static always_inline struct state arena_state_of(const struct arena *arena, const void *block)
 {
-    return ((uintptr_t)block - arena->base) >> GRANULE_SHIFT;
+    size_t granule = ((uintptr_t)block - arena->base) >> GRANULE_SHIFT;
+    struct state state = {arena->states + granule / 64, UINT64_C(1) << granule % 64};
+    return state;
 }
 
-static inline bool arena_is_live(const struct arena *arena, const void *block)
+static always_inline bool state_is_live(struct state state)
 {
-    size_t granule = arena_granule(arena, block);
-    uint64_t word = atomic_load_explicit(&arena->live[granule / 64], memory_order_relaxed);
-    return (word >> granule % 64 & 1) != 0;
+    return (atomic_load_explicit(&state.states->live, memory_order_relaxed) & state.bit) != 0;
 }
 
-static inline bool arena_is_freed_remotely(const struct arena *arena, const void *block)
+static always_inline bool state_is_freed_remotely(struct state state)
 {
-    size_t granule = arena_granule(arena, block);
-    uint64_t word = atomic_load_explicit(&arena->remote[granule / 64], memory_order_relaxed);
-    return (word >> granule % 64 & 1) != 0;
+    return (atomic_load_explicit(&state.states->remote, memory_order_relaxed) & state.bit) != 0;
+}
+
+// The block is out, and nobody is freeing it.
+static always_inline bool state_is_in_use(struct state state)
+{
+    return state_is_live(state) && !state_is_freed_remotely(state);
+}
+
+// Only the owner of the block's page writes `live`; plain stores would do but for remote readers.
+static always_inline void state_set_live(struct state state, bool is_live)
+{
+    uint64_t bits = atomic_load_explicit(&state.states->live, memory_order_relaxed);
+    bits = is_live ? bits | state.bit : bits & ~state.bit;
+    atomic_store_explicit(&state.states->live, bits, memory_order_relaxed);
 }
 
 // Marks a block as freed by a thread that does not own it; false when it was marked already. Before
 // anything else is done with the block, so that of two frees at the same instant one is refused.
-static inline bool arena_mark_freed_remotely(const struct arena *arena, const void *block)
+static inline bool state_mark_freed_remotely(struct state state)
 {
-    size_t granule = arena_granule(arena, block);
-    uint64_t bit = UINT64_C(1) << granule % 64;
     // acquire: pairs with the release below, so that the block is seen dead if it died before.
     // release: a block's users are done with it before its mark is seen by the collector
-    return (atomic_fetch_or_explicit(&arena->remote[granule / 64], bit, memory_order_acq_rel) &
-            bit) == 0;
+    return (atomic_fetch_or_explicit(&state.states->remote, state.bit, memory_order_acq_rel) &
+            state.bit) == 0;
 }
 
-static inline void arena_unmark_freed_remotely(const struct arena *arena, const void *block)
+static inline void state_unmark_freed_remotely(struct state state)
 {
-    size_t granule = arena_granule(arena, block);
-    uint64_t bit = UINT64_C(1) << granule % 64;
-    atomic_fetch_and_explicit(&arena->remote[granule / 64], ~bit, memory_order_release);
+    atomic_fetch_and_explicit(&state.states->remote, ~state.bit, memory_order_release);
+}
+
+// The block is free again, whoever freed it. Owner only. `live` first: whoever finds the other mark
+// gone, and sets it, then finds the block dead.
+static inline void state_clear(struct state state)
+{
+    state_set_live(state, false);
+    state_unmark_freed_remotely(state);
 }
 
 #endif

@@ -11,16 +11,15 @@
 
 // The calls that are counted; those up to thread_exit_arm can be made to fail.
 #define FAKE_PRIM_CALLS(X) \
-    X(map) \
-    X(unmap) X(access) X(purge) X(reset) X(guard) X(unguard) X(move) X(advise_huge) X(map_large) \
-        X(wipe_on_fork) X(random) X(thread_exit_init) X(thread_exit_arm) X(info_read) X(clock_ms) \
-            X(env) X(write_error) X(usage_read)
+    X(map) X(unmap) X(access) X(purge) X(reset) X(guard) X(unguard) X(move) X(advise_huge) \
+    X(map_large) X(wipe_on_fork) X(random) X(thread_exit_init) X(thread_exit_arm) \
+    X(info_read) X(clock_ms) X(env) X(write_error) X(usage_read)
 
 enum fake_prim_call {
 #define X(name) FAKE_PRIM_##name,
     FAKE_PRIM_CALLS(X)
 #undef X
-        FAKE_PRIM_CALL_COUNT
+    FAKE_PRIM_CALL_COUNT
 };
 
 // As at the start: nothing fails, nothing is made up, all counts are 0.

@@ -3,28 +3,28 @@
 #ifndef TEST_SUPPORT_RENAME_PRIM_H
 #define TEST_SUPPORT_RENAME_PRIM_H
 
-#define prim_info_read        real_prim_info_read
-#define prim_map              real_prim_map
-#define prim_unmap            real_prim_unmap
-#define prim_access           real_prim_access
-#define prim_purge            real_prim_purge
-#define prim_reset            real_prim_reset
-#define prim_guard            real_prim_guard
-#define prim_unguard          real_prim_unguard
-#define prim_move             real_prim_move
-#define prim_advise_huge      real_prim_advise_huge
-#define prim_map_large        real_prim_map_large
-#define prim_wipe_on_fork     real_prim_wipe_on_fork
-#define prim_clock_ms         real_prim_clock_ms
-#define prim_random           real_prim_random
-#define prim_env              real_prim_env
-#define prim_env_ready        real_prim_env_ready
-#define prim_write_error      real_prim_write_error
+#define prim_info_read       real_prim_info_read
+#define prim_map             real_prim_map
+#define prim_unmap           real_prim_unmap
+#define prim_access          real_prim_access
+#define prim_purge           real_prim_purge
+#define prim_reset           real_prim_reset
+#define prim_guard           real_prim_guard
+#define prim_unguard         real_prim_unguard
+#define prim_move            real_prim_move
+#define prim_advise_huge     real_prim_advise_huge
+#define prim_map_large       real_prim_map_large
+#define prim_wipe_on_fork    real_prim_wipe_on_fork
+#define prim_clock_ms        real_prim_clock_ms
+#define prim_random          real_prim_random
+#define prim_env             real_prim_env
+#define prim_env_ready       real_prim_env_ready
+#define prim_write_error     real_prim_write_error
 #define prim_thread_exit_init real_prim_thread_exit_init
-#define prim_thread_exit_arm  real_prim_thread_exit_arm
-#define prim_cpu_count        real_prim_cpu_count
-#define prim_numa_count       real_prim_numa_count
-#define prim_numa_node        real_prim_numa_node
-#define prim_usage_read       real_prim_usage_read
+#define prim_thread_exit_arm real_prim_thread_exit_arm
+#define prim_cpu_count       real_prim_cpu_count
+#define prim_numa_count      real_prim_numa_count
+#define prim_numa_node       real_prim_numa_node
+#define prim_usage_read      real_prim_usage_read
 
 #endif

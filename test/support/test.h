@@ -21,8 +21,8 @@
 #include <stdint.h>
 
 struct test_case {
-    const char *name;
-    void (*run)(void);
+    const char       *name;
+    void            (*run)(void);
     struct test_case *next;
 };
 

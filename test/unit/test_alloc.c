@@ -5,17 +5,14 @@
 
 enum { KIB = 1024, MIB = 1024 * KIB };
 
-static void start(void)
-{
-    start_quietly();
-}
+static void start(void) { start_quietly(); }
 
 static void fill(void *block, size_t bytes)
 {
     if (block != NULL) memset(block, 0xA5, bytes);
 }
 
-// --- every entry, with the OS failing at each of its calls -----------------------------------------------------------------
+// --- every entry, with the OS failing at each of its calls ---------------------------------------
 
 struct entry {
     const char *name;
@@ -79,15 +76,23 @@ static void *call_thread(void)
 }
 
 static const struct entry entries[] = {
-    {"small", call_small},         {"medium", call_medium},
-    {"large class", call_largest_class}, {"large", call_large},
-    {"huge", call_huge},           {"calloc", call_calloc},
-    {"aligned", call_aligned},     {"very aligned", call_very_aligned},
-    {"aligned with offset", call_aligned_at}, {"realloc", call_realloc},
-    {"heap", call_heap},           {"thread", call_thread},
+    {"small", call_small},
+    {"medium", call_medium},
+    {"large class", call_largest_class},
+    {"large", call_large},
+    {"huge", call_huge},
+    {"calloc", call_calloc},
+    {"aligned", call_aligned},
+    {"very aligned", call_very_aligned},
+    {"aligned with offset", call_aligned_at},
+    {"realloc", call_realloc},
+    {"heap", call_heap},
+    {"thread", call_thread},
 };
 
-struct situation { size_t slices, parked, pages; };
+struct situation {
+    size_t slices, parked, pages;
+};
 
 static struct situation situation_now(void)
 {
@@ -103,8 +108,10 @@ static struct situation situation_now(void)
 static bool try_entry(const struct entry *entry, enum fake_prim_call call, unsigned n, bool is_once)
 {
     struct situation before = situation_now();
-    if (is_once) fake_prim_fail_once(call, n, ENOMEM);
-    else fake_prim_fail_from(call, n, ENOMEM);
+    if (is_once)
+        fake_prim_fail_once(call, n, ENOMEM);
+    else
+        fake_prim_fail_from(call, n, ENOMEM);
     unsigned long last = fake_prim_count(call) + n;
     errno = 0;
     void *block = entry->call();
@@ -118,8 +125,8 @@ static bool try_entry(const struct entry *entry, enum fake_prim_call call, unsig
     struct situation after = situation_now();
     // a thread that cannot be armed leaves its pages behind, with a warning
     if (call != FAKE_PRIM_thread_exit_arm && memcmp(&before, &after, sizeof before) != 0) {
-        fprintf(stderr, "%s loses memory when call %u of kind %d fails: %zu, %zu slices\n", entry->name, n, (int)call,
-                before.slices, after.slices);
+        fprintf(stderr, "%s loses memory when call %u of kind %d fails: %zu, %zu slices\n",
+                entry->name, n, (int)call, before.slices, after.slices);
     }
     expect_arena_rules();
     block = entry->call(); // works again
@@ -132,7 +139,8 @@ static void sweep(const struct entry *entry, enum fake_prim_call call, bool is_o
 {
     enum { MOST = 60 };
     start();
-    if (call == FAKE_PRIM_map || call == FAKE_PRIM_access) mi_free(mi_malloc(1)); // the first start is below
+    if (call == FAKE_PRIM_map || call == FAKE_PRIM_access)
+        mi_free(mi_malloc(1)); // the first start is below
     unsigned n = 1;
     while (n < MOST && !try_entry(entry, call, n, is_once)) n++;
     EXPECT(n < MOST);
@@ -219,7 +227,7 @@ static void outgrow_window(void)
 
 TEST(alloc_goes_on_beyond_the_window_of_arena_0) { IN_CHILD(outgrow_window()); }
 
-// --- zeroes --------------------------------------------------------------------------------------------------------------
+// --- zeroes --------------------------------------------------------------------------------------
 
 static void *dirty_run(size_t bytes)
 {
@@ -289,7 +297,7 @@ static void rezalloc_zeroes(void)
 
 TEST(alloc_rezalloc_zeroes_what_is_new) { IN_CHILD(rezalloc_zeroes()); }
 
-// --- resizing ------------------------------------------------------------------------------------------------------------
+// --- resizing ------------------------------------------------------------------------------------
 
 static void grow_in_place(void)
 {
@@ -341,28 +349,31 @@ static void guards_moved_and_failed(void)
 
 TEST(alloc_blocks_grow_when_a_guard_cannot_be_placed) { IN_CHILD(guards_moved_and_failed()); }
 
-// --- sizes at the edges ---------------------------------------------------------------------------------------------------
+// --- sizes at the edges --------------------------------------------------------------------------
 
 static void edges(void)
 {
     start();
-    const size_t sizes[] = {PTRDIFF_MAX, (size_t)PTRDIFF_MAX + 1, SIZE_MAX, SIZE_MAX - 16, PTRDIFF_MAX - CHUNK_BYTES};
+    const size_t sizes[] = {PTRDIFF_MAX, (size_t)PTRDIFF_MAX + 1, SIZE_MAX, SIZE_MAX - 16,
+                            PTRDIFF_MAX - CHUNK_BYTES};
     for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
         for (size_t alignment = 1; alignment != 0; alignment *= 2) {
             errno = 0;
             EXPECT(mi_malloc_aligned(sizes[i], alignment) == NULL && errno == ENOMEM);
             EXPECT(mi_malloc_aligned_at(sizes[i], alignment, alignment / 2) == NULL);
         }
-        EXPECT(mi_malloc(sizes[i]) == NULL && mi_calloc(1, sizes[i]) == NULL && mi_calloc(sizes[i], 2) == NULL);
+        EXPECT(mi_malloc(sizes[i]) == NULL && mi_calloc(1, sizes[i]) == NULL &&
+               mi_calloc(sizes[i], 2) == NULL);
         EXPECT(mi_realloc(NULL, sizes[i]) == NULL);
     }
-    for (size_t alignment = 1; alignment != 0; alignment *= 2) mi_free(mi_malloc_aligned(1, alignment));
+    for (size_t alignment = 1; alignment != 0; alignment *= 2)
+        mi_free(mi_malloc_aligned(1, alignment));
     EXPECT_EQ(situation_now().slices, 0);
 }
 
 TEST(alloc_refuses_what_no_address_space_holds) { IN_CHILD(edges()); }
 
-// --- a thread that has ended ------------------------------------------------------------------------------------------------
+// --- a thread that has ended ---------------------------------------------------------------------
 
 static pthread_key_t late_key;
 static mi_heap_t *shared_heap;
@@ -378,7 +389,8 @@ static void late(void *rounds)
     for (int i = 0; i < 10; i++) {
         late_blocks[i] = mi_malloc(100);
         mi_free(mi_malloc_aligned_at(1000, 256, 32));
-        late_blocks[10 + i] = shared_heap == NULL ? mi_malloc(MIB) : mi_heap_malloc(shared_heap, 100);
+        late_blocks[10 + i] =
+            shared_heap == NULL ? mi_malloc(MIB) : mi_heap_malloc(shared_heap, 100);
     }
 }
 
@@ -404,7 +416,7 @@ static void ended_thread(bool has_heap)
         }
     }
     EXPECT_EQ(level_now(STAT_threads), 1);
-    EXPECT(heap_part_count() < 16); // what it borrows it gives back
+    EXPECT(main_count() < 16); // what it borrows it gives back
     if (has_heap) mi_heap_delete(shared_heap);
     EXPECT_EQ(situation_now().slices, 0);
 }
@@ -412,9 +424,13 @@ static void ended_thread(bool has_heap)
 TEST(alloc_in_a_thread_that_has_ended_keeps_nothing) { IN_CHILD(ended_thread(false)); }
 TEST(alloc_in_a_heap_by_a_thread_that_has_ended_keeps_nothing) { IN_CHILD(ended_thread(true)); }
 
-// --- blocks of all sizes, against a shadow ----------------------------------------------------------------------------------
+// --- blocks of all sizes, against a shadow -------------------------------------------------------
 
-struct piece { unsigned char *start; size_t bytes; unsigned char mark; };
+struct piece {
+    unsigned char *start;
+    size_t bytes;
+    unsigned char mark;
+};
 
 static void check_piece(const struct piece *piece)
 {
@@ -435,9 +451,18 @@ static void *random_calls(void *number)
         size_t bytes = (size_t)1 << test_random(&random) % 21;
         bytes += test_random(&random) % bytes;
         switch (test_random(&random) % 4) {
-        case 0: mi_free(piece->start); piece->start = (unsigned char *)mi_malloc(bytes); break;
-        case 1: mi_free(piece->start); piece->start = (unsigned char *)mi_malloc_aligned(bytes, 256); break;
-        case 2: mi_free(piece->start); piece->start = (unsigned char *)mi_malloc_aligned_at(bytes, 64, 48); break;
+        case 0:
+            mi_free(piece->start);
+            piece->start = (unsigned char *)mi_malloc(bytes);
+            break;
+        case 1:
+            mi_free(piece->start);
+            piece->start = (unsigned char *)mi_malloc_aligned(bytes, 256);
+            break;
+        case 2:
+            mi_free(piece->start);
+            piece->start = (unsigned char *)mi_malloc_aligned_at(bytes, 64, 48);
+            break;
         default: piece->start = (unsigned char *)mi_realloc(piece->start, bytes); break;
         }
         piece->bytes = bytes;

@@ -30,22 +30,29 @@ TEST(arena_claim_gives_runs_of_any_length_and_alignment) { IN_CHILD(claim_alignm
 static void random_claims(size_t limit_bytes)
 {
     enum { SLOTS = 128, ROUNDS = 5000 };
-    static struct { uint64_t *start; size_t count; } slots[SLOTS];
+    static struct {
+        uint64_t *start;
+        size_t count;
+    } slots[SLOTS];
     uint64_t random = test_seed();
     size_t hint = 0;
     start_with_limit(limit_bytes);
     for (unsigned i = 0; i < ROUNDS; i++) {
         unsigned at = (unsigned)(test_random(&random) % SLOTS);
         if (slots[at].start != NULL) {
-            EXPECT(slots[at].start[0] == at && slots[at].start[slots[at].count * SLICE_BYTES / 8 - 1] == at);
+            EXPECT(slots[at].start[0] == at &&
+                   slots[at].start[slots[at].count * SLICE_BYTES / 8 - 1] == at);
             arena_release(slots[at].start, slots[at].count, true);
         }
         bool is_clean;
         slots[at].count = (size_t)1 << test_random(&random) % 8;
         slots[at].count += test_random(&random) % slots[at].count;
-        slots[at].start = (uint64_t *)arena_claim(slots[at].count, (size_t)SLICE_BYTES << test_random(&random) % 4, &hint, &is_clean);
+        slots[at].start = (uint64_t *)arena_claim(
+            slots[at].count, (size_t)SLICE_BYTES << test_random(&random) % 4, &hint, &is_clean);
         if (slots[at].start == NULL) abort();
-        if (is_clean) EXPECT(is_zero(slots[at].start, 64) && slots[at].start[slots[at].count * SLICE_BYTES / 8 - 1] == 0); // A4
+        if (is_clean)
+            EXPECT(is_zero(slots[at].start, 64) &&
+                   slots[at].start[slots[at].count * SLICE_BYTES / 8 - 1] == 0); // A4
         slots[at].start[0] = slots[at].start[slots[at].count * SLICE_BYTES / 8 - 1] = at;
     }
     for (unsigned i = 0; i < SLOTS; i++) {
@@ -54,14 +61,18 @@ static void random_claims(size_t limit_bytes)
     EXPECT_EQ(used_slices(), 0);
     (void)purge_all();
     EXPECT_EQ(level_now(STAT_committed), 0);
-    for (unsigned i = 0; i < ARENA_MAX && arena_at(i) != NULL; i++) EXPECT_EQ(arena_at(i)->dirty_free, 0);
+    for (unsigned i = 0; i < ARENA_MAX && arena_at(i) != NULL; i++)
+        EXPECT_EQ(arena_at(i)->dirty_free, 0);
     expect_arena_rules();
 }
 
-TEST(arena_random_claims_never_overlap_and_counts_agree_at_the_end) { IN_CHILD(random_claims(SIZE_MAX)); }
+TEST(arena_random_claims_never_overlap_and_counts_agree_at_the_end)
+{
+    IN_CHILD(random_claims(SIZE_MAX));
+}
 TEST(arena_random_claims_go_on_beyond_a_small_window) { IN_CHILD(random_claims(32 * MIB)); }
 
-// --- start and growth -----------------------------------------------------------------------------------------------------
+// --- start and growth ----------------------------------------------------------------------------
 
 static void window_follows_limit(void)
 {
@@ -112,7 +123,7 @@ static void grow_fails(enum fake_prim_call call)
     size_t mapped = arena_main.mapped;
     fake_prim_fail_from(call, 1, ENOMEM);
     EXPECT(claim(600, SLICE_BYTES) == NULL); // beyond what has descriptors
-    EXPECT_EQ(arena_main.mapped, mapped); // the addresses are not lost
+    EXPECT_EQ(arena_main.mapped, mapped);    // the addresses are not lost
     fake_prim_fail_from(call, 0, 0);
     char *memory = (char *)claim(600, SLICE_BYTES);
     EXPECT(memory != NULL && arena_slice_of(&arena_main, memory) + 600 <= arena_main.mapped);
@@ -120,7 +131,10 @@ static void grow_fails(enum fake_prim_call call)
 }
 
 TEST(arena_that_cannot_map_keeps_its_window) { IN_CHILD(grow_fails(FAKE_PRIM_map)); }
-TEST(arena_that_cannot_open_its_side_memory_keeps_its_window) { IN_CHILD(grow_fails(FAKE_PRIM_access)); }
+TEST(arena_that_cannot_open_its_side_memory_keeps_its_window)
+{
+    IN_CHILD(grow_fails(FAKE_PRIM_access));
+}
 
 static void addresses_taken(void)
 {
@@ -158,7 +172,8 @@ TEST(arena_unmap_all_leaves_the_mappings_of_others_alone) { IN_CHILD(unmap_all_s
 static void huge_first(void)
 {
     start_with_limit(100 * MIB);
-    char *huge = (char *)claim(90 * MIB / SLICE_BYTES, SLICE_BYTES); // does not fit into the window of 64 MiB
+    char *huge = (char *)claim(90 * MIB / SLICE_BYTES,
+                               SLICE_BYTES); // does not fit into the window of 64 MiB
     EXPECT(huge != NULL);
     struct arena *home = arena_of(huge);
     EXPECT(home != NULL && home != &arena_main);
@@ -181,7 +196,7 @@ static void no_os_memory(void)
 
 TEST(arena_claim_asks_the_OS_for_nothing_when_it_may_not) { IN_CHILD(no_os_memory()); }
 
-// --- memory of the user ------------------------------------------------------------------------------------------------
+// --- memory of the user --------------------------------------------------------------------------
 
 static void add_sizes(void)
 {
@@ -216,7 +231,8 @@ static void add_neighbours(void)
     struct arena *second = arena_add(memory + MIB, MIB, ARENA_ZERO);
     EXPECT(first != NULL && second != NULL);
     EXPECT(arena_of(memory + MIB - 16) == first);
-    EXPECT(arena_of(memory + MIB) == second); // and not the unused end of the first one's last chunk
+    EXPECT(arena_of(memory + MIB) ==
+           second); // and not the unused end of the first one's last chunk
     EXPECT(arena_of(memory + 2 * MIB) == NULL);
     void *held[32];
     for (int i = 0; i < 32; i++) held[i] = claim(1, SLICE_BYTES);
@@ -269,7 +285,8 @@ static void flags(void)
     slice[0] = 5;
     arena_release(slice, 1, true);
     (void)purge_all();
-    EXPECT(slice[0] == 5 && dirty->is_pinned);
+    EXPECT(slice[0] == 5 && arena_is_pinned(dirty, slice));
+    EXPECT(!arena_is_pinned(arena_of(memory), memory));
 }
 
 TEST(arena_flags_exclude_pin_and_tell_zeroes) { IN_CHILD(flags()); }
@@ -292,51 +309,32 @@ static void table_full(void)
 
 TEST(arena_add_to_a_full_table_gives_NULL) { IN_CHILD(table_full()); }
 
-// --- growth in place --------------------------------------------------------------------------------------------------
+// --- growth in place -----------------------------------------------------------------------------
 
 static void claim_at(void)
 {
     bool is_clean;
     start_quietly();
     char *memory = (char *)claim(3, SLICE_BYTES), *behind = memory + 3 * SLICE_BYTES;
-    EXPECT(!arena_claim_at(memory, 1, &is_clean)); // in use
-    EXPECT(arena_claim_at(behind, 58, &is_clean) && is_clean);
-    EXPECT(!arena_claim_at(behind + 57 * SLICE_BYTES, 2, &is_clean)); // half of it in use
+    EXPECT(!arena_claim_at(&arena_main, memory, 1, &is_clean)); // in use
+    EXPECT(arena_claim_at(&arena_main, behind, 58, &is_clean) && is_clean);
+    EXPECT(
+        !arena_claim_at(&arena_main, behind + 57 * SLICE_BYTES, 2, &is_clean)); // half of it in use
     EXPECT_EQ(used_slices(), 61);
     char *end = (char *)arena_slice_start(&arena_main, arena_main.mapped);
-    EXPECT(!arena_claim_at(end, 1, &is_clean) && !arena_claim_at(end - SLICE_BYTES, 2, &is_clean));
-    EXPECT(!arena_claim_at(&is_clean, 1, &is_clean)); // not ours
+    EXPECT(!arena_claim_at(&arena_main, end, 1, &is_clean) &&
+           !arena_claim_at(&arena_main, end - SLICE_BYTES, 2, &is_clean));
+    EXPECT(!arena_claim_at(&arena_main, (char *)arena_main.base - SLICE_BYTES, 1,
+                           &is_clean)); // not ours
     EXPECT_EQ(used_slices(), 61);
     arena_release(claim(1000, SLICE_BYTES), 1000, true);
-    EXPECT(arena_claim_at(memory + 61 * SLICE_BYTES, 200, &is_clean)); // over chunks
+    EXPECT(arena_claim_at(&arena_main, memory + 61 * SLICE_BYTES, 200, &is_clean)); // over chunks
     EXPECT_EQ(used_slices(), 261);
 }
 
 TEST(arena_claim_at_takes_exactly_what_is_free_or_nothing) { IN_CHILD(claim_at()); }
 
-// --- marks --------------------------------------------------------------------------------------------------------------
-
-static void marks(void)
-{
-    start_quietly();
-    (void)claim(1000, SLICE_BYTES);
-    EXPECT(arena_take_marked(&arena_main, 5, 100) == NULL);
-    arena_mark(&arena_main, 5, 700);
-    arena_mark(&arena_main, 5, 700);
-    arena_mark(&arena_main, 5, 3);
-    EXPECT_EQ(arena_main.mark_count[5], 2);
-    EXPECT(arena_take_marked(&arena_main, 4, 100) == NULL && arena_take_marked(&arena_main, 6, 100) == NULL);
-    EXPECT(arena_take_marked(&arena_main, 5, 1) == arena_descriptor(&arena_main, 3)); // the latest
-    arena_unmark(&arena_main, 5, 3);
-    EXPECT_EQ(arena_main.mark_count[5], 1);
-    EXPECT(arena_take_marked(&arena_main, 5, 5) == NULL); // it lies further on
-    EXPECT(arena_take_marked(&arena_main, 5, 10) == arena_descriptor(&arena_main, 700)); // where the search goes on
-    EXPECT_EQ(arena_main.mark_count[5], 0);
-}
-
-TEST(arena_marks_are_taken_once_by_a_search_that_is_bounded_and_goes_round) { IN_CHILD(marks()); }
-
-// --- rules, broken on purpose --------------------------------------------------------------------------------------------
+// --- rules, broken on purpose --------------------------------------------------------------------
 
 static void broken_span(void)
 {
@@ -362,7 +360,7 @@ TEST(arena_A2_notices_a_free_slice_that_is_described)
     IN_CHILD(broken_descriptor(DESCRIPTOR_BYTES - 1));
 }
 
-// --- many threads ---------------------------------------------------------------------------------------------------------
+// --- many threads --------------------------------------------------------------------------------
 
 enum { THREADS = 4, ROUNDS = 3000, HELD = 8 };
 
@@ -404,4 +402,7 @@ static void hammer_all(void)
     expect_arena_rules();
 }
 
-TEST(arena_gives_each_slice_to_one_of_many_threads_also_while_it_is_purged) { IN_CHILD(hammer_all()); }
+TEST(arena_gives_each_slice_to_one_of_many_threads_also_while_it_is_purged)
+{
+    IN_CHILD(hammer_all());
+}

@@ -29,7 +29,8 @@ TEST(block_link_is_plain_in_normal_builds_and_encoded_in_secure_ones_NULL_too)
 TEST(block_link_of_one_block_says_nothing_in_another)
 {
     struct block first, second, target;
-    struct link_key key = {0x0123456789abcdef, 0xfedcba9876543210}, other_key = {0x0123456789abcdef, 1};
+    struct link_key key = {0x0123456789abcdef, 0xfedcba9876543210},
+                    other_key = {0x0123456789abcdef, 1};
     if (!CFG_SECURE) return;
     block_set_next(&first, &target, &key);
     block_set_next(&second, &target, &key);

@@ -14,6 +14,19 @@ static void start(void)
 
 static struct local_heap *main_heap(void) { return thread_heap()->main; }
 
+static void count_one(struct local_heap *item, void *count)
+{
+    (void)item;
+    ++*(unsigned *)count;
+}
+
+static unsigned part_count(void)
+{
+    unsigned count = 0;
+    heap_visit_all_parts(count_one, &count);
+    return count;
+}
+
 static void *allocate_all(void *unused)
 {
     (void)unused;
@@ -45,7 +58,7 @@ static void expect_nothing_left(void)
 static void reused_part(void)
 {
     start();
-    run_thread(allocate_all, NULL);      // its full pages still name its local heap
+    run_thread(allocate_all, NULL); // its full pages still name its local heap
     struct mi_heap_s *heap = heap_new(main_heap());
     void *own = mi_heap_malloc(heap, 2 * BYTES);
     EXPECT(heap != NULL && own != NULL); // and that is this heap's part now
@@ -55,7 +68,10 @@ static void reused_part(void)
     expect_nothing_left();
 }
 
-TEST(heap_new_after_the_end_of_a_thread_does_not_take_its_pages_for_its_own) { IN_CHILD(reused_part()); }
+TEST(heap_new_after_the_end_of_a_thread_does_not_take_its_pages_for_its_own)
+{
+    IN_CHILD(reused_part());
+}
 
 static void delete_heap(void)
 {
@@ -115,10 +131,13 @@ static void destroy_parts_of_threads(void)
         heap_destroy(heap, main_heap());
         expect_nothing_left();
     }
-    EXPECT(heap_part_count() < 8); // parts are used again
+    EXPECT(part_count() < 8); // parts are used again
 }
 
-TEST(heap_destroy_releases_the_parts_of_threads_that_ended) { IN_CHILD(destroy_parts_of_threads()); }
+TEST(heap_destroy_releases_the_parts_of_threads_that_ended)
+{
+    IN_CHILD(destroy_parts_of_threads());
+}
 
 static void *made_by_thread;
 static void *make_heap(void *allocates)
@@ -184,7 +203,8 @@ static void *use_twice(void *heap)
     EXPECT(heap_local((struct mi_heap_s *)heap, main) == part);
     pthread_barrier_wait(&gate); // deleted by its maker
     pthread_barrier_wait(&gate);
-    EXPECT(main->next_of_thread == part && atomic_load_explicit(&part->heap, memory_order_relaxed) == NULL); // F1
+    EXPECT(main->next_of_thread == part &&
+           atomic_load_explicit(&part->heap, memory_order_relaxed) == NULL); // F1
     struct mi_heap_s *second = heap_new(main);
     EXPECT(second->local == part); // used again
     EXPECT(mi_heap_malloc(second, 10) != NULL);
@@ -204,7 +224,10 @@ static void part_outlives_heap(void)
     pthread_join(thread, NULL);
 }
 
-TEST(heap_F1_a_part_stays_with_its_thread_after_its_heap_is_gone) { IN_CHILD(part_outlives_heap()); }
+TEST(heap_F1_a_part_stays_with_its_thread_after_its_heap_is_gone)
+{
+    IN_CHILD(part_outlives_heap());
+}
 
 static void validity(void)
 {
@@ -229,15 +252,18 @@ static void new_fails(void)
     struct mi_heap_s *heap = NULL;
     start();
     unsigned made = 0;
-    while (heap_part_count() < POOL_FIRST_ITEMS) made += heap_new(main_heap()) != NULL; // up to the end of a block
-    size_t before = fake_prim_mapped_bytes();
-    for (unsigned n = 1; n <= 2; n++) {
-        fake_prim_fail_from(FAKE_PRIM_map, n, ENOMEM);
+    while (part_count() < POOL_FIRST_ITEMS)
+        made += heap_new(main_heap()) != NULL; // up to the end of a block
+    size_t most = 0;
+    for (unsigned n = 1; n <= 4; n++) {
+        fake_prim_fail_from(FAKE_PRIM_map, n < 2 ? n : 2,
+                            ENOMEM); // first the handle, then the part
         heap = heap_new(main_heap());
         fake_prim_fail_from(FAKE_PRIM_map, 0, 0);
         if (heap != NULL) break;
         EXPECT_EQ(level_now(STAT_heaps), made);
-        EXPECT_EQ(fake_prim_mapped_bytes(), before);
+        if (n == 2) most = fake_prim_mapped_bytes(); // the pool of handles keeps what it got
+        EXPECT(n <= 2 || fake_prim_mapped_bytes() <= most);
     }
     EXPECT(made > 0);
     EXPECT(heap_new(main_heap()) != NULL);
@@ -245,11 +271,12 @@ static void new_fails(void)
 
 TEST(heap_new_without_memory_gives_NULL_and_loses_nothing) { IN_CHILD(new_fails()); }
 
-// The first use of a heap in a thread needs a part: without memory for it, that is a lack of memory and no mistake.
+// The first use of a heap in a thread needs a part: without memory for it, that is a lack of memory
+// and no mistake.
 static void *first_use(void *heap)
 {
     EXPECT(mi_malloc(10) != NULL);
-    while (heap_part_count() % POOL_FIRST_ITEMS != 0) EXPECT(heap_new(main_heap()) != NULL);
+    while (part_count() % POOL_FIRST_ITEMS != 0) EXPECT(heap_new(main_heap()) != NULL);
     fake_prim_fail_from(FAKE_PRIM_map, 1, ENOMEM);
     errno = 0;
     EXPECT(mi_heap_malloc((mi_heap_t *)heap, 10) == NULL);
@@ -267,7 +294,7 @@ static void part_fails(void)
 
 TEST(heap_part_that_finds_no_memory_gives_NULL_and_ENOMEM) { IN_CHILD(part_fails()); }
 
-// --- deleted while another thread frees its blocks ---------------------------------------------------------------------------
+// --- deleted while another thread frees its blocks -----------------------------------------------
 
 enum { LARGE_BLOCKS = 24, RACE_ROUNDS = 60 };
 static void *race_blocks[LARGE_BLOCKS];
@@ -300,5 +327,11 @@ static void delete_race(size_t bytes)
     expect_nothing_left();
 }
 
-TEST(heap_delete_while_another_thread_frees_its_large_blocks_loses_none) { IN_CHILD(delete_race(600 * 1024)); }
-TEST(heap_delete_while_another_thread_frees_its_blocks_loses_none) { IN_CHILD(delete_race(30 * 1024)); }
+TEST(heap_delete_while_another_thread_frees_its_large_blocks_loses_none)
+{
+    IN_CHILD(delete_race(600 * 1024));
+}
+TEST(heap_delete_while_another_thread_frees_its_blocks_loses_none)
+{
+    IN_CHILD(delete_race(30 * 1024));
+}

@@ -21,15 +21,19 @@ static struct block *pop(struct local_heap *heap, size_t size_class)
 
 static size_t blocks_in_page(size_t size_class)
 {
-    return (((size_t)class_page_slices(size_class, CFG_SECURE ? os_page_bytes() : 0) << SLICE_SHIFT) -
-            (CFG_SECURE ? os_page_bytes() : 0)) / class_block_bytes(size_class);
+    return (((size_t)class_page_slices(size_class, CFG_SECURE ? os_page_bytes() : 0)
+             << SLICE_SHIFT) -
+            (CFG_SECURE ? os_page_bytes() : 0)) /
+           class_block_bytes(size_class);
 }
 
 static void put(struct local_heap *heap, struct block *block)
 {
     struct page *page = page_of(block);
-    if ((page_owner(page) & OWNER_FULL) != 0) EXPECT(local_heap_put_in_full(heap, page, block));
-    else if (page_put(page, block)) local_heap_page_is_empty(heap, page);
+    if ((page_owner(page) & OWNER_FULL) != 0)
+        EXPECT(local_heap_put_in_full(heap, page, block));
+    else if (page_put(page, block))
+        local_heap_page_is_empty(heap, page);
 }
 
 static void all_classes(void)
@@ -52,7 +56,10 @@ static void all_classes(void)
     expect_arena_rules();
 }
 
-TEST(local_heap_gives_and_takes_blocks_of_every_class_and_keeps_nothing) { IN_CHILD(all_classes()); }
+TEST(local_heap_gives_and_takes_blocks_of_every_class_and_keeps_nothing)
+{
+    IN_CHILD(all_classes());
+}
 
 static void one_kept(void)
 {
@@ -91,7 +98,7 @@ static void candidates(void)
     struct local_heap *heap = start();
     size_t per_page = blocks_in_page(CLASS);
     for (size_t i = 0; i < (PAGES + 1) * per_page; i++) blocks[i] = pop(heap, CLASS);
-    put(heap, blocks[0]);                                                         // the fullest, but it comes last
+    put(heap, blocks[0]); // the fullest, but it comes last
     for (size_t page = 1; page < PAGES; page++) {
         for (size_t i = 0; i < 3; i++) put(heap, blocks[page * per_page + i]);
     }
@@ -108,11 +115,15 @@ static void full_is_parked(void)
     struct page *page = page_of(blocks[0]);
     EXPECT(remote_is_parked(page) && page_owner(page) == ((uintptr_t)heap | OWNER_FULL)); // H2
     put(heap, blocks[0]);
-    EXPECT(!remote_is_parked(page) && page_owner(page) == (uintptr_t)heap && heap->queue[CLASS] == page);
+    EXPECT(!remote_is_parked(page) && page_owner(page) == (uintptr_t)heap &&
+           heap->queue[CLASS] == page);
     EXPECT_TEXT(local_heap_broken_rule(heap), NULL);
 }
 
-TEST(local_heap_H2_a_full_page_is_parked_until_its_owner_frees_into_it) { IN_CHILD(full_is_parked()); }
+TEST(local_heap_H2_a_full_page_is_parked_until_its_owner_frees_into_it)
+{
+    IN_CHILD(full_is_parked());
+}
 
 static void claimed_by_other(void)
 {
@@ -125,7 +136,10 @@ static void claimed_by_other(void)
     EXPECT(heap->queue[CLASS] == NULL);
 }
 
-TEST(local_heap_put_in_full_fails_when_another_thread_has_the_page) { IN_CHILD(claimed_by_other()); }
+TEST(local_heap_put_in_full_fails_when_another_thread_has_the_page)
+{
+    IN_CHILD(claimed_by_other());
+}
 
 static void pinned(void)
 {
@@ -136,7 +150,8 @@ static void pinned(void)
     for (size_t i = 0; i < count; i++) blocks[i] = pop(part, CLASS);
     EXPECT_EQ(level_now(STAT_pages_parked), 0);
     EXPECT(part->full != NULL && (part->full->flags & PAGE_PINNED) != 0);
-    for (size_t i = 0; i < count; i += 2) retire_push(page_of(blocks[i]), blocks[i], blocks[i], 1); // from elsewhere
+    for (size_t i = 0; i < count; i += 2)
+        retire_push(page_of(blocks[i]), blocks[i], blocks[i], 1); // from elsewhere
     size_t pages = (size_t)level_now(STAT_pages);
     for (size_t i = 0; i < count; i += 2) blocks[i] = pop(part, CLASS);
     EXPECT(level_now(STAT_pages) <= (int64_t)pages + 1); // what others freed was found and used
@@ -154,7 +169,8 @@ static void large(void)
     for (size_t bytes = CLASS_MAX_BYTES + 1; bytes < 100 * (size_t)MIB; bytes = bytes * 5 / 3) {
         for (size_t alignment = 1; alignment <= 16 * (size_t)MIB; alignment *= 16) {
             char *block = (char *)local_heap_take_large(heap, bytes, alignment, &is_clean);
-            EXPECT(block != NULL && bits_is_aligned(block, alignment) && page_of(block)->block_bytes >= bytes);
+            EXPECT(block != NULL && bits_is_aligned(block, alignment) &&
+                   page_of(block)->block_bytes >= bytes);
             EXPECT(page_of(block)->block_bytes < bytes + os_page_bytes());
             block[0] = block[bytes - 1] = 1;
             EXPECT(retire_large(page_of(block)));
@@ -176,7 +192,8 @@ static void abandon_and_adopt(void)
     int64_t pages = level_now(STAT_pages);
     local_heap_abandon(heap);
     EXPECT_EQ(level_now(STAT_pages_parked), pages);
-    for (size_t i = 0; i < count; i += 2) blocks[i] = pop(heap, CLASS); // adopted again, before a fresh page
+    for (size_t i = 0; i < count; i += 2)
+        blocks[i] = pop(heap, CLASS); // adopted again, before a fresh page
     EXPECT_EQ(level_now(STAT_pages), pages);
     EXPECT(counter_now(COUNT_page_adopts) > 0);
     for (size_t i = 0; i < count; i++) put(heap, blocks[i]);
@@ -184,9 +201,12 @@ static void abandon_and_adopt(void)
     EXPECT_EQ(used_slices(), 0);
 }
 
-TEST(local_heap_pages_that_were_abandoned_are_adopted_before_new_ones_are_made) { IN_CHILD(abandon_and_adopt()); }
+TEST(local_heap_pages_that_were_abandoned_are_adopted_before_new_ones_are_made)
+{
+    IN_CHILD(abandon_and_adopt());
+}
 
-// --- rules, broken on purpose --------------------------------------------------------------------------------------------
+// --- rules, broken on purpose --------------------------------------------------------------------
 
 static struct local_heap *heap_with_queue(void)
 {
@@ -210,7 +230,8 @@ static void list_of_other_page(void)
 {
     struct local_heap *heap = heap_with_queue();
     heap->list[CLASS] = blocks[1];
-    EXPECT_TEXT(local_heap_broken_rule(heap), "H1: the loaded list is longer than what the page has out");
+    EXPECT_TEXT(local_heap_broken_rule(heap),
+                "H1: the loaded list is longer than what the page has out");
 }
 
 static void current_is_queued(void)

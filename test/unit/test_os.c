@@ -31,7 +31,8 @@ static void map_fails_at_each_call(void)
     size_t before = fake_prim_mapped_bytes();
     for (unsigned n = 1; n <= 2; n++) {
         fake_prim_fail_from(FAKE_PRIM_map, n, ENOMEM);
-        void *memory = os_map(MIB, 64 * (size_t)MIB); // an alignment that needs a second try nearly always
+        void *memory =
+            os_map(MIB, 64 * (size_t)MIB); // an alignment that needs a second try nearly always
         fake_prim_fail_from(FAKE_PRIM_map, 0, 0);
         if (memory != NULL) os_release(memory, MIB);
         EXPECT_EQ(fake_prim_mapped_bytes(), before);
@@ -139,7 +140,7 @@ static void move_many(void)
 
 TEST(os_move_stops_at_a_number_of_ranges_and_goes_on_after_a_restore) { IN_CHILD(move_many()); }
 
-// --- guards ------------------------------------------------------------------------------------------------------------
+// --- guards --------------------------------------------------------------------------------------
 
 static void touch_guarded(enum fake_prim_call lacking)
 {
@@ -153,8 +154,14 @@ static void touch_guarded(enum fake_prim_call lacking)
     memory[os_page_bytes()] = 1;
 }
 
-TEST(os_guard_makes_a_page_inaccessible) { EXPECT_DEATH(touch_guarded(FAKE_PRIM_CALL_COUNT), "so far so good"); }
-TEST(os_guard_works_without_the_guard_call) { EXPECT_DEATH(touch_guarded(FAKE_PRIM_guard), "so far so good"); }
+TEST(os_guard_makes_a_page_inaccessible)
+{
+    EXPECT_DEATH(touch_guarded(FAKE_PRIM_CALL_COUNT), "so far so good");
+}
+TEST(os_guard_works_without_the_guard_call)
+{
+    EXPECT_DEATH(touch_guarded(FAKE_PRIM_guard), "so far so good");
+}
 
 static void unguard(bool has_call)
 {
@@ -187,7 +194,10 @@ static void guard_call_fails_later(void)
     memory[0] = memory[2 * page] = 1;
 }
 
-TEST(os_unguard_removes_both_kinds_of_guards_when_the_guard_call_fails_once) { IN_CHILD(guard_call_fails_later()); }
+TEST(os_unguard_removes_both_kinds_of_guards_when_the_guard_call_fails_once)
+{
+    IN_CHILD(guard_call_fails_later());
+}
 
 static void guards_thinned(void)
 {
@@ -210,7 +220,7 @@ static void guards_thinned(void)
 
 TEST(os_guard_stops_at_a_number_of_split_mappings) { IN_CHILD(guards_thinned()); }
 
-// --- advice ------------------------------------------------------------------------------------------------------------
+// --- advice --------------------------------------------------------------------------------------
 
 static unsigned long advice_calls(long allowed, bool is_always, size_t heap_bytes)
 {
@@ -243,5 +253,5 @@ TEST(os_map_large_that_is_refused_gives_NULL)
 {
     start();
     fake_prim_fail_once(FAKE_PRIM_map_large, 1, ENOMEM);
-    EXPECT(os_map_large((size_t)1 << 30, (size_t)1 << 30, -1) == NULL);
+    EXPECT(os_map_large(NULL, (size_t)1 << 30, (size_t)1 << 30, -1) == NULL);
 }

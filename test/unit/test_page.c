@@ -37,7 +37,8 @@ static void index_is_exact(void)
             EXPECT_EQ(page_index_of(page, block), i);
             EXPECT_EQ(page_index_of(page, block + page->block_bytes - 1), i);
             EXPECT(page_has_block_at(page, block));
-            EXPECT(!page_has_block_at(page, block + 1) && !page_has_block_at(page, block + page->block_bytes - 1));
+            EXPECT(!page_has_block_at(page, block + 1) &&
+                   !page_has_block_at(page, block + page->block_bytes - 1));
         }
         EXPECT(!page_has_block_at(page, page->start - 1));
         EXPECT(!page_has_block_at(page, page->start + page->reserved * page->block_bytes));
@@ -56,12 +57,16 @@ static void found_from_everywhere(void)
     char *start = page->start;
     for (size_t at = 0; at < bytes; at += 4096) EXPECT(page_of(start + at) == page);
     EXPECT(page_of(start + bytes) == NULL);
-    EXPECT(page_of(NULL) == NULL && page_of(&start) == NULL && page_of((void *)(uintptr_t)-16) == NULL);
+    EXPECT(page_of(NULL) == NULL && page_of(&start) == NULL &&
+           page_of((void *)(uintptr_t)-16) == NULL);
     page_release(page);
     for (size_t at = 0; at < bytes; at += 4096) EXPECT(page_of(start + at) == NULL);
 }
 
-TEST(page_of_finds_a_page_from_any_of_its_slices_and_nothing_elsewhere) { IN_CHILD(found_from_everywhere()); }
+TEST(page_of_finds_a_page_from_any_of_its_slices_and_nothing_elsewhere)
+{
+    IN_CHILD(found_from_everywhere());
+}
 
 static void cut_in_steps(void)
 {
@@ -69,9 +74,11 @@ static void cut_in_steps(void)
     for (size_t size_class = 1; size_class < CLASS_COUNT; size_class += 7) {
         struct page *page = new_page(size_class, 0);
         while (page_cut(page, NULL)) {
-            EXPECT(page->free_count * page->block_bytes <= 4 * os_page_bytes() || page->free_count == 1);
+            EXPECT(page->free_count * page->block_bytes <= 4 * os_page_bytes() ||
+                   page->free_count == 1);
             if (page->capacity == page->free_count) {
-                EXPECT(page->free_count * page->block_bytes <= os_page_bytes() || page->free_count == 1);
+                EXPECT(page->free_count * page->block_bytes <= os_page_bytes() ||
+                       page->free_count == 1);
             }
             EXPECT_TEXT(page_broken_rule(page), NULL);
             (void)page_take_all(page);
@@ -95,7 +102,8 @@ static void shuffled(void)
     struct page *page = new_page(1, 0);
     uint32_t last = 0;
     while (page_cut(page, &chacha)) {
-        for (struct block *block = page_take_all(page); block != NULL; block = block_next(block, &page->key)) {
+        for (struct block *block = page_take_all(page); block != NULL;
+             block = block_next(block, &page->key)) {
             uint32_t index = page_index_of(page, block);
             EXPECT(index < page->capacity && !seen[index]);
             seen[index] = true;
@@ -128,7 +136,7 @@ static void put_list(void)
 
 TEST(page_put_list_keeps_what_is_on_free) { IN_CHILD(put_list()); }
 
-// --- rules, broken on purpose ----------------------------------------------------------------------------------------------
+// --- rules, broken on purpose --------------------------------------------------------------------
 
 static struct page *half_full(void)
 {
@@ -178,7 +186,8 @@ static void leaves_page(void)
     struct page *page = half_full();
     block_set_next(page->free, (struct block *)(void *)(page->start + 5), &page->key);
     EXPECT_TEXT(page_broken_rule(page), "P2: the free list loops or leaves the page");
-    block_set_next(page->free, (struct block *)(uintptr_t)0x10, &page->key); // where nothing can be read
+    block_set_next(page->free, (struct block *)(uintptr_t)0x10,
+                   &page->key); // where nothing can be read
     EXPECT_TEXT(page_broken_rule(page), "P2: the free list loops or leaves the page");
 }
 
@@ -205,7 +214,8 @@ static void uncut_is_zero(void)
     EXPECT(refill_page(page, NULL, &is_clean) && is_clean == !CFG_DEBUG);
     char *uncut = page->start + page->capacity * page->block_bytes;
     EXPECT(is_zero(uncut, (size_t)page->slices * SLICE_BYTES - (size_t)(uncut - page->start)));
-    for (struct block *block = page->free; is_clean && block != NULL; block = block_next(block, &page->key)) {
+    for (struct block *block = page->free; is_clean && block != NULL;
+         block = block_next(block, &page->key)) {
         EXPECT(is_zero((char *)block + sizeof *block, page->block_bytes - sizeof *block));
     }
 }
@@ -218,20 +228,24 @@ static void states(void)
     start_quietly();
     struct page *page = new_page(3, 0);
     (void)take_every_block(page, blocks);
-    EXPECT(!page_is_live(page, blocks[5]));
+    EXPECT(!arena_is_live(page->arena, blocks[5]));
     page_set_live(page, blocks[5], true);
-    EXPECT(page_is_live(page, blocks[5]) && !page_is_live(page, blocks[4]) && !page_is_live(page, blocks[6]));
-    EXPECT(page_mark_freed_remotely(page, blocks[5]) && !page_mark_freed_remotely(page, blocks[5]));
-    EXPECT(page_is_freed_remotely(page, blocks[5]));
+    EXPECT(arena_is_live(page->arena, blocks[5]) && !arena_is_live(page->arena, blocks[4]) &&
+           !arena_is_live(page->arena, blocks[6]));
+    EXPECT(arena_mark_freed_remotely(page->arena, blocks[5]) &&
+           !arena_mark_freed_remotely(page->arena, blocks[5]));
+    EXPECT(arena_is_freed_remotely(page->arena, blocks[5]));
     page_clear_states(page, blocks[5]);
-    EXPECT(!page_is_live(page, blocks[5]) && !page_is_freed_remotely(page, blocks[5]));
+    EXPECT(!arena_is_live(page->arena, blocks[5]) &&
+           !arena_is_freed_remotely(page->arena, blocks[5]));
     page_set_live(page, blocks[7], true);
-    EXPECT(page_mark_freed_remotely(page, blocks[8]));
+    EXPECT(arena_mark_freed_remotely(page->arena, blocks[8]));
     page->out = 0;
     page_release(page); // its next life begins without states
     page = new_page(3, 0);
     EXPECT(page->start == (char *)page_block_at(page, 0));
-    EXPECT(!page_is_live(page, blocks[7]) && !page_is_freed_remotely(page, blocks[8]));
+    EXPECT(!arena_is_live(page->arena, blocks[7]) &&
+           !arena_is_freed_remotely(page->arena, blocks[8]));
 }
 
 TEST(page_states_belong_to_one_block_and_end_with_the_page) { IN_CHILD(states()); }

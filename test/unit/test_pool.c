@@ -30,7 +30,10 @@ static void take_many(void)
     EXPECT_EQ(level_now(STAT_metadata), ITEMS * ITEM_BYTES);
 }
 
-TEST(pool_gives_zeroed_items_apart_from_each_other_in_order_of_their_numbers) { IN_CHILD(take_many()); }
+TEST(pool_gives_zeroed_items_apart_from_each_other_in_order_of_their_numbers)
+{
+    IN_CHILD(take_many());
+}
 
 static void put_and_take(void)
 {
@@ -44,7 +47,8 @@ static void put_and_take(void)
     for (unsigned i = 0; i < ITEMS; i++) {
         unsigned char *item = (unsigned char *)pool_take(&pool, &is_new);
         EXPECT(!is_new);
-        if (item == items[7]) again += item[0] == 9 && item[ITEM_BYTES - 1] == 9; // keeps what it holds
+        if (item == items[7])
+            again += item[0] == 9 && item[ITEM_BYTES - 1] == 9; // keeps what it holds
     }
     EXPECT_EQ(again, 1);
     EXPECT_EQ(pool_used(&pool), ITEMS);
@@ -89,7 +93,8 @@ static void overrun(void)
     start();
     volatile char *item = (volatile char *)pool_take(&pool, &is_new);
     fprintf(stderr, "so far so good");
-    size_t bytes = bits_align_up(POOL_FIRST_ITEMS * (ITEM_BYTES + sizeof(uint32_t)), os_page_bytes());
+    size_t bytes =
+        bits_align_up(POOL_FIRST_ITEMS * (ITEM_BYTES + sizeof(uint32_t)), os_page_bytes());
     item[bytes] = 1;
 }
 

@@ -133,7 +133,10 @@ static void bounded_calls(void)
     EXPECT_EQ(fake_prim_count(FAKE_PRIM_purge), RUNS / 2);
 }
 
-TEST(purge_step_makes_a_bounded_number_of_calls_and_the_rest_is_not_forgotten) { IN_CHILD(bounded_calls()); }
+TEST(purge_step_makes_a_bounded_number_of_calls_and_the_rest_is_not_forgotten)
+{
+    IN_CHILD(bounded_calls());
+}
 
 static void bounded_chunks(void)
 {
@@ -159,7 +162,7 @@ static void *claimer(void *number)
         bool is_clean, touches = test_random(&random) % 2 == 0;
         size_t count = 1 + test_random(&random) % 5;
         char *memory = (char *)arena_claim(count, SLICE_BYTES, &hint, &is_clean);
-        if (is_clean) EXPECT_EQ(memory[0], 0);               // A4
+        if (is_clean) EXPECT_EQ(memory[0], 0);      // A4
         if (touches || !is_clean) memory[0] = self; // G1: nobody takes it away from under us
         EXPECT(!touches || memory[0] == self);
         arena_release(memory, count, touches || !is_clean);

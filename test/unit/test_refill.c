@@ -37,7 +37,8 @@ static void no_change(void)
     struct page *page = new_page(CLASS, 0);
     EXPECT(refill_page(page, NULL, &is_clean));
     unsigned cut = page->capacity;
-    EXPECT(refill_page(page, NULL, &is_clean) && page->capacity == cut && !is_clean); // there was something
+    EXPECT(refill_page(page, NULL, &is_clean) && page->capacity == cut &&
+           !is_clean); // there was something
 }
 
 TEST(refill_changes_nothing_while_free_is_not_empty) { IN_CHILD(no_change()); }
@@ -63,7 +64,8 @@ static void claim(void)
     struct page *page = full_page(&count);
     EXPECT(!refill_claim(page));
     EXPECT(remote_try_park(page));
-    for (unsigned i = 0; i < 3; i++) EXPECT(remote_push(page, blocks[i], blocks[i], 1) != REMOTE_LAST);
+    for (unsigned i = 0; i < 3; i++)
+        EXPECT(remote_push(page, blocks[i], blocks[i], 1) != REMOTE_LAST);
     EXPECT(refill_claim(page));
     EXPECT_EQ(page->out, count - 3);
     EXPECT_EQ(page->free_count, 3);
@@ -77,7 +79,8 @@ static void corrupt_link(void)
 {
     unsigned count;
     struct page *page = full_page(&count);
-    for (unsigned i = 0; i < 3; i++) EXPECT_EQ(remote_push(page, blocks[i], blocks[i], 1), REMOTE_DONE);
+    for (unsigned i = 0; i < 3; i++)
+        EXPECT_EQ(remote_push(page, blocks[i], blocks[i], 1), REMOTE_DONE);
     blocks[1]->link = 0x4141414141414141;
     refill_from_remote(page);
 }
@@ -94,7 +97,8 @@ static void corrupt_and_go_on(void)
     unsigned count;
     hooks_set_error(go_on_corrupt, &faults);
     struct page *page = full_page(&count);
-    for (unsigned i = 0; i < 3; i++) EXPECT_EQ(remote_push(page, blocks[i], blocks[i], 1), REMOTE_DONE);
+    for (unsigned i = 0; i < 3; i++)
+        EXPECT_EQ(remote_push(page, blocks[i], blocks[i], 1), REMOTE_DONE);
     blocks[1]->link = 0x4141414141414141;
     refill_from_remote(page);
     EXPECT_EQ(faults, 1);

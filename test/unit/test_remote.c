@@ -33,11 +33,15 @@ static void push_all_owned(void)
 {
     unsigned count;
     struct page *page = full_page(&count);
-    for (unsigned i = 0; i < count; i++) EXPECT_EQ(remote_push(page, blocks[i], blocks[i], 1), REMOTE_DONE);
+    for (unsigned i = 0; i < count; i++)
+        EXPECT_EQ(remote_push(page, blocks[i], blocks[i], 1), REMOTE_DONE);
     EXPECT_EQ(remote_take(page).count, count); // the last one out claims nothing: it has an owner
 }
 
-TEST(remote_push_of_all_blocks_of_an_owned_page_leaves_it_to_its_owner) { IN_CHILD(push_all_owned()); }
+TEST(remote_push_of_all_blocks_of_an_owned_page_leaves_it_to_its_owner)
+{
+    IN_CHILD(push_all_owned());
+}
 
 static void largest_page(void)
 {
@@ -45,12 +49,14 @@ static void largest_page(void)
     struct page *page = new_page(1, 0);
     unsigned count = take_every_block(page, blocks);
     EXPECT_EQ(count, 4096);
-    for (unsigned i = 0; i < count; i++) EXPECT_EQ(remote_push(page, blocks[i], blocks[i], 1), REMOTE_DONE);
+    for (unsigned i = 0; i < count; i++)
+        EXPECT_EQ(remote_push(page, blocks[i], blocks[i], 1), REMOTE_DONE);
     EXPECT_EQ(remote_waiting(page), count);
     struct remote_list taken = remote_take(page);
     EXPECT_EQ(page_list_count(page, taken.first), count);
     EXPECT(remote_try_park(page));
-    for (unsigned i = 0; i + 1 < count; i++) EXPECT(remote_push(page, blocks[i], blocks[i], 1) != REMOTE_LAST);
+    for (unsigned i = 0; i + 1 < count; i++)
+        EXPECT(remote_push(page, blocks[i], blocks[i], 1) != REMOTE_LAST);
     EXPECT_EQ(remote_push(page, blocks[count - 1], blocks[count - 1], 1), REMOTE_LAST);
 }
 
@@ -67,7 +73,8 @@ static void park_and_push(void)
         EXPECT_EQ(remote_waiting(page), i + 1); // R2
         if (result != REMOTE_LISTED) continue;
         listed++;
-        EXPECT_EQ(count - i - 1, page->roomy); // with the push that makes room enough, and only then (R5)
+        EXPECT_EQ(count - i - 1,
+                  page->roomy); // with the push that makes room enough, and only then (R5)
     }
     EXPECT_EQ(listed, 1);
     EXPECT_EQ(remote_push(page, blocks[count - 1], blocks[count - 1], 1), REMOTE_LAST);
@@ -96,16 +103,20 @@ static void claim(void)
     unsigned count;
     struct remote_list taken;
     struct page *page = full_page(&count);
-    EXPECT(!remote_try_claim(page, &taken)); // owned
-    EXPECT(remote_try_park(page) && remote_try_claim(page, &taken));
+    EXPECT(!remote_try_claim(page, 0, &taken)); // owned
+    EXPECT(remote_try_park(page) && remote_try_claim(page, 0, &taken));
     EXPECT(taken.count == 0 && taken.first == NULL);
-    EXPECT(!remote_try_claim(page, &taken));
+    EXPECT(!remote_try_claim(page, 0, &taken));
     EXPECT(remote_try_park(page));
-    for (unsigned i = 0; i < 5; i++) EXPECT(remote_push(page, blocks[i], blocks[i], 1) != REMOTE_LAST);
-    EXPECT(remote_try_claim(page, &taken));
+    for (unsigned i = 0; i < 5; i++)
+        EXPECT(remote_push(page, blocks[i], blocks[i], 1) != REMOTE_LAST);
+    EXPECT(remote_try_claim(page, 0, &taken));
     EXPECT(taken.count == 5 && page_list_count(page, taken.first) == 5);
     EXPECT_EQ(page->out, count); // frozen while it was parked (P4)
     EXPECT_EQ(remote_waiting(page), 0);
+    EXPECT(remote_try_park(page));
+    EXPECT(!remote_try_claim(page, PAGE_LARGE, &taken) &&
+           remote_is_parked(page)); // R5: the other kind
 }
 
 TEST(remote_try_claim_takes_a_parked_page_with_its_list_once) { IN_CHILD(claim()); }
@@ -115,7 +126,8 @@ static void chain(void)
     unsigned count;
     struct page *page = full_page(&count);
     EXPECT(remote_try_park(page));
-    for (unsigned i = 0; i < count; i++) block_set_next(blocks[i], i + 1 < count ? blocks[i + 1] : NULL, &page->key);
+    for (unsigned i = 0; i < count; i++)
+        block_set_next(blocks[i], i + 1 < count ? blocks[i + 1] : NULL, &page->key);
     EXPECT(remote_push(page, blocks[0], blocks[9], 10) != REMOTE_LAST);
     EXPECT_EQ(remote_waiting(page), 10);
     EXPECT(remote_push(page, blocks[10], blocks[count - 1], count - 10) == REMOTE_LAST);
@@ -123,7 +135,8 @@ static void chain(void)
 
 TEST(remote_push_takes_chains) { IN_CHILD(chain()); }
 
-// --- many threads: two free blocks while the owner takes, parks and claims; each block comes back once -----------------------
+// --- many threads: two free blocks while the owner takes, parks and claims; each block comes back
+// once -----------------------
 
 enum { FREERS = 3, ROUNDS = 400 };
 static struct page *shared;
@@ -137,7 +150,9 @@ static void *freer(void *number)
         pthread_barrier_wait(&gate);
         for (unsigned i = self; i < shared->reserved; i += FREERS) {
             switch (remote_push(shared, blocks[i], blocks[i], 1)) {
-            case REMOTE_LAST: atomic_fetch_add_explicit(&last_claims, 1, memory_order_relaxed); break;
+            case REMOTE_LAST:
+                atomic_fetch_add_explicit(&last_claims, 1, memory_order_relaxed);
+                break;
             case REMOTE_LISTED: atomic_fetch_add_explicit(&lists, 1, memory_order_relaxed); break;
             case REMOTE_DONE: break;
             }
@@ -161,7 +176,7 @@ static void *parker(void *unused)
                 refill_from_remote(shared);
                 if (shared->out == 0) break;
                 is_parked = remote_try_park(shared);
-            } else if (remote_try_claim(shared, &taken)) {
+            } else if (remote_try_claim(shared, 0, &taken)) {
                 page_put_list(shared, taken.first, taken.count);
                 is_parked = false;
             }
@@ -182,7 +197,10 @@ static void *parker(void *unused)
     return NULL;
 }
 
-static void *freer_or_parker(void *number) { return (uintptr_t)number == FREERS ? parker(NULL) : freer(number); }
+static void *freer_or_parker(void *number)
+{
+    return (uintptr_t)number == FREERS ? parker(NULL) : freer(number);
+}
 
 static void hammer(void)
 {

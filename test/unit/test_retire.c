@@ -15,12 +15,12 @@ static void take_other(void *taker, struct page *page)
     others[other_count++] = page;
 }
 
-static struct page *adopt(size_t size_class) { return retire_adopt(size_class, take_other, owner_a); }
-
-static void start(void)
+static struct page *adopt(size_t size_class)
 {
-    start_quietly();
+    return retire_adopt(size_class, take_other, owner_a);
 }
+
+static void start(void) { start_quietly(); }
 
 static void free_all(struct page *page, unsigned from, unsigned to)
 {
@@ -53,7 +53,8 @@ static void whole_chain(void)
     struct page *page = new_page(CLASS, owner_of(owner_a));
     unsigned count = take_every_block(page, blocks);
     EXPECT(retire_full(page));
-    for (unsigned i = 0; i < count; i++) block_set_next(blocks[i], i + 1 < count ? blocks[i + 1] : NULL, &page->key);
+    for (unsigned i = 0; i < count; i++)
+        block_set_next(blocks[i], i + 1 < count ? blocks[i + 1] : NULL, &page->key);
     retire_push(page, blocks[0], blocks[count - 1], count);
     EXPECT_EQ(used_slices(), 0);
 }
@@ -96,7 +97,8 @@ static void park_with_room(void)
     }
     EXPECT_EQ(page->out, 1);
     retire_park(page);
-    EXPECT_EQ(page_owner(page), OWNER_FULL | OWNER_INTERIOR); // nobody's, and interior pointers are still known
+    EXPECT_EQ(page_owner(page),
+              OWNER_FULL | OWNER_INTERIOR); // nobody's, and interior pointers are still known
     EXPECT(adopt(CLASS) == page);
     EXPECT_EQ(page->out, 1);
     retire_park(page);
@@ -139,12 +141,12 @@ static void stale_marks(void)
     start();
     struct page *page = new_page(CLASS, owner_of(owner_a));
     size_t slice = arena_slice_of(page->arena, page->start);
-    arena_mark(page->arena, CLASS, slice); // of an owned page
+    marks_set(page->arena, CLASS, slice); // of an owned page
     EXPECT(adopt(CLASS) == NULL);
     unsigned count = take_every_block(page, blocks);
     EXPECT(retire_full(page));
     free_all(page, 0, count);
-    arena_mark(&arena_main, CLASS, slice); // of a slice that belongs to nobody
+    marks_set(&arena_main, CLASS, slice); // of a slice that belongs to nobody
     EXPECT(adopt(CLASS) == NULL);
     EXPECT_EQ(other_count, 0);
     expect_arena_rules();
@@ -158,7 +160,7 @@ static void wrong_class(void)
     struct page *page = new_page(CLASS, owner_of(owner_a));
     unsigned count = take_every_block(page, blocks);
     EXPECT(retire_full(page));
-    arena_mark(page->arena, CLASS + 3, arena_slice_of(page->arena, page->start));
+    marks_set(page->arena, CLASS + 3, arena_slice_of(page->arena, page->start));
     EXPECT(adopt(CLASS + 3) == NULL);
     EXPECT(other_count == 1 && others[0] == page); // ours now
     EXPECT_EQ(page->out, count);
@@ -167,7 +169,8 @@ static void wrong_class(void)
 
 TEST(retire_adopt_hands_a_page_of_another_class_over) { IN_CHILD(wrong_class()); }
 
-// Its only user may free it at any moment: claimed by a second thread for however short a time, that free fails.
+// Its only user may free it at any moment: claimed by a second thread for however short a time,
+// that free fails.
 static void large_is_left_alone(void)
 {
     bool is_clean;
@@ -175,7 +178,7 @@ static void large_is_left_alone(void)
     struct local_heap *main = thread_ready(thread_heap());
     char *memory = (char *)local_heap_take_large(main, 1 << 20, 1, &is_clean);
     struct page *page = page_of(memory);
-    arena_mark(page->arena, CLASS, arena_slice_of(page->arena, memory)); // of an earlier life
+    marks_set(page->arena, CLASS, arena_slice_of(page->arena, memory)); // of an earlier life
     EXPECT(adopt(CLASS) == NULL);
     EXPECT_EQ(other_count, 0);
     EXPECT(remote_is_parked(page));
@@ -204,7 +207,8 @@ static void bounded_search(void)
     start();
     enum { STALE = 40 };
     struct page *page = new_page(CLASS, owner_of(owner_b));
-    for (unsigned i = 0; i < STALE; i++) arena_mark(&arena_main, CLASS, CHUNK_SLICES - 1 - i); // free slices
+    for (unsigned i = 0; i < STALE; i++)
+        marks_set(&arena_main, CLASS, CHUNK_SLICES - 1 - i); // free slices
     EXPECT(adopt(CLASS) == NULL);
     unsigned left = atomic_load_explicit(&arena_main.mark_count[CLASS], memory_order_relaxed);
     EXPECT(left >= STALE - 8 && left < STALE); // a few tries for one call
@@ -213,10 +217,11 @@ static void bounded_search(void)
 
 TEST(retire_adopt_tries_a_few_marks_for_one_call) { IN_CHILD(bounded_search()); }
 
-// --- many threads: parked pages of four blocks; of every four frees one marks and the last one releases -----------------
+// --- many threads: parked pages of four blocks; of every four frees one marks and the last one
+// releases -----------------
 
 enum { THREADS = 4, ROUNDS = 300, PAGES = 8, LARGEST = CLASS_COUNT - 1 };
-static struct page  *hammer_pages[PAGES];
+static struct page *hammer_pages[PAGES];
 static struct block *hammer_blocks[PAGES][THREADS];
 static pthread_barrier_t hammer_gate;
 
@@ -247,7 +252,8 @@ static void *hammer(void *number)
 static void hammer_all(void)
 {
     start();
-    EXPECT_EQ(class_block_bytes(LARGEST) * THREADS, (size_t)class_page_slices(LARGEST, 0) << SLICE_SHIFT);
+    EXPECT_EQ(class_block_bytes(LARGEST) * THREADS, (size_t)class_page_slices(LARGEST, 0)
+                                                        << SLICE_SHIFT);
     pthread_barrier_init(&hammer_gate, NULL, THREADS);
     run_threads(THREADS, hammer);
     EXPECT_EQ(used_slices(), 0);

@@ -86,7 +86,8 @@ static void same_slot(void)
         for (unsigned k = 0; k < EACH; k++) kept[i][k] = blocks[k];
     }
     for (unsigned k = 0; k < EACH; k++) {
-        for (unsigned i = 0; i < PAGES; i++) ring_put(main, pages[i], kept[i][k]); // more pages than slots
+        for (unsigned i = 0; i < PAGES; i++)
+            ring_put(main, pages[i], kept[i][k]); // more pages than slots
     }
     size_t held = 0;
     for (unsigned i = 0; i < PAGES; i++) {

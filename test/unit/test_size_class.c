@@ -10,7 +10,8 @@ TEST(size_class_of_every_size_is_the_smallest_that_holds_it)
     EXPECT_EQ(class_block_bytes(0), CLASS_STEP_BYTES);
     for (size_t bytes = 1; bytes <= CLASS_MAX_BYTES; bytes++) {
         size_t size_class = class_of(bytes);
-        if (size_class != last) EXPECT_EQ(size_class, last + 1); // one after the other: none is left out
+        if (size_class != last)
+            EXPECT_EQ(size_class, last + 1); // one after the other: none is left out
         if (size_class != last) EXPECT(size_class == 1 || class_block_bytes(last) == bytes - 1);
         last = size_class;
     }
@@ -22,7 +23,8 @@ TEST(size_class_wastes_at_most_an_eighth_of_any_request_beyond_rounding_to_16)
 {
     unsigned failures = 0;
     for (size_t bytes = 1; bytes <= CLASS_MAX_BYTES; bytes++) {
-        size_t rounded = bits_align_up(bytes, CLASS_STEP_BYTES), block_bytes = class_block_bytes(class_of(bytes));
+        size_t rounded = bits_align_up(bytes, CLASS_STEP_BYTES),
+               block_bytes = class_block_bytes(class_of(bytes));
         failures += block_bytes < bytes || block_bytes % CLASS_STEP_BYTES != 0;
         failures += (block_bytes - rounded) * 8 > bytes;
     }
@@ -42,11 +44,12 @@ TEST(size_class_C1_sizes_that_are_multiples_of_an_alignment_have_such_blocks)
 
 static void expect_tail(size_t size_class, size_t lost_bytes)
 {
-    size_t block_bytes = class_block_bytes(size_class), page_bytes = (size_t)class_page_slices(size_class, lost_bytes) << SLICE_SHIFT;
+    size_t block_bytes = class_block_bytes(size_class),
+           page_bytes = (size_t)class_page_slices(size_class, lost_bytes) << SLICE_SHIFT;
     size_t count = (page_bytes - lost_bytes) / block_bytes;
     EXPECT((page_bytes - lost_bytes) % block_bytes <= page_bytes / 16);
     EXPECT(count >= (block_bytes <= SLICE_BYTES ? 8u : 4u));
-    EXPECT(count <= 4096); // what a remote word can count
+    EXPECT(count <= 4096);                 // what a remote word can count
     EXPECT(page_bytes <= (size_t)4 << 20); // what the reciprocal is exact for
     EXPECT(page_bytes / SLICE_BYTES <= UINT16_MAX);
 }
@@ -55,7 +58,8 @@ TEST(size_class_C2_a_page_has_a_tail_of_a_sixteenth_at_most_and_enough_blocks)
 {
     for (size_t size_class = 0; size_class < CLASS_COUNT; size_class++) {
         expect_tail(size_class, 0);
-        for (size_t i = 0; i < sizeof os_pages / sizeof os_pages[0]; i++) expect_tail(size_class, os_pages[i]);
+        for (size_t i = 0; i < sizeof os_pages / sizeof os_pages[0]; i++)
+            expect_tail(size_class, os_pages[i]);
     }
 }
 

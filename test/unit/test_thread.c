@@ -17,10 +17,14 @@ static void empty_heap(void)
     EXPECT(thread_ready(heap) == heap);
     EXPECT(thread_ready(&thread_empty_heap) == heap); // a second start changes nothing
     EXPECT_EQ(level_now(STAT_threads), 1);
-    for (size_t i = 0; i < CLASS_COUNT; i++) EXPECT(thread_empty_heap.list[i] == NULL && thread_ended_heap.list[i] == NULL);
+    for (size_t i = 0; i < CLASS_COUNT; i++)
+        EXPECT(thread_empty_heap.list[i] == NULL && thread_ended_heap.list[i] == NULL);
 }
 
-TEST(thread_begins_with_the_empty_heap_and_starts_at_its_first_slow_path) { IN_CHILD(empty_heap()); }
+TEST(thread_begins_with_the_empty_heap_and_starts_at_its_first_slow_path)
+{
+    IN_CHILD(empty_heap());
+}
 
 static void begin_again(void)
 {
@@ -32,7 +36,7 @@ static void begin_again(void)
         EXPECT(thread_heap() == &thread_empty_heap);
         thread_done();
         EXPECT_EQ(level_now(STAT_threads), 0);
-        mi_free(block); // starts the thread again: what only frees has a ring, too
+        mi_free(block);                  // starts the thread again: what only frees has a ring, too
         EXPECT(thread_heap() == before); // the same one from the pool
     }
     thread_collect(true);
@@ -74,10 +78,14 @@ static void exit_order(void)
     EXPECT_EQ(exits, 3);
     for (unsigned i = 0; i < exits; i++) EXPECT(seen_at_exit[i] == &thread_ended_heap);
     EXPECT_EQ(level_now(STAT_threads), 1);
-    EXPECT(ended_with != NULL && atomic_load_explicit(&ended_with->is_used, memory_order_acquire) == 0);
+    EXPECT(ended_with != NULL &&
+           atomic_load_explicit(&ended_with->is_used, memory_order_acquire) == 0);
 }
 
-TEST(thread_exit_ends_a_thread_once_and_later_destructors_still_allocate) { IN_CHILD(exit_order()); }
+TEST(thread_exit_ends_a_thread_once_and_later_destructors_still_allocate)
+{
+    IN_CHILD(exit_order());
+}
 
 static void exit_order_reversed(void)
 {
@@ -121,7 +129,7 @@ static void no_memory(void)
 
 TEST(thread_ready_without_memory_is_NULL_and_works_later) { IN_CHILD(no_memory()); }
 
-// --- many of them ---------------------------------------------------------------------------------------------------------
+// --- many of them --------------------------------------------------------------------------------
 
 enum { GENERATIONS = 50, SIDE_BY_SIDE = 4, LEFT = 20 };
 static void *left_blocks[SIDE_BY_SIDE][LEFT];
@@ -155,7 +163,7 @@ static void generations(void)
     EXPECT_EQ(used_slices(), 0);
     EXPECT_EQ(level_now(STAT_threads), 0);
     EXPECT_EQ(level_now(STAT_pages_parked), 0);
-    EXPECT(heap_part_count() <= 2 * SIDE_BY_SIDE);
+    EXPECT(main_count() <= 2 * SIDE_BY_SIDE);
     expect_arena_rules();
 }
 
@@ -186,7 +194,10 @@ static void ask_to_collect(void)
     pthread_join(thread, NULL);
 }
 
-TEST(thread_collect_asks_the_others_who_do_it_at_their_next_slow_path) { IN_CHILD(ask_to_collect()); }
+TEST(thread_collect_asks_the_others_who_do_it_at_their_next_slow_path)
+{
+    IN_CHILD(ask_to_collect());
+}
 
 static bool hook_allocates;
 static void say(const char *message, void *arg)

@@ -67,7 +67,9 @@ static void count_remote(void)
 
 TEST(walk_count_knows_blocks_in_rings_and_on_remote_lists) { IN_CHILD(count_remote()); }
 
-struct seen { size_t pages, blocks, stop_after; };
+struct seen {
+    size_t pages, blocks, stop_after;
+};
 
 static bool see_block(void *block, void *arg)
 {
@@ -81,7 +83,7 @@ static bool see_page(struct page *page, void *arg)
 {
     struct seen *seen = (struct seen *)arg;
     seen->pages++;
-    return remote_is_parked(page) || walk_blocks(page, see_block, seen);
+    return !walk_is_readable(page) || walk_blocks(page, see_block, seen);
 }
 
 static void heap_pages(void)
@@ -96,7 +98,8 @@ static void heap_pages(void)
     EXPECT_EQ(seen.blocks, COUNT - COUNT / 3);
     seen = (struct seen){0, 0, 5};
     EXPECT(!walk_heap_pages(heap, see_page, &seen) && seen.blocks == 5);
-    for (unsigned i = 0; i < COUNT; i++) EXPECT(i % 3 == 0 || walk_heap_of(page_of(blocks[i])) == heap);
+    for (unsigned i = 0; i < COUNT; i++)
+        EXPECT(i % 3 == 0 || walk_heap_of(page_of(blocks[i])) == heap);
     heap_destroy(heap, thread_heap()->main);
 }
 
@@ -123,8 +126,8 @@ TEST(walk_all_pages_sees_each_page_once) { IN_CHILD(all_pages()); }
 
 static bool see_backing_page(struct page *page, void *arg)
 {
-    // what is neither parked nor queued is another thread's by now
-    EXPECT(remote_is_parked(page) || (page_owner(page) & OWNER_FULL) == 0);
+    // a full page is parked, or another thread's by now
+    EXPECT(!walk_is_readable(page) || (page_owner(page) & OWNER_FULL) == 0);
     ++*(size_t *)arg;
     return true;
 }
@@ -142,4 +145,7 @@ static void backing_pages(void)
     EXPECT(seen > 0);
 }
 
-TEST(walk_heap_pages_leaves_a_page_alone_that_another_thread_is_adopting) { IN_CHILD(backing_pages()); }
+TEST(walk_heap_pages_leaves_a_page_alone_that_another_thread_is_adopting)
+{
+    IN_CHILD(backing_pages());
+}

@@ -1,8 +1,8 @@
 /* unit_test.h: what the unit tests from the OS floor up share.
  *
- * A test that changes the state of the process runs in a child (IN_CHILD): it may exhaust memory, start the
- * process with another window, or break a structure, and the next test finds everything as it was. The parent
- * never starts the allocator, so that each child may choose how it starts.
+ * A test that changes the state of the process runs in a child (IN_CHILD): it may exhaust memory,
+ * start the process with another window, or break a structure, and the next test finds everything
+ * as it was. The parent never starts the allocator, so that each child may choose how it starts.
  */
 #ifndef TEST_UNIT_UNIT_TEST_H
 #define TEST_UNIT_UNIT_TEST_H
@@ -24,6 +24,7 @@
 #include "page/refill.h"
 #include "page/retire.h"
 #include "region/arena.h"
+#include "region/marks.h"
 #include "region/purge.h"
 
 // Runs to its end, silently.
@@ -40,13 +41,13 @@
 #define TEST_TSAN 0
 #endif
 
-
 // Slices of an arena that are in use.
 __attribute__((unused)) static size_t used_slices_of(const struct arena *arena)
 {
     size_t used = 0;
     for (size_t chunk = 0; chunk < arena_mapped_chunks(arena); chunk++) {
-        used += CHUNK_SLICES - bits_popcount64(atomic_load_explicit(&arena->chunks[chunk].free, memory_order_acquire));
+        used += CHUNK_SLICES - bits_popcount64(atomic_load_explicit(&arena->chunks[chunk].free,
+                                                                    memory_order_acquire));
     }
     return used;
 }
@@ -54,7 +55,8 @@ __attribute__((unused)) static size_t used_slices_of(const struct arena *arena)
 __attribute__((unused)) static size_t used_slices(void)
 {
     size_t used = 0;
-    for (unsigned i = 0; i < ARENA_MAX && arena_at(i) != NULL; i++) used += used_slices_of(arena_at(i));
+    for (unsigned i = 0; i < ARENA_MAX && arena_at(i) != NULL; i++)
+        used += used_slices_of(arena_at(i));
     return used;
 }
 
@@ -71,7 +73,8 @@ __attribute__((unused)) static uint64_t counter_now(enum stats_counter_id id)
 // Every arena keeps its rules.
 __attribute__((unused)) static void expect_arena_rules(void)
 {
-    for (unsigned i = 0; i < ARENA_MAX && arena_at(i) != NULL; i++) EXPECT_TEXT(arena_broken_rule(arena_at(i)), NULL);
+    for (unsigned i = 0; i < ARENA_MAX && arena_at(i) != NULL; i++)
+        EXPECT_TEXT(arena_broken_rule(arena_at(i)), NULL);
 }
 
 __attribute__((unused)) static bool is_zero(const void *memory, size_t bytes)
@@ -102,6 +105,20 @@ __attribute__((unused)) static void start_quietly(void)
     thread_start_process();
 }
 
+__attribute__((unused)) static void count_main(struct local_heap *main, void *count)
+{
+    (void)main;
+    ++*(unsigned *)count;
+}
+
+// Main local heaps that were ever made.
+__attribute__((unused)) static unsigned main_count(void)
+{
+    unsigned count = 0;
+    heap_visit_all_mains(count_main, &count);
+    return count;
+}
+
 // Runs one thread to its end.
 __attribute__((unused)) static void run_thread(void *(*run)(void *arg), void *arg)
 {
@@ -122,7 +139,7 @@ __attribute__((unused)) static void run_threads(unsigned count, void *(*run)(voi
     for (unsigned i = 0; i < count; i++) pthread_join(threads[i], NULL);
 }
 
-// --- pages without a heap -----------------------------------------------------------------------------------------------
+// --- pages without a heap ------------------------------------------------------------------------
 
 // A page of a class, owned by nobody in particular: `owner` is what the test says.
 __attribute__((unused)) static struct page *new_page(size_t size_class, uintptr_t owner)
