@@ -90,8 +90,8 @@ mi_decl_export mi_decl_allocator void *mi_calloc(size_t count, size_t size)
 mi_decl_export mi_decl_allocator void *mi_realloc(void *p, size_t newsize)
     mi_attr_noexcept mi_attr_alloc_size(2);
 
-// Returns `p` when its block already holds `newsize` bytes, else NULL with the block unchanged.
-// Never moves.
+// Makes the block at `p` hold `newsize` bytes where it is, and returns `p`; NULL, with the block
+// unchanged, when that cannot be. Never moves, and leaves errno alone.
 mi_decl_export void *mi_expand(void *p, size_t newsize) mi_attr_noexcept;
 
 // C11 7.22.3.3. A pointer that is not the start of a live block is refused or undefined: see the
@@ -114,7 +114,7 @@ mi_decl_export char *mi_realpath(const char *fname, char *resolved_name) mi_attr
 #define MI_SMALL_WSIZE_MAX 128                                   // in words
 #define MI_SMALL_SIZE_MAX  (MI_SMALL_WSIZE_MAX * sizeof(void *)) // in bytes
 
-// For size <= MI_SMALL_SIZE_MAX only: a little faster where the size is not known when compiling.
+// For size <= MI_SMALL_SIZE_MAX; mi_malloc and mi_zalloc are as fast here.
 mi_decl_export mi_decl_allocator void *mi_malloc_small(size_t size)
     mi_attr_noexcept mi_attr_malloc mi_attr_alloc_size(1);
 mi_decl_export mi_decl_allocator void *mi_zalloc_small(size_t size)
@@ -134,15 +134,17 @@ mi_decl_export mi_decl_allocator void *mi_reallocn(void *p, size_t count, size_t
 mi_decl_export mi_decl_allocator void *mi_reallocf(void *p, size_t newsize)
     mi_attr_noexcept mi_attr_alloc_size(2);
 
-// Bytes that may be used in the block at `p`: at least the size asked for. 0 for NULL.
+// Bytes that may be used in the block at `p`: at least the size asked for (in a debug build just
+// that). 0 for NULL, and for a pointer that is refused.
 mi_decl_export size_t mi_usable_size(const void *p) mi_attr_noexcept;
 // Bytes that may be used in a block asked for with `size`: asking for them at once wastes nothing.
 mi_decl_export size_t mi_good_size(size_t size) mi_attr_noexcept;
 
 // --- aligned ------------------------------------------------------------------------------------
 // The block (or block + offset, in the `_at` forms) is a multiple of `alignment`. Any power of two
-// will do. Such blocks are freed with mi_free as well. `realloc` forms keep the alignment asked
-// for in this call.
+// will do, also one larger than the size, and any size. Such blocks are freed with mi_free as well.
+// `realloc` forms give the result the alignment asked for in this call; mi_realloc does not keep
+// one.
 
 mi_decl_export mi_decl_allocator void *mi_malloc_aligned(size_t size, size_t alignment)
     mi_attr_noexcept mi_attr_malloc mi_attr_alloc_size(1) mi_attr_alloc_align(2);
@@ -190,8 +192,10 @@ mi_decl_export mi_decl_allocator void *mi_recalloc_aligned_at(
 // --- heaps --------------------------------------------------------------------------------------
 // A heap is a set of blocks that can be given up together. Every thread has a backing heap; its
 // default heap, the one that mi_malloc and its kin allocate from, is the backing heap until
-// mi_heap_set_default chooses another. Only the thread that made a heap allocates from it,
-// deletes, destroys or visits it; any thread frees its blocks.
+// mi_heap_set_default chooses another. Any thread may allocate from a heap that was made with
+// mi_heap_new, and free its blocks; a backing heap is its own thread's only. When a heap ends no
+// other thread may be allocating from it, and one that did so before may not be freeing its blocks.
+// The end of the thread that made a heap deletes it, unless other threads have allocated from it.
 
 typedef struct mi_heap_s mi_heap_t;
 
@@ -201,9 +205,11 @@ mi_decl_export mi_heap_t *mi_heap_new(void);
 // is replaced by the backing heap. The backing heap itself cannot be deleted: the call does
 // nothing.
 mi_decl_export void mi_heap_delete(mi_heap_t *heap);
-// Ends a heap and frees all its blocks at once; their addresses must not be used again.
+// Ends a heap and frees all its blocks at once; their addresses must not be used again, not even by
+// mi_free. The backing heap cannot be destroyed: the call does nothing.
 mi_decl_export void mi_heap_destroy(mi_heap_t *heap);
-// Sets the default heap of this thread and returns the one before.
+// Sets the default heap of this thread and returns the one before. mi_heap_get_default and
+// mi_heap_get_backing return NULL only when memory is exhausted at a thread's first call.
 mi_decl_export mi_heap_t *mi_heap_set_default(mi_heap_t *heap);
 mi_decl_export mi_heap_t *mi_heap_get_default(void);
 mi_decl_export mi_heap_t *mi_heap_get_backing(void);
@@ -281,10 +287,11 @@ mi_decl_export mi_decl_allocator void *mi_heap_recalloc_aligned_at(
 
 // --- looking into heaps -------------------------------------------------------------------------
 
-// true when `p` is the start of a live block of the heap. Slow; `p` may be any value.
+// true when `p` is the start of a live block of the heap; of a page that is full, or another
+// thread's, whether a block begins there. Slow; `p` may be any value.
 mi_decl_export bool mi_heap_contains_block(mi_heap_t *heap, const void *p);
-// true when `p` points into memory of the heap, at any place. Fast enough for assertions; `p` may
-// be any value.
+// true when `p` points into memory of the heap: at any place in blocks of up to 512 KiB, at the
+// first 64 KiB of larger ones. Fast enough for assertions; `p` may be any value.
 mi_decl_export bool mi_heap_check_owned(mi_heap_t *heap, const void *p);
 // mi_heap_check_owned for the default heap.
 mi_decl_export bool mi_check_owned(const void *p);
@@ -295,26 +302,28 @@ typedef struct mi_heap_area_s {
     size_t reserved;   // bytes set aside for them
     size_t committed;  // bytes that are in use or were
     size_t used;       // blocks that are live
-    size_t block_size; // bytes from one block to the next
+    size_t block_size; // bytes of each that may be used; a debug build has 16 more between them
 } mi_heap_area_t;
 
-// Called with block == NULL once for each area, then for each live block in it if that was asked
-// for. Return false to stop the walk. Must neither allocate from nor free to the heap.
+// Called with block == NULL once for each area in use, then for each live block in it if that was
+// asked for. Return false to stop the walk. Must neither allocate from nor free to the heap.
 typedef bool(mi_cdecl mi_block_visit_fun)(const mi_heap_t *heap, const mi_heap_area_t *area,
                                           void *block, size_t block_size, void *arg);
-// Walks the areas of a heap. false when the visitor stopped the walk.
+// Walks the areas of a heap but for those that other running threads allocated in it. false when
+// the visitor stopped the walk, or an argument was wrong.
 mi_decl_export bool mi_heap_visit_blocks(
     const mi_heap_t *heap, bool visit_all_blocks, mi_block_visit_fun *visitor, void *arg);
 
-// true when `p` lies in memory that this allocator manages. Never reads what `p` points to.
+// true when `p` lies in memory of this allocator that is in use: at any place in blocks of up to
+// 512 KiB, at the first 64 KiB of larger ones. Never reads what `p` points to.
 mi_decl_export bool mi_is_in_heap_region(const void *p) mi_attr_noexcept;
 
 // --- hooks --------------------------------------------------------------------------------------
 
 // Called now and then from inside allocations, so that a program with reference counts can free
-// what it deferred, in small steps. `force`: free everything now. `heartbeat` grows by one with
-// each call. The function may allocate and free, and runs on the thread that allocates. NULL: no
-// function.
+// what it deferred, in small steps. `force`: free everything now (mi_collect(true)). `heartbeat`
+// counts the thread's visits to the slow path, each of which calls. The function may allocate and
+// free, runs on the thread that allocates, and is not called from within itself. NULL: no function.
 #if defined(__GNUC__) && defined(__cplusplus) && __cplusplus < 201103L
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wlong-long" // C++98 has none of its own
@@ -325,14 +334,15 @@ typedef void(mi_cdecl mi_deferred_free_fun)(bool force, unsigned long long heart
 #endif
 mi_decl_export void mi_register_deferred_free(mi_deferred_free_fun *deferred_free) mi_attr_noexcept;
 
-// Receives all text output, piece by piece, each NUL-terminated. NULL: stderr.
+// Receives all text output, line by line, each NUL-terminated. NULL: stderr.
 typedef void(mi_cdecl mi_output_fun)(const char *msg);
 mi_decl_export void mi_register_output(mi_output_fun *out) mi_attr_noexcept;
 
-// Called instead of the default reaction when the program made a mistake or memory ran out. When
-// it returns, the call that failed is ignored. NULL: the default, which prints a line, and ends
-// the process in debug and secure builds.
-//   EAGAIN double free; EFAULT corrupt memory; EINVAL not a valid pointer, or a wrong size;
+// Called instead of the default reaction when the program made a mistake, and when memory ran out.
+// When it returns, a call with a bad pointer is ignored, and an allocation gives NULL. NULL: the
+// default, which prints a line about a mistake, and ends the process in debug and secure builds;
+// about memory it says nothing unless show_errors is set.
+//   EAGAIN double free; EFAULT corrupt memory; EINVAL not a valid pointer, heap, size or alignment;
 //   ENOMEM out of memory; EOVERFLOW request too large
 typedef void(mi_cdecl mi_error_fun)(int err, void *arg);
 mi_decl_export void mi_register_error(mi_error_fun *fun, void *arg);
@@ -346,8 +356,8 @@ mi_decl_export void mi_thread_init(void) mi_attr_noexcept;
 // Gives up what this thread holds; the thread may allocate again afterwards.
 mi_decl_export void mi_thread_done(void) mi_attr_noexcept;
 
-// Gives unused memory back to the system; `force` also what would be reused soon. Never waits for
-// another thread.
+// Gives unused memory back to the system; `force` also what would be reused soon, and other threads
+// are asked to do the same at their next slow path. Never waits for another thread.
 mi_decl_export void mi_collect(bool force) mi_attr_noexcept;
 
 // The version of the library that runs, as MI_MALLOC_VERSION.
@@ -356,9 +366,9 @@ mi_decl_export int mi_version(void) mi_attr_noexcept;
 // true where the process's malloc was redirected to this library when it started (Windows).
 mi_decl_export bool mi_is_redirected(void) mi_attr_noexcept;
 
-// Reserves `pages` huge OS pages of 1 GiB, within about `max_secs` seconds. Returns 0 or an errno
-// value, ENOMEM when fewer were given; *pages_reserved (may be NULL) tells how many. Blocks are
-// served from them from then on.
+// Reserves `pages` huge OS pages of 1 GiB, within about `max_secs` seconds (0: however long it
+// takes). Returns 0, ENOMEM when the system gave fewer, or ETIMEDOUT; *pages_reserved (may be NULL)
+// tells how many there are. Blocks are served from them from then on.
 mi_decl_export int mi_reserve_huge_os_pages(size_t pages, double max_secs, size_t *pages_reserved)
     mi_attr_noexcept;
 
@@ -449,7 +459,7 @@ mi_decl_export size_t mi_malloc_size(const void *p) mi_attr_noexcept;
 mi_decl_export size_t mi_malloc_usable_size(const void *p) mi_attr_noexcept;
 mi_decl_export size_t mi_malloc_good_size(size_t size) mi_attr_noexcept;
 
-// Frees a block of ours, and silently ignores a pointer that another allocator gave out.
+// Frees a block of ours, and silently ignores a pointer that is none of ours.
 mi_decl_export void mi_cfree(void *p) mi_attr_noexcept;
 // _expand of Windows: mi_expand that sets ENOMEM when it fails.
 mi_decl_export void *mi__expand(void *p, size_t newsize) mi_attr_noexcept;

@@ -43,8 +43,8 @@ class Tree:
         self.root = root
         self.files = [path for folder in FOLDERS for path in (root / folder).rglob("*")
                       if "__pycache__" not in path.parts]
-        self.files += [path for path in root.iterdir() if path.is_file()]
         self.files += [path for folder in ("doc", ".ci") for path in (root / folder).glob("*")]
+        self.files += [path for path in root.iterdir() if path.name in FOLDERS or path.is_file()]
         sources = [path for path in self.files if path.is_file() and path.suffix != ".md"]
         self.text = "\n".join(path.read_text(encoding="utf-8", errors="replace")
                               for path in sources)
@@ -54,6 +54,7 @@ class Tree:
         headers = "\n".join(path.read_text(encoding="utf-8") for path in sources
                             if path.suffix == ".h" and path.is_relative_to(root / "src"))
         self.rules = set(re.findall(r"^ \*\s+([A-Z]\d)  \S", headers, re.MULTILINE))
+        self.rules |= set(re.findall(r"^// (F\d) ", self.text, re.MULTILINE))  # floors, in one.c
 
     def files_named(self, name):
         """Files or folders whose path is, or ends with, this name; * stands for anything."""

@@ -71,7 +71,7 @@ static void json_process(struct json *json, const struct stats_numbers *numbers)
     struct stats_values commit = stats_read(&stats_process()->level[STAT_committed]);
     json_next(json, "process");
     json_open(json, '{');
-    json_unsigned(json, "elapsed_msecs", numbers->elapsed_ms);
+    json_unsigned(json, "elapsed_msecs", numbers->usage.elapsed_ms);
     json_unsigned(json, "user_msecs", numbers->usage.user_ms);
     json_unsigned(json, "system_msecs", numbers->usage.system_ms);
     json_unsigned(json, "page_faults", numbers->usage.major_faults);

@@ -274,7 +274,7 @@ static void report_process(struct lines *lines, const struct stats_numbers *numb
     const struct prim_usage *usage = &numbers->usage;
     report_add_label(text, "elapsed");
     size_t from = text->length;
-    report_add_seconds(text, numbers->elapsed_ms);
+    report_add_seconds(text, numbers->usage.elapsed_ms);
     text_pad_left(text, from, REPORT_COLUMN_WIDTH);
     lines_end(lines);
 

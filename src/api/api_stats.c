@@ -5,10 +5,6 @@
 
 static_assert((int)STATS_CLASSES == (int)CLASS_COUNT + 1, "each size class, and large blocks");
 
-static uint64_t stats_start_ms;
-
-run_at_start static void stats_note_start(void) { stats_start_ms = prim_clock_ms(); }
-
 // --- reading -------------------------------------------------------------------------------------
 
 // relaxed: each word counts for itself
@@ -33,12 +29,6 @@ struct stats_values stats_read_classes(void)
         sum.current += values.current;
     }
     return sum;
-}
-
-static uint64_t stats_elapsed_ms(void)
-{
-    uint64_t now = prim_clock_ms();
-    return stats_start_ms != 0 && now > stats_start_ms ? now - stats_start_ms : 0;
 }
 
 // The peak that the system tells may be older than what is resident now.
@@ -93,7 +83,6 @@ void stats_gather(struct stats_numbers *numbers)
     walk_count(&numbers->totals);
     stats_gather_free(numbers);
     stats_gather_counters(numbers->counter);
-    numbers->elapsed_ms = stats_elapsed_ms();
     stats_read_usage(&numbers->usage);
 }
 
@@ -202,7 +191,7 @@ void mi_process_info(size_t *elapsed_msecs, size_t *user_msecs, size_t *system_m
     struct prim_usage usage;
     stats_read_usage(&usage);
     struct stats_values commit = stats_read(&stats_process()->level[STAT_committed]);
-    stats_put(elapsed_msecs, stats_elapsed_ms());
+    stats_put(elapsed_msecs, usage.elapsed_ms);
     stats_put(user_msecs, usage.user_ms);
     stats_put(system_msecs, usage.system_ms);
     stats_put(current_rss, usage.resident_bytes);

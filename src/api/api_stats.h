@@ -14,7 +14,6 @@ struct stats_numbers {
     size_t   class_cut[CLASS_COUNT];       // blocks cut in pages: with the program, or free
     size_t   free_bytes;                   // in blocks that are cut and free
     uint64_t counter[STATS_COUNTER_COUNT]; // of the process, threads that still run included
-    uint64_t elapsed_ms;                   // since the library was loaded
     struct prim_usage usage;
 };
 

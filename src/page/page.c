@@ -47,6 +47,17 @@ static void page_wipe_states(const struct page *page)
     }
 }
 
+// Zeroes a descriptor. Stale readers look at the atomic words only: they see a page of nobody's
+// that is not parked.
+static void page_blank(struct page *page)
+{
+    enum { FIRST = offsetof(struct page, local_free), SECOND = offsetof(struct page, roomy) };
+    atomic_store_explicit(&page->owner, 0, memory_order_relaxed);
+    atomic_store_explicit(&page->remote, 0, memory_order_relaxed);
+    memset((char *)page + FIRST, 0, offsetof(struct page, remote) - FIRST);
+    memset((char *)page + SECOND, 0, sizeof(*page) - SECOND);
+}
+
 void page_release(struct page *page)
 {
     char *start = page->start;
@@ -63,10 +74,10 @@ void page_release(struct page *page)
     bool is_clean = (page->flags & PAGE_CLEAN) != 0;
     if ((page->flags & PAGE_MOVED) != 0) is_clean = os_restore(start, bytes);
 
-    bool has_one = (page->flags & PAGE_LARGE) != 0 && (page_owner(page) & OWNER_INTERIOR) == 0;
+    bool has_one =
+        (page->flags & PAGE_LARGE) != 0 && (page_owner(page) & OWNER_INTERIOR) == 0;
     uint32_t described = has_one ? 1 : slices;
-    // A2; stale readers see an owned page of nobody's
-    memset((void *)page, 0, described * sizeof(*page));
+    for (uint32_t i = 0; i < described; i++) page_blank(&page[i]); // A2
     arena_release(start, slices, !is_clean);
 }
 

@@ -98,6 +98,7 @@ INTERNAL unsigned prim_numa_count(void); // nodes, at least 1
 INTERNAL unsigned prim_numa_node(void);  // of the calling thread
 
 struct prim_usage {
+    uint64_t elapsed_ms;         // since the process was started
     uint64_t user_ms, system_ms;       // CPU time of the process
     size_t   resident_bytes, peak_resident_bytes;
     uint64_t minor_faults, major_faults;

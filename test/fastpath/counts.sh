@@ -1,6 +1,6 @@
 #!/bin/sh
-# counts.sh <build directory> [--update]: instructions on the fast paths of the shared library, counted
-# by callgrind.
+# counts.sh <build directory> [--update]: instructions on the fast paths of the shared library,
+# counted by callgrind.
 #
 #   budgets   what design promises: a bound for each path and build, whatever the compiler
 #   golden    the exact counts, for the compiler named in the first line of gcc-<build>.golden. A
@@ -42,7 +42,8 @@ dump_options()
 # behind calls=, which sum up what was called.
 read_profile()
 {
-    awk -v library="$(basename "$(readlink -f "$library")")" -v calls="$calls" -v remote_calls="$remote_calls" '
+    awk -v library="$(basename "$(readlink -f "$library")")" -v calls="$calls" \
+        -v remote_calls="$remote_calls" '
         /^desc: Trigger/ { name = $NF; sub(/.*=case_/, "", name) }
         /^ob=/           { object = $0; sub(/.*[\/=]/, "", object) }
         /^calls=/        { getline; next }

@@ -184,6 +184,7 @@ static void model_check_grain(const struct range *range, uintptr_t address, bool
 static void model_access(const void *start, size_t bytes, bool is_write)
 {
     uintptr_t from = (uintptr_t)start;
+    if (model_current == MAIN) return; // before everything, or after it
     for (unsigned i = 0; i < model_range_count; i++) {
         const struct range *range = &model_ranges[i];
         if (from < range->start || from >= range->end) continue;

@@ -365,11 +365,13 @@ static void collect_part_and_take()
     pages_take(&pages_part);
 }
 
+static void move_part() { local_heap_move_pages(&pages_part, &pages_heaps[0]); }
+
 static const struct model_scenario pages_scenarios[] = {
     {"the last two blocks", 2, start_pair, {give_0, give_1}, pages_finish, 2, 2, 0, 0},
     {"the last two, none is the owner", 3, start_pair, {take_and_give, give_0, give_1},
      pages_finish, 1, 0, 0, 0},
-    {"the owner notices a full page", 3, start_used_up, {take_one, give_0, give_1}, pages_finish, 1,
+    {"the owner notices a full page", 3, start_used_up, {take_one, give_0, give_1}, pages_finish, 0,
      0, 0, 0},
     {"the owner frees and takes", 3, start_three, {give_0_and_take, give_1, give_2}, pages_finish, 1,
      0, 0, 0},
@@ -392,6 +394,8 @@ static const struct model_scenario pages_scenarios[] = {
     {"a large block and a stale mark", 2, start_large, {give_0, take_one}, pages_finish, 1, 2, 0, 0},
     {"pages of a made heap", 3, start_part, {collect_part_and_take, give_0, give_2}, pages_finish, 0,
      0, 3, 2000},
+    {"a made heap is deleted", 3, start_part, {move_part, give_0, give_2}, pages_finish, 0, 0, 3,
+     2000},
 };
 
 int main()

@@ -150,8 +150,10 @@ static void pinned(void)
     for (size_t i = 0; i < count; i++) blocks[i] = pop(part, CLASS);
     EXPECT_EQ(level_now(STAT_pages_parked), 0);
     EXPECT(part->full != NULL && (part->full->flags & PAGE_PINNED) != 0);
-    for (size_t i = 0; i < count; i += 2)
-        retire_push(page_of(blocks[i]), blocks[i], blocks[i], 1); // from elsewhere
+    for (size_t i = 0; i < count; i += 2) { // from elsewhere
+        mark_as_freed_by_others(page_of(blocks[i]), blocks[i]);
+        retire_push(page_of(blocks[i]), blocks[i], blocks[i], 1);
+    }
     size_t pages = (size_t)level_now(STAT_pages);
     for (size_t i = 0; i < count; i += 2) blocks[i] = pop(part, CLASS);
     EXPECT(level_now(STAT_pages) <= (int64_t)pages + 1); // what others freed was found and used

@@ -227,25 +227,24 @@ static void states(void)
     if (!CFG_STATES) return;
     start_quietly();
     struct page *page = new_page(3, 0);
-    (void)take_every_block(page, blocks);
-    EXPECT(!arena_is_live(page->arena, blocks[5]));
-    page_set_live(page, blocks[5], true);
-    EXPECT(arena_is_live(page->arena, blocks[5]) && !arena_is_live(page->arena, blocks[4]) &&
-           !arena_is_live(page->arena, blocks[6]));
-    EXPECT(arena_mark_freed_remotely(page->arena, blocks[5]) &&
-           !arena_mark_freed_remotely(page->arena, blocks[5]));
-    EXPECT(arena_is_freed_remotely(page->arena, blocks[5]));
-    page_clear_states(page, blocks[5]);
-    EXPECT(!arena_is_live(page->arena, blocks[5]) &&
-           !arena_is_freed_remotely(page->arena, blocks[5]));
-    page_set_live(page, blocks[7], true);
-    EXPECT(arena_mark_freed_remotely(page->arena, blocks[8]));
-    page->out = 0;
+    EXPECT(page_cut(page, NULL));
+    struct state before = page_state_of(page, page_block_at(page, 4));
+    struct state state = page_state_of(page, page_block_at(page, 5));
+    struct state after = page_state_of(page, page_block_at(page, 6));
+    state_set_live(state, true);
+    EXPECT(state_is_in_use(state) && !state_is_live(before) && !state_is_live(after));
+    EXPECT(state_mark_freed_remotely(state) && !state_mark_freed_remotely(state));
+    EXPECT(state_is_freed_remotely(state) && !state_is_in_use(state));
+    EXPECT(!state_is_freed_remotely(before) && !state_is_freed_remotely(after));
+    state_clear(state);
+    EXPECT(!state_is_live(state) && !state_is_freed_remotely(state));
+    state_set_live(before, true);
+    EXPECT(state_mark_freed_remotely(after));
+    char *start = page->start;
     page_release(page); // its next life begins without states
     page = new_page(3, 0);
-    EXPECT(page->start == (char *)page_block_at(page, 0));
-    EXPECT(!arena_is_live(page->arena, blocks[7]) &&
-           !arena_is_freed_remotely(page->arena, blocks[8]));
+    EXPECT(page->start == start);
+    EXPECT(!state_is_live(before) && !state_is_freed_remotely(after));
 }
 
 TEST(page_states_belong_to_one_block_and_end_with_the_page) { IN_CHILD(states()); }

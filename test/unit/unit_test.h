@@ -157,7 +157,17 @@ __attribute__((unused)) static struct page *new_page(size_t size_class, uintptr_
     return page;
 }
 
-// Hands out every block of a page: blocks[i] is the i-th.
+// What free does in builds with block states, before a thread that is no owner pushes a block.
+__attribute__((unused)) static void mark_as_freed_by_others(const struct page *page,
+                                                            const struct block *block)
+{
+    if (!CFG_STATES) return;
+    struct state state = page_state_of(page, block);
+    state_set_live(state, true);
+    (void)state_mark_freed_remotely(state);
+}
+
+// Hands out every block of a page: blocks[i] is the i-th. They may be pushed back by any thread.
 __attribute__((unused)) static unsigned take_every_block(struct page *page, struct block **blocks)
 {
     unsigned count = 0;
@@ -166,6 +176,7 @@ __attribute__((unused)) static unsigned take_every_block(struct page *page, stru
         struct block *block = page_take_all(page);
         while (block != NULL) {
             struct block *next = block_next(block, &page->key);
+            mark_as_freed_by_others(page, block);
             blocks[count++] = block;
             block = next;
         }

@@ -25,15 +25,6 @@ int prim_access(void *start, size_t bytes, bool accessible)
     return prim_posix_result(mprotect(start, bytes, protection) == 0, before);
 }
 
-size_t prim_posix_address_limit(void)
-{
-    int before = errno;
-    struct rlimit limit;
-    bool is_known = prim_posix_result(getrlimit(RLIMIT_AS, &limit) == 0, before) == 0;
-    if (!is_known || limit.rlim_cur == RLIM_INFINITY || limit.rlim_cur > SIZE_MAX) return SIZE_MAX;
-    return (size_t)limit.rlim_cur;
-}
-
 // --- time and the process ------------------------------------------------------------------------
 
 uint64_t prim_clock_ms(void)

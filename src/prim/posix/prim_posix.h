@@ -13,7 +13,4 @@ static inline int prim_posix_result(bool succeeded, int errno_before)
     return error;
 }
 
-// RLIMIT_AS in bytes, SIZE_MAX when there is none.
-INTERNAL size_t prim_posix_address_limit(void);
-
 #endif

@@ -1,0 +1,117 @@
+#!/bin/bash
+# Checks the checker: each deliberate mistake in a copy of the sources must be found by the model.
+#
+# Usage: mutants.sh SOURCE_ROOT BUILD_FOLDER     with CXX in the environment
+set -u
+root=$1
+work=$2/model-mutants
+here=$root/test/model
+cxx=${CXX:-g++}
+flags=(-std=c++17 -O0 -w -D_GNU_SOURCE)
+missed=0
+count=0
+
+rm -rf "$work"
+mkdir -p "$work"
+"$cxx" "${flags[@]}" -O2 -c "$here/model.cpp" -o "$work/model.o" || exit 1
+
+# mutant PROGRAM FILE "what is wrong" SED_SCRIPT
+mutant()
+{
+    local program=$1 file=$2 text=$3 script=$4
+    count=$((count + 1))
+    rm -rf "$work/src"
+    cp -r "$root/src" "$work/src"
+    sed -E -i -e "$script" "$work/src/$file"
+    if cmp -s "$root/src/$file" "$work/src/$file"; then
+        echo "NOT APPLIED  $file: $text"
+        missed=$((missed + 1))
+        return
+    fi
+    local status=0
+    if ! "$cxx" "${flags[@]}" -fsanitize=thread -I"$here/include" -I"$here" -I"$work/src" \
+        -I"$root/include" -c "$here/$program.cpp" -o "$work/mutant.o" ||
+        ! "$cxx" "$work/mutant.o" "$work/model.o" -o "$work/mutant"; then
+        echo "NOT COMPILED $file: $text"
+        missed=$((missed + 1))
+        return
+    fi
+    timeout 30 "$work/mutant" >/dev/null 2>"$work/report" || status=$?
+    if [ "$status" = 1 ] && grep -q '^model: ' "$work/report"; then
+        echo "found        $file: $text"
+        echo "             $(sed -n -e 's/^model: //p;q' "$work/report")"
+    else
+        echo "MISSED       $file: $text (status $status)"
+        missed=$((missed + 1))
+    fi
+}
+
+in_function() { echo "/ $1\\(/,/^}/"; }
+push=$(in_function remote_push)
+take=$(in_function remote_take)
+park=$(in_function remote_try_park)
+claim=$(in_function remote_try_claim)
+after=$(in_function remote_word_after_push)
+
+# --- remote.c: one word ---------------------------------------------------------------------------
+
+mutant test_pages page/remote.c "a push does not acquire" "$push s/acq_rel/release/"
+mutant test_pages page/remote.c "a push does not release" "$push s/acq_rel/acquire/"
+mutant test_pages page/remote.c "take does not acquire" "$take s/acq_rel/release/"
+mutant test_pages page/remote.c "park does not release" "$park s/memory_order_release/memory_order_relaxed/"
+mutant test_pages page/remote.c "claim does not acquire" "$claim s/acq_rel/release/"
+mutant test_pages page/remote.c "the number is not counted again after a failed swap" \
+    "$push { s/, after;/, after = remote_word_after_push(page, word, head, count);/; /^        after = /d }"
+mutant test_pages page/remote.c "the link is not set again after a failed swap" \
+    "$push { /^        block_set_next/d; s/^    do \{/    block_set_next(last, remote_head(page, word), \&page->key);\n    do {/ }"
+mutant test_pages page/remote.c "claim takes an owned page" "$claim s/\(word & REMOTE_PARKED\) == 0 \|\| //"
+mutant test_pages page/remote.c "claim takes a large block for a page" \
+    "$claim s/ \|\| \(word & REMOTE_IS_LARGE\) != large//"
+mutant test_pages page/remote.c "claim is a load and a store" \
+    "$claim s/while .*/while (atomic_store_explicit(\&page->remote, 0, memory_order_release), false);/; $claim s/^ +memory_order_relaxed\)\);//"
+mutant test_pages page/remote.c "the last push does not claim" "$after /if \(left == 0\) return 0;/d"
+mutant test_pages page/remote.c "a push counts one block, whatever the chain" \
+    "$after s/number - count/number - 1/"
+mutant test_pages page/remote.c "a push into an owned page counts one block too many" \
+    "$after s/number \+ count/number + count + 1/"
+mutant test_pages page/remote.c "claim counts the blocks that are out" \
+    "$claim s/page->out - remote_number\(word\)/remote_number(word)/"
+mutant test_pages page/remote.c "claim reads out before the page is its own" \
+    "$claim { s/^    uint32_t large/    unsigned out = page->out;\n    uint32_t large/; s/page->out - /out - / }"
+mutant test_pages page/remote.c "nobody is told that a page became roomy" \
+    "$push s/ \? REMOTE_LISTED/ ? REMOTE_DONE/"
+
+# --- retire.c, refill.c, page.c: what is done with it ---------------------------------------------
+
+place='struct retire_place place = retire_place_of\(page\);'
+mutant test_pages page/retire.c "a push looks at the page once more (R6)" \
+    "$(in_function retire_push) { /$place/d; s/retire_mark\(place\)/retire_mark(retire_place_of(page))/ }"
+mutant test_pages page/retire.c "who leaves looks at the page once more (R6)" \
+    "$(in_function retire_park) { /$place/d; s/retire_mark\(place\)/retire_mark(retire_place_of(page))/ }"
+mutant test_pages page/retire.c "the owner word changes after parking" \
+    "$(in_function retire_full) { /owner \| OWNER_FULL/d; s/^( +)stats_add/\1page_set_owner(page, owner | OWNER_FULL);\n&/ }"
+mutant test_pages page/retire.c "adopting without a claim" \
+    "s/if \(!refill_claim\(page\)\) continue;/ignore_result(refill_claim(page));/"
+mutant test_pages page/retire.c "who leaves does not mark the page" \
+    "$(in_function retire_park) s/if \(has_room\) retire_mark/if (false) retire_mark/"
+mutant test_pages page/refill.c "claim forgets the list" "$(in_function refill_claim) /refill_put/d"
+mutant test_pages page/page.c "released with its descriptor in use" "/^    memset\(\(void \*\)page, 0/d"
+mutant test_pages page/page.c "released before its descriptor is blank" \
+    "$(in_function page_release) { /arena_release/d; s/^    memset\(/    arena_release(start, slices, !is_clean);\n&/ }"
+
+# --- the floors above -----------------------------------------------------------------------------
+
+mutant test_pages alloc/free.c "the owner word is read twice" \
+    "$(in_function free_to_part) s/\(owner & OWNER_FULL\)/(page_owner(page) \& OWNER_FULL)/"
+mutant test_pages heap/local_heap.c "a claim that failed is taken for granted" \
+    "$(in_function local_heap_put_in_full) s/if \(!refill_claim\(page\)\) return false;/ignore_result(refill_claim(page));/"
+mutant test_pages heap/local_heap.c "a parked page stays current" \
+    "$(in_function local_heap_refill) s/heap->current\[size_class\] = NULL;//"
+mutant test_pages heap/local_heap.c "a large block moves to another heap without a look at its word" \
+    "$(in_function local_heap_move_large) s/while \(.*\{/if (!remote_try_park(page)) {/; $(in_function local_heap_move_large) s/continue;/return;/"
+mutant test_pages heap/ring.c "a flushed slot is not empty" "/^    slot->page = NULL;/d"
+
+[ ! -f "$here/test_regions.cpp" ] || . "$here/mutants_regions.sh"
+
+echo "$((count - missed)) of $count mutants found"
+[ "$missed" = 0 ]
