@@ -4,8 +4,8 @@
  * There is one place where a block leaves (alloc_hand_out) and one where a pointer comes back and
  * is validated (free_validate in free.h); what secure and debug builds do to blocks happens there.
  *
- * Debug padding, at the end of a block:   | requested bytes | FILL_PADDING ... | canary 8 |
- * requested bytes 8 |
+ * Debug padding, at the end of a block:
+ *   | requested bytes | FILL_PADDING ... | canary, 8 bytes | number of requested bytes, 8 bytes |
  */
 #ifndef ALLOC_ALLOC_H
 #define ALLOC_ALLOC_H

@@ -38,7 +38,8 @@ static bool resize_grow_large(struct page *page, size_t block_bytes)
     bool is_zero;
     if (slices > UINT32_MAX) return false;
     if (slices > page->slices) {
-        if (!arena_claim_at(page->arena, resize_page_end(page), slices - page->slices, &is_zero)) return false;
+        if (!arena_claim_at(page->arena, resize_page_end(page), slices - page->slices, &is_zero))
+            return false;
         if (guard_bytes != 0) os_unguard(resize_page_end(page) - guard_bytes, guard_bytes);
     }
     bool is_guard_new = guard_bytes != 0 && slices > page->slices;

@@ -18,8 +18,7 @@
     X(reset)        /* bytes given back to the OS, in all: reuse takes nothing away */ \
     X(page_bytes)   /* bytes of slices in pages */ \
     X(pages)        /* pages in use */ \
-    X(pages_parked) /* pages without an owner ("abandoned"): full, or left by a thread that ended \
-                     */ \
+    X(pages_parked) /* pages without an owner: full, or left by a thread that ended */ \
     X(large)        /* bytes in blocks that have a run of slices of their own */ \
     X(arenas)       /* windows of address space ("segments") */ \
     X(heaps)        /* first-class heaps */ \

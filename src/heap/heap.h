@@ -9,9 +9,9 @@
  *   F1  a part is on its thread's list until that thread ends, also after its heap is gone (heap ==
  *       NULL)
  *   F2  a heap whose making thread ends lives on only if another thread has a part in it
- * `main` is always the calling thread's main local heap. Deleting or destroying a heap while another
- * thread allocates in it is the user's mistake; that a thread which has no part in it frees its
- * blocks during a delete is not.
+ * `main` is always the calling thread's main local heap. Deleting or destroying a heap while
+ * another thread allocates in it is the user's mistake; that a thread which has no part in it frees
+ * its blocks during a delete is not.
  */
 #ifndef HEAP_HEAP_H
 #define HEAP_HEAP_H

@@ -51,8 +51,8 @@ void thread_start_process(void)
     atomic_store_explicit(&thread_process_state, PROCESS_READY, memory_order_release);
 }
 
-// The word that tells a forked child, in an OS page of its own. Without it a child is none the worse
-// but for its statistics, and in a secure build its random numbers.
+// The word that tells a forked child, in an OS page of its own. Without it a child is none the
+// worse but for its statistics, and in a secure build its random numbers.
 static void thread_watch_forks(void)
 {
     thread_word *word = (thread_word *)os_map(os_page_bytes(), os_page_bytes()), *none = NULL;
@@ -194,7 +194,8 @@ static void thread_visit_used(struct local_heap *main, void *arg)
 {
     const struct thread_visit *each = (const struct thread_visit *)arg;
     // acquire: pairs with the release in thread_new_main
-    if (atomic_load_explicit(&main->is_used, memory_order_acquire) == 1) each->visit(main, each->arg);
+    if (atomic_load_explicit(&main->is_used, memory_order_acquire) == 1)
+        each->visit(main, each->arg);
 }
 
 void thread_visit_all(void (*visit)(struct local_heap *main, void *arg), void *arg)

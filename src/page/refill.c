@@ -8,7 +8,8 @@ static unsigned refill_check_list(struct page *page, struct block *block, unsign
 {
     for (unsigned i = 0; i < count; i++) {
         // a block that is not live was freed by its owner at the same instant
-        if (!page_has_block_at(page, block) || (CFG_STATES && !state_is_live(page_state_of(page, block)))) {
+        if (!page_has_block_at(page, block) ||
+            (CFG_STATES && !state_is_live(page_state_of(page, block)))) {
             report_fault(FAULT_LINK, "collect", block, page->block_bytes);
             return i;
         }

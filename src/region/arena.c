@@ -508,7 +508,8 @@ static size_t arena_claim_main(size_t count, size_t alignment, size_t *hint, boo
         size_t from = *hint < lowest || *hint >= mapped ? lowest : *hint;
         size_t slice = arena_search_short(&arena_main, count, from, mapped, is_zero);
         if (slice == SIZE_MAX) {
-            slice = arena_search_short(&arena_main, count, 0, from < mapped ? from : mapped, is_zero);
+            slice =
+                arena_search_short(&arena_main, count, 0, from < mapped ? from : mapped, is_zero);
         }
         if (slice == SIZE_MAX) return SIZE_MAX;
         *hint = slice / CHUNK_SLICES;

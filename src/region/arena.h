@@ -22,6 +22,7 @@
 #ifndef REGION_ARENA_H
 #define REGION_ARENA_H
 #include "region/chunk.h"
+#include "region/state.h"
 
 enum {
     DESCRIPTOR_SHIFT  = 7,
@@ -35,12 +36,6 @@ struct page; // a descriptor; this floor only knows its size and that a blank on
 
 // [any] hints for the floor above; a stale bit does no harm
 struct marks { ATOMIC(uint64_t) kind[MARK_KINDS]; };
-
-// Two bits for each granule, together because they are used together (debug and secure builds).
-struct states {
-    ATOMIC(uint64_t) live;   // [owner of the page] a block that is out begins here
-    ATOMIC(uint64_t) remote; // [any] that block was freed by another thread
-};
 
 struct arena {
     uintptr_t         base;        // [const] address of slice 0
@@ -151,64 +146,11 @@ static inline struct page *arena_descriptor(const struct arena *arena, size_t sl
 
 // --- states (debug and secure builds) ------------------------------------------------------------
 
-// Where the state of a block is.
-struct state {
-    struct states *states;
-    uint64_t bit;
-};
-
 static always_inline struct state arena_state_of(const struct arena *arena, const void *block)
 {
     size_t granule = ((uintptr_t)block - arena->base) >> GRANULE_SHIFT;
     struct state state = {arena->states + granule / 64, UINT64_C(1) << granule % 64};
     return state;
-}
-
-static always_inline bool state_is_live(struct state state)
-{
-    return (atomic_load_explicit(&state.states->live, memory_order_relaxed) & state.bit) != 0;
-}
-
-static always_inline bool state_is_freed_remotely(struct state state)
-{
-    return (atomic_load_explicit(&state.states->remote, memory_order_relaxed) & state.bit) != 0;
-}
-
-// The block is out, and nobody is freeing it.
-static always_inline bool state_is_in_use(struct state state)
-{
-    return state_is_live(state) && !state_is_freed_remotely(state);
-}
-
-// Only the owner of the block's page writes `live`; plain stores would do but for remote readers.
-static always_inline void state_set_live(struct state state, bool is_live)
-{
-    uint64_t bits = atomic_load_explicit(&state.states->live, memory_order_relaxed);
-    bits = is_live ? bits | state.bit : bits & ~state.bit;
-    atomic_store_explicit(&state.states->live, bits, memory_order_relaxed);
-}
-
-// Marks a block as freed by a thread that does not own it; false when it was marked already. Before
-// anything else is done with the block, so that of two frees at the same instant one is refused.
-static inline bool state_mark_freed_remotely(struct state state)
-{
-    // acquire: pairs with the release below, so that the block is seen dead if it died before.
-    // release: a block's users are done with it before its mark is seen by the collector
-    return (atomic_fetch_or_explicit(&state.states->remote, state.bit, memory_order_acq_rel) &
-            state.bit) == 0;
-}
-
-static inline void state_unmark_freed_remotely(struct state state)
-{
-    atomic_fetch_and_explicit(&state.states->remote, ~state.bit, memory_order_release);
-}
-
-// The block is free again, whoever freed it. Owner only. `live` first: whoever finds the other mark
-// gone, and sets it, then finds the block dead.
-static inline void state_clear(struct state state)
-{
-    state_set_live(state, false);
-    state_unmark_freed_remotely(state);
 }
 
 #endif
