@@ -31,8 +31,8 @@ FUNCTION = re.compile(r"^([A-Za-z_]\w*)\(\)$")
 STRUCT = re.compile(r"^(?:struct|enum) (\w+)$")
 NAME = re.compile(r"^[A-Za-z]\w*_\w*\w$")
 OPTION = re.compile(r"^MIMALLOC_([A-Z_]+)(?:=.*)?$")
-LINK = re.compile(r"\[[^\]]*\]\(([^)#\s]+)[^)]*\)")
-RULE = re.compile(r"(?<![\w`.-])([ACFGHKLMOPRS])([1-9])(?![\w-])")
+LINK = re.compile(r"\[[^\]]*\]\(([^)#\s]*)(?:#([^)\s]*))?\)")
+RULE = re.compile(r"(?<![\w`.-])([ACFGHKLMOPRST])([1-9])(?![\w-])")
 CODE_FILE = re.compile(r"(?<![\w./-])((?:src|test|include|tools|bench)/[\w./-]*\w)")
 
 
@@ -98,6 +98,14 @@ def split_lines(text):
         yield number, line, is_code
 
 
+def headings_of(document):
+    """The names by which links call the headings of a document."""
+    lines = split_lines(document.read_text(encoding="utf-8"))
+    titles = [line.lstrip("#").strip().lower() for _, line, is_code in lines
+              if line.startswith("#") and not is_code]
+    return {re.sub(r"[^\w -]", "", title).replace(" ", "-") for title in titles}
+
+
 def problems_of_line(tree, document, line, is_code):
     if is_code:
         for name in CODE_FILE.findall(line):
@@ -108,9 +116,14 @@ def problems_of_line(tree, document, line, is_code):
         problem = tree.problem_of(token)
         if problem:
             yield problem
-    for target in LINK.findall(line):
-        if "://" not in target and not (document.parent / target).exists():
+    for target, heading in LINK.findall(line):
+        place = document.parent / target if target else document
+        if "://" in target:
+            continue
+        if not place.exists():
             yield f"a link leads to {target}, which does not exist"
+        elif heading and heading not in headings_of(place):
+            yield f"{place.name} has no heading {heading}"
     for letter, number in RULE.findall(line):
         if letter + number not in tree.rules:
             yield f"no header of src/ defines rule {letter}{number}"

@@ -172,5 +172,33 @@ class Style(CheckerTest):
             "src/base/low_more.c": "int low_value(int x)\n{\n    return x;\n}\n"})
 
 
+class Docs(CheckerTest):
+    def docs(self, text, line):
+        self.expect("check_docs.py", text, {"README.md": line + "\n"})
+
+    def test_a_document_that_names_what_exists_passes(self):
+        status, output = run_tool("check_docs.py", {
+            "README.md": "# A title\n\n`src/base/low.h`, `low.c`, `low_value()`, `mid_count`, "
+                         "[there](doc/more.md#the-other-title), [here](#a-title)\n",
+            "doc/more.md": "## The other title\n\n```sh\ncat src/one.c\n```\n"})
+        self.assertEqual(status, 0, output)
+
+    def test_files(self):
+        self.docs("README.md:1: there is no file src/base/lower.h", "`src/base/lower.h`")
+        self.docs("there is no file lower.c", "`lower.c`")
+        self.docs("there is no file src/lower.c", "```\ncc src/lower.c\n```")
+
+    def test_names(self):
+        self.docs("there is no function low_other()", "`low_other()`")
+        self.docs("there is no struct low", "`struct low`")
+        self.docs("low_count is nowhere", "`low_count`")
+        self.docs("there is no option MIMALLOC_FASTER=1", "`MIMALLOC_FASTER=1`")
+
+    def test_links_and_rules(self):
+        self.docs("a link leads to more.md, which does not exist", "[more](more.md)")
+        self.docs("README.md has no heading more", "[more](#more)")
+        self.docs("no header of src/ defines rule P7", "by rule P7")
+
+
 if __name__ == "__main__":
     unittest.main()
