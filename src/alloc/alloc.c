@@ -145,9 +145,12 @@ struct local_heap *alloc_find_part(mi_heap_t *heap)
 {
     struct local_heap *now = thread_ready(thread_heap());
     if (now == NULL) return (struct local_heap *)report_no_memory(0, false);
-    struct local_heap *part = heap == NULL ? NULL : heap_local(heap, now->main);
-    if (part == NULL) report_fault(FAULT_HEAP, "mi_heap_malloc", heap, 0);
-    return part;
+    if (!heap_is_valid(heap, now->main)) {
+        report_fault(FAULT_HEAP, "mi_heap_malloc", heap, 0);
+        return NULL;
+    }
+    struct local_heap *part = heap_local(heap, now->main);
+    return part != NULL ? part : (struct local_heap *)report_no_memory(sizeof(*part), false);
 }
 
 // --- public --------------------------------------------------------------------------------------
@@ -157,7 +160,8 @@ void *mi_zalloc(size_t size) { return alloc_from(thread_heap(), size, true); }
 void *mi_malloc_small(size_t size) { return alloc_from(thread_heap(), size, false); }
 void *mi_zalloc_small(size_t size) { return alloc_from(thread_heap(), size, true); }
 
-static void *alloc_counted(struct local_heap *heap, size_t count, size_t size, bool is_zeroed)
+static always_inline void *alloc_counted(struct local_heap *heap, size_t count, size_t size,
+                                         bool is_zeroed)
 {
     size_t bytes;
     if (unlikely(!bits_multiply(count, size, &bytes))) return report_no_memory(SIZE_MAX, true);
@@ -173,16 +177,22 @@ void *mi_mallocn(size_t count, size_t size)
     return alloc_counted(thread_heap(), count, size, false);
 }
 
+static cold void *alloc_from_far(mi_heap_t *heap, size_t bytes, bool is_zeroed)
+{
+    struct local_heap *part = alloc_find_part(heap);
+    return part == NULL ? NULL : alloc_from(part, bytes, is_zeroed);
+}
+
 void *mi_heap_malloc(mi_heap_t *heap, size_t size)
 {
-    struct local_heap *part = alloc_part(heap);
-    return part == NULL ? NULL : alloc_from(part, size, false);
+    struct local_heap *part = alloc_part_near(heap);
+    return likely(part != NULL) ? alloc_from(part, size, false) : alloc_from_far(heap, size, false);
 }
 
 void *mi_heap_zalloc(mi_heap_t *heap, size_t size)
 {
-    struct local_heap *part = alloc_part(heap);
-    return part == NULL ? NULL : alloc_from(part, size, true);
+    struct local_heap *part = alloc_part_near(heap);
+    return likely(part != NULL) ? alloc_from(part, size, true) : alloc_from_far(heap, size, true);
 }
 
 void *mi_heap_malloc_small(mi_heap_t *heap, size_t size) { return mi_heap_malloc(heap, size); }

@@ -34,10 +34,17 @@ INTERNAL bool   alloc_padding_is_intact(const struct page *page, const void *blo
 // the requested bytes
 INTERNAL size_t alloc_padded_bytes(const struct page *page, const void *block);
 
-static inline struct local_heap *alloc_part(mi_heap_t *heap)
+// The usual case, without a call: the heap's part when that is what malloc uses, else NULL.
+static always_inline struct local_heap *alloc_part_near(const mi_heap_t *heap)
 {
     struct local_heap *now = thread_heap();
-    return likely(heap != NULL && heap->local == now) ? now : alloc_find_part(heap);
+    return likely(heap != NULL && heap->local == now) ? now : NULL;
+}
+
+static inline struct local_heap *alloc_part(mi_heap_t *heap)
+{
+    struct local_heap *part = alloc_part_near(heap);
+    return likely(part != NULL) ? part : alloc_find_part(heap);
 }
 
 // Unlinks the first block of a loaded list. false: it is no free block of the page; the list is
@@ -72,7 +79,7 @@ static always_inline void *alloc_zeroed(struct local_heap *heap, size_t size_cla
                                         struct block *block)
 {
     if (local_heap_is_zero(heap, size_class)) block->link = 0;
-    else memset((void *)block, 0, class_block_bytes(size_class));
+    else bits_wipe((void *)block, class_block_bytes(size_class));
     return block;
 }
 

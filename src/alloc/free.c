@@ -109,20 +109,24 @@ size_t free_usable_bytes(const struct free_place *place, const void *pointer)
 // others' pages.
 static struct local_heap *free_own_part(struct local_heap *heap, uintptr_t owner)
 {
-    struct local_heap *named = (struct local_heap *)(owner & ~(uintptr_t)OWNER_FLAGS);
-    if (!thread_is_ready(heap) || named == NULL) return NULL;
-    struct local_heap *part = heap->main;
+    const struct local_heap *named = (const struct local_heap *)(owner & ~(uintptr_t)OWNER_FLAGS);
+    struct local_heap *part = heap->main; // NULL in a thread that has no heap
     while (part != NULL && part != named) part = part->next_of_thread;
     return part;
 }
 
-static void free_to_others(struct local_heap *heap, struct page *page, char *block)
+static no_inline void free_to_ring(struct local_heap *heap, struct page *page, struct block *block)
 {
     // a thread that only frees has a ring, too
     if (heap == &thread_empty_heap) heap = thread_ready(heap);
-    if (heap != NULL && thread_is_ready(heap))
-        ring_put(heap->main, page, (struct block *)(void *)block);
-    else retire_push(page, (struct block *)(void *)block, (struct block *)(void *)block, 1);
+    if (heap != NULL && heap->main != NULL) ring_put(heap->main, page, block);
+    else retire_push(page, block, block, 1);
+}
+
+static void free_to_others(struct local_heap *heap, struct page *page, struct block *block)
+{
+    if (likely(heap->main != NULL) && likely(ring_try_extend(heap->main, page, block))) return;
+    free_to_ring(heap, page, block);
 }
 
 // A large block keeps PAGE_PINNED when its heap is deleted and its page parked: retire_push knows
@@ -145,7 +149,7 @@ static void free_to_part(struct local_heap *part, uintptr_t owner, struct page *
                          struct block *block)
 {
     if ((owner & OWNER_FULL) != 0) {
-        if (!local_heap_put_in_full(part, page, block)) free_to_others(part, page, (char *)block);
+        if (!local_heap_put_in_full(part, page, block)) free_to_others(part, page, block);
     } else if (page_put(page, block)) {
         local_heap_page_is_empty(part, page);
     }
@@ -167,7 +171,7 @@ static no_inline void free_elsewhere(const void *pointer, struct local_heap *hea
 
     if ((page->flags & PAGE_LARGE) != 0) free_large(part, page, block);
     else if (part != NULL) free_to_part(part, owner, page, (struct block *)(void *)block);
-    else free_to_others(heap, page, block);
+    else free_to_others(heap, page, (struct block *)(void *)block);
 }
 
 // A thread that only frees looks at the clock here now and then, as others do on the slow path of

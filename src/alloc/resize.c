@@ -30,22 +30,24 @@ static void resize_set_slices(struct page *page, size_t slices, size_t block_byt
     page->block_bytes = block_bytes;
 }
 
-// Takes the free slices behind the block.
+// Takes the free slices behind the block. A guard moves to the new end.
 static bool resize_grow_large(struct page *page, size_t block_bytes)
 {
     size_t guard_bytes = resize_guard_bytes(page);
     size_t slices = (block_bytes + guard_bytes + SLICE_BYTES - 1) >> SLICE_SHIFT;
     bool is_zero;
     if (slices > UINT32_MAX) return false;
-    if (slices > page->slices) {
-        if (!arena_claim_at(page->arena, resize_page_end(page), slices - page->slices, &is_zero))
-            return false;
-        if (guard_bytes != 0) os_unguard(resize_page_end(page) - guard_bytes, guard_bytes);
+    if (slices <= page->slices) {
+        resize_set_slices(page, page->slices, block_bytes);
+        return true;
     }
-    bool is_guard_new = guard_bytes != 0 && slices > page->slices;
-    resize_set_slices(page, slices > page->slices ? slices : page->slices, block_bytes);
-    if (is_guard_new && !os_guard(resize_page_end(page) - guard_bytes, guard_bytes)) {
-        page->flags = (uint8_t)(page->flags & ~PAGE_GUARDED);
+    if (!arena_claim_at(page->arena, resize_page_end(page), slices - page->slices, &is_zero)) {
+        return false;
+    }
+    page_unguard(page);
+    resize_set_slices(page, slices, block_bytes);
+    if (guard_bytes != 0) {
+        page->flags = (uint8_t)(page->flags | page_guard(page->start, slices << SLICE_SHIFT));
     }
     return true;
 }
@@ -86,17 +88,18 @@ bool resize_in_place(const struct free_place *place, const void *pointer, size_t
 // Moves the memory of a large block to another one instead of copying it.
 static bool resize_move_pages(const struct free_place *from, void *to, size_t bytes)
 {
-    struct page *target = page_of(to);
-    if (bytes < resize_move_min_bytes || (from->page->flags & PAGE_LARGE) == 0 ||
-        to != (void *)target->start)
+    struct page *source = from->page, *target = page_of(to);
+    unsigned both = source->flags & target->flags, either = source->flags | target->flags;
+    if (CFG_PADDING || bytes < resize_move_min_bytes || to != (void *)target->start) return false;
+    if ((both & PAGE_LARGE) == 0 || (either & PAGE_GUARDED) != 0) return false;
+    if (arena_is_pinned(target->arena, to) || arena_is_pinned(source->arena, from->block)) {
         return false;
-    if ((target->flags & PAGE_LARGE) == 0 || CFG_PADDING) return false;
-    if (arena_is_pinned(target->arena, to) || arena_is_pinned(from->page->arena, from->block))
-        return false;
-    size_t moved = from->page->block_bytes;
-    if (moved > target->block_bytes || !os_move(from->block, moved, to)) return false;
-    target->flags |= PAGE_MOVED;
-    from->page->flags = (uint8_t)(from->page->flags | PAGE_CLEAN);
+    }
+    // the whole run: what lies behind the block may hold old data, and is to be clean afterwards
+    if (source->slices > target->slices) return false;
+    if (!os_move(source->start, (size_t)source->slices << SLICE_SHIFT, to)) return false;
+    target->flags = (uint8_t)(target->flags | PAGE_MOVED);
+    source->flags = (uint8_t)(source->flags | PAGE_CLEAN);
     return true;
 }
 

@@ -2,6 +2,8 @@
 #ifndef BASE_COMPILER_H
 #define BASE_COMPILER_H
 
+#include <stddef.h>
+
 #if !defined(__GNUC__)
 #error "only gcc and clang are described here yet"
 #endif
@@ -44,6 +46,13 @@
 #else
 #define THREAD_LOCAL __thread __attribute__((tls_model("initial-exec")))
 #endif
+
+// The same value, but the compiler cannot see what is known about it.
+static always_inline size_t compiler_hide(size_t value)
+{
+    __asm__("" : "+r"(value));
+    return value;
+}
 
 static inline unsigned bits_leading_zeros64(unsigned long long word)
 {

@@ -112,8 +112,7 @@ static struct page *local_heap_new_page(struct local_heap *heap, size_t size_cla
     if (memory == NULL) return NULL;
     if (is_zero) plan.flags |= PAGE_ZERO;
     size_t bytes = (size_t)plan.slices << SLICE_SHIFT;
-    if (CFG_SECURE && os_guard(memory + bytes - plan.lost_bytes, plan.lost_bytes))
-        plan.flags |= PAGE_GUARDED;
+    if (CFG_SECURE) plan.flags |= page_guard(memory, bytes);
 
     struct link_key key = {0, 0};
     if (CFG_SECURE) {
@@ -193,8 +192,7 @@ void *local_heap_take_large(struct local_heap *heap, size_t bytes, size_t alignm
     char *memory = (char *)arena_claim(slices, alignment, &heap->main->slice_hint, is_zero);
     if (memory == NULL) return NULL;
     size_t end_bytes = slices << SLICE_SHIFT;
-    if (CFG_SECURE && os_guard(memory + end_bytes - plan.lost_bytes, plan.lost_bytes))
-        plan.flags |= PAGE_GUARDED;
+    if (CFG_SECURE) plan.flags |= page_guard(memory, end_bytes);
 
     struct page *page = page_init(memory, &plan, NULL);
     page->capacity = page->out = 1;

@@ -1,13 +1,6 @@
 #include "heap/ring.h"
 #include "page/retire.h"
 
-// Neighbouring descriptors, and those of pages of several slices, fall into different slots.
-static struct ring_slot *ring_slot_of(struct local_heap *main, const struct page *page)
-{
-    uintptr_t number = (uintptr_t)page >> DESCRIPTOR_SHIFT;
-    return &main->ring[(number ^ number >> 4) % RING_SLOTS];
-}
-
 static void ring_flush_slot(struct local_heap *main, struct ring_slot *slot)
 {
     struct page *page = slot->page;
@@ -47,7 +40,7 @@ void ring_put(struct local_heap *main, struct page *page, struct block *block)
     slot->first = block;
     slot->count++;
     main->ring_bytes += page->block_bytes;
-    if (main->ring_bytes > RING_MAX_BYTES - RING_BLOCK_BYTES) ring_flush(main);
+    if (main->ring_bytes > RING_FLUSH_BYTES) ring_flush(main);
 }
 
 size_t ring_count(const struct local_heap *main, const struct page *page)

@@ -9,6 +9,29 @@
 #define HEAP_RING_H
 #include "heap/local_heap.h"
 
+enum { RING_FLUSH_BYTES = RING_MAX_BYTES - RING_BLOCK_BYTES }; // beyond it, all is flushed
+
+// Neighbouring descriptors, and those of pages of several slices, fall into different slots.
+static inline struct ring_slot *ring_slot_of(struct local_heap *main, const struct page *page)
+{
+    uintptr_t number = (uintptr_t)page >> DESCRIPTOR_SHIFT;
+    return &main->ring[(number ^ number >> 4) % RING_SLOTS];
+}
+
+// The usual case, without a call: the ring holds blocks of that page, and has room for one more.
+// What else a block must be for the ring, the others of its page were already.
+static inline bool ring_try_extend(struct local_heap *main, struct page *page, struct block *block)
+{
+    struct ring_slot *slot = ring_slot_of(main, page);
+    size_t bytes = main->ring_bytes + page->block_bytes;
+    if (slot->page != page || bytes > RING_FLUSH_BYTES) return false;
+    block_set_next(block, slot->first, &page->key);
+    slot->first = block;
+    slot->count++;
+    main->ring_bytes = bytes;
+    return true;
+}
+
 INTERNAL void ring_flush(struct local_heap *main);
 // Takes the block, or pushes it at once where the ring is not for it.
 INTERNAL void ring_put(struct local_heap *main, struct page *page, struct block *block);

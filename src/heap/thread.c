@@ -25,12 +25,21 @@ typedef ATOMIC(uint32_t) thread_word;
 static ATOMIC(thread_word *) thread_fork_word;
 static const uint32_t thread_fork_mark = 0x70617265;
 
+static bool thread_has_heap, thread_has_callback;
+
 static void thread_prepare_process(void)
 {
     os_init();
+    thread_has_heap = arena_init();
+    thread_has_callback = prim_thread_exit_init(thread_exit) == 0;
+}
+
+// What may print, and so may call an output hook that allocates: after the start.
+static void thread_report_start(void)
+{
     options_init();
-    if (!arena_init()) report_warning("no address space for a heap", NULL);
-    if (prim_thread_exit_init(thread_exit) != 0) {
+    if (!thread_has_heap) report_warning("no address space for a heap", NULL);
+    if (!thread_has_callback) {
         report_warning("no thread exit callback: threads that end leave their pages behind", NULL);
     }
 }
@@ -49,6 +58,7 @@ void thread_start_process(void)
     }
     thread_prepare_process();
     atomic_store_explicit(&thread_process_state, PROCESS_READY, memory_order_release);
+    thread_report_start();
 }
 
 // The word that tells a forked child, in an OS page of its own. Without it a child is none the

@@ -10,7 +10,6 @@ static struct prim_info os_facts = {4096, 0, 0, SIZE_MAX, false};
 // Linux's usual limit.
 enum { OS_SPLIT_GUARD_LIMIT = 8192 };
 static ATOMIC(int) os_split_guards;
-static ATOMIC(int) os_guard_call_is_missing;
 
 // A heap smaller than this never gets transparent huge pages: each would cost up to 2 MiB resident.
 static const size_t os_thp_min_heap_bytes = (size_t)64 << 20;
@@ -129,30 +128,26 @@ bool os_restore(void *start, size_t bytes)
     return os_map_again(start, bytes);
 }
 
-bool os_guard(void *start, size_t bytes)
+enum os_guard_kind os_guard(void *start, size_t bytes)
 {
     stats_count(COUNT_guard_calls, 1);
-    if (atomic_load_explicit(&os_guard_call_is_missing, memory_order_relaxed) == 0) {
-        if (prim_guard(start, bytes) == 0) return true;
-        atomic_store_explicit(&os_guard_call_is_missing, 1, memory_order_relaxed);
-    }
+    if (prim_guard(start, bytes) == 0) return OS_GUARD_CALL;
     // relaxed: a budget, no data hangs on it
     if (atomic_fetch_add_explicit(&os_split_guards, 1, memory_order_relaxed) <
-        OS_SPLIT_GUARD_LIMIT) {
-        if (prim_access(start, bytes, false) == 0) return true;
+            OS_SPLIT_GUARD_LIMIT &&
+        prim_access(start, bytes, false) == 0) {
+        return OS_GUARD_SPLIT;
     }
     atomic_fetch_sub_explicit(&os_split_guards, 1, memory_order_relaxed);
     stats_count(COUNT_guards_thinned, 1);
-    return false;
+    return OS_GUARD_NONE;
 }
 
-void os_unguard(void *start, size_t bytes)
+void os_unguard(void *start, size_t bytes, enum os_guard_kind kind)
 {
-    if (atomic_load_explicit(&os_guard_call_is_missing, memory_order_relaxed) == 0) {
-        if (prim_unguard(start, bytes) == 0) return;
-    }
-    if (prim_access(start, bytes, true) == 0)
-        atomic_fetch_sub_explicit(&os_split_guards, 1, memory_order_relaxed);
+    if (kind == OS_GUARD_CALL && prim_unguard(start, bytes) != 0) ignore_result(os_map_again(start, bytes));
+    if (kind != OS_GUARD_SPLIT || prim_access(start, bytes, true) != 0) return;
+    atomic_fetch_sub_explicit(&os_split_guards, 1, memory_order_relaxed);
 }
 
 void os_advise(void *start, size_t bytes, size_t heap_bytes)

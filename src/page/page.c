@@ -35,6 +35,35 @@ struct page *page_init(void *memory, const struct page_plan *plan, const struct 
     return page;
 }
 
+struct page *page_of_far(const void *address)
+{
+    const struct arena *arena = arena_of(address);
+    if (arena == NULL) return NULL;
+    struct page *page = page_head(arena_descriptor(arena, arena_slice_of(arena, address)));
+    return page->block_bytes != 0 ? page : NULL;
+}
+
+unsigned page_guard(char *memory, size_t bytes)
+{
+    size_t guard_bytes = os_page_bytes();
+    switch (os_guard(memory + bytes - guard_bytes, guard_bytes)) {
+    case OS_GUARD_CALL:  return PAGE_GUARDED;
+    case OS_GUARD_SPLIT: return PAGE_GUARDED | PAGE_SPLIT;
+    case OS_GUARD_NONE:  break;
+    }
+    return 0;
+}
+
+void page_unguard(struct page *page)
+{
+    size_t guard_bytes = os_page_bytes();
+    char *end = page->start + ((size_t)page->slices << SLICE_SHIFT);
+    if ((page->flags & PAGE_GUARDED) == 0) return;
+    os_unguard(end - guard_bytes, guard_bytes,
+               (page->flags & PAGE_SPLIT) != 0 ? OS_GUARD_SPLIT : OS_GUARD_CALL);
+    page->flags = (uint8_t)(page->flags & ~(PAGE_GUARDED | PAGE_SPLIT));
+}
+
 static void page_wipe_states(const struct page *page)
 {
     if (!CFG_STATES) return;
@@ -69,8 +98,7 @@ void page_release(struct page *page)
     if (page->size_class < CLASS_COUNT)
         marks_clear(page->arena, page->size_class, arena_slice_of(page->arena, start));
     page_wipe_states(page);
-    if ((page->flags & PAGE_GUARDED) != 0)
-        os_unguard(start + bytes - os_page_bytes(), os_page_bytes());
+    page_unguard(page);
     bool is_clean = (page->flags & PAGE_CLEAN) != 0;
     if ((page->flags & PAGE_MOVED) != 0) is_clean = os_restore(start, bytes);
 

@@ -34,6 +34,7 @@ enum page_flags {
     // pages of memory were moved here: give its mapping back when it is released
     PAGE_MOVED    = 8,
     PAGE_GUARDED  = 16, // an OS page at its end is inaccessible
+    PAGE_SPLIT    = 64, // ... and that took mappings
     PAGE_CLEAN    = 32  // its memory was moved elsewhere and reads as zeroes
 };
 
@@ -89,6 +90,10 @@ struct page_plan {
 // in normal builds.
 INTERNAL struct page *page_init(void *memory, const struct page_plan *plan,
                                 const struct link_key *key);
+// Makes the last OS page of [memory, memory + bytes) inaccessible if that can be; the page flags that
+// say so. page_unguard takes the guard of a page away.
+INTERNAL unsigned page_guard(char *memory, size_t bytes);
+INTERNAL void page_unguard(struct page *page);
 // Blanks all descriptors of a page and returns its slices to the arena. Every block is free; nobody
 // else knows the page.
 INTERNAL void page_release(struct page *page);
@@ -111,15 +116,18 @@ static inline struct page *page_head(struct page *descriptor)
     return descriptor - descriptor->back;
 }
 
+// The same for addresses that are not arena 0's, and for those that are no multiple of 16.
+INTERNAL struct page *page_of_far(const void *address);
+
 // The page of an address that lies in one, or NULL. The address need not be a block.
 static inline struct page *page_of(const void *address)
 {
     uintptr_t units = arena_units(address);
-    void *descriptor = likely(arena_has_units(units)) ? arena_descriptor_near(units)
-                                                      : arena_descriptor_far(address);
-    if (unlikely(descriptor == NULL)) return NULL;
-    struct page *page = page_head((struct page *)descriptor);
-    return page->block_bytes != 0 ? page : NULL;
+    if (likely(arena_has_units(units))) {
+        struct page *page = page_head((struct page *)arena_descriptor_near(units));
+        if (likely(page->block_bytes != 0)) return page;
+    }
+    return page_of_far(address);
 }
 
 static inline uint32_t page_index_of(const struct page *page, const void *block)

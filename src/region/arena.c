@@ -251,6 +251,13 @@ static size_t arena_take_window(struct arena *arena, size_t slices, size_t align
     return first;
 }
 
+static void arena_set_kind(struct arena *arena, size_t first, size_t slices, enum chunk_kind kind)
+{
+    for (size_t i = first / CHUNK_SLICES; i < (first + slices) / CHUNK_SLICES; i++) {
+        atomic_store_explicit(&arena->chunks[i].kind, (uint64_t)kind, memory_order_relaxed);
+    }
+}
+
 // One try to map more. *again: others hold these addresses, the next ones may do.
 static size_t arena_grow_once(struct arena *arena, size_t slices, bool *again)
 {
@@ -260,6 +267,7 @@ static size_t arena_grow_once(struct arena *arena, size_t slices, bool *again)
 
     void *start = arena_slice_start(arena, first);
     if (os_map_at(start, slices << SLICE_SHIFT, again)) {
+        arena_set_kind(arena, first, slices, CHUNK_USUAL);
         stats_add(STAT_reserved, (int64_t)(slices << SLICE_SHIFT));
         os_advise(start, slices << SLICE_SHIFT, (first + slices) << SLICE_SHIFT);
         return first;
@@ -281,7 +289,7 @@ static size_t arena_grow(struct arena *arena, size_t count, size_t alignment)
     enum { TRIES = 8 };
     size_t extra = alignment > CHUNK_BYTES ? alignment >> SLICE_SHIFT : CHUNK_SLICES;
     if (alignment <= SLICE_BYTES) extra = 0;
-    if (arena->capacity == 0 || arena->is_users || count > arena->capacity - extra) return SIZE_MAX;
+    if (arena->capacity == 0 || arena->is_fixed || count > arena->capacity - extra) return SIZE_MAX;
 
     size_t slices = arena_step_slices(arena, count + extra);
     for (int i = 0; i < TRIES; i++) {
@@ -311,23 +319,22 @@ struct arena *arena_at(unsigned index)
                              : NULL;
 }
 
-struct arena *arena_of(const void *address)
+static bool arena_covers(const struct arena *arena, const void *address)
 {
-    for (unsigned i = 0; i < ARENA_MAX; i++) {
-        struct arena *arena = arena_at(i);
-        if (arena == NULL) return NULL;
-        uintptr_t offset = (uintptr_t)address - arena->base;
-        if (offset >> GRANULE_SHIFT <
-            atomic_load_explicit(&arena->span_units, memory_order_acquire))
-            return arena;
-    }
-    return NULL;
+    uintptr_t offset = (uintptr_t)address - arena->base;
+    uintptr_t span = atomic_load_explicit(&arena->span_units, memory_order_acquire);
+    return offset >> GRANULE_SHIFT < span;
 }
 
-void *arena_descriptor_far(const void *address)
+// Arena 0 comes last: another one may lie in its window, where it will find the addresses taken.
+struct arena *arena_of(const void *address)
 {
-    const struct arena *arena = arena_of(address);
-    return arena == NULL ? NULL : (void *)arena_descriptor(arena, arena_slice_of(arena, address));
+    for (unsigned i = 1; i < ARENA_MAX; i++) {
+        struct arena *arena = arena_at(i);
+        if (arena == NULL) break;
+        if (arena_covers(arena, address)) return arena;
+    }
+    return arena_covers(&arena_main, address) ? &arena_main : NULL;
 }
 
 // Window of arena 0: twice the memory there is, unless address space is scarce.
@@ -361,18 +368,10 @@ bool arena_init(void)
     return false;
 }
 
-// The chunks of [first, first + slices) are of large OS pages.
-static void arena_pin(struct arena *arena, size_t first, size_t slices)
-{
-    for (size_t i = first / CHUNK_SLICES; i < (first + slices) / CHUNK_SLICES; i++) {
-        atomic_store_explicit(&arena->chunks[i].pinned, ~UINT64_C(0), memory_order_relaxed);
-    }
-}
-
 bool arena_is_pinned(const struct arena *arena, const void *address)
 {
     const struct chunk *chunk = &arena->chunks[arena_slice_of(arena, address) / CHUNK_SLICES];
-    return atomic_load_explicit(&chunk->pinned, memory_order_relaxed) != 0;
+    return atomic_load_explicit(&chunk->kind, memory_order_relaxed) == CHUNK_PINNED;
 }
 
 static struct arena *arena_publish(struct arena *arena)
@@ -401,15 +400,16 @@ struct arena *arena_add(void *start, size_t bytes, unsigned flags)
         bits_align_up(sizeof(struct arena), os_page_bytes()), os_page_bytes());
     if (arena == NULL) return NULL;
     arena->base = base;
-    arena->is_users = true; // it does not grow
+    arena->is_fixed = true;
     arena->is_exclusive = (flags & ARENA_EXCLUSIVE) != 0;
+    arena->is_ours = (flags & ARENA_OURS) != 0;
     bool is_zero = (flags & ARENA_ZERO) != 0;
     if (arena_init_side(arena, capacity)) {
         if (arena_take_window(arena, capacity, SLICE_BYTES) == 0) {
             for (size_t i = 0; !is_zero && i < capacity / CHUNK_SLICES; i++)
                 arena->chunks[i].dirty = ~UINT64_C(0);
             if (!is_zero) arena->dirty_free = slices;
-            if ((flags & ARENA_PINNED) != 0) arena_pin(arena, 0, capacity);
+            if ((flags & ARENA_PINNED) != 0) arena_set_kind(arena, 0, capacity, CHUNK_PINNED);
             arena_free_range(arena, 0, slices);
             if (arena_publish(arena) != NULL) {
                 stats_add(STAT_reserved, (int64_t)(slices << SLICE_SHIFT));
@@ -427,10 +427,13 @@ static bool arena_grow_large(size_t bytes, size_t page_bytes, int numa_node)
 {
     size_t first = arena_take_window(&arena_main, bytes >> SLICE_SHIFT, page_bytes);
     if (first == SIZE_MAX) return false;
-    if (os_map_large(arena_slice_start(&arena_main, first), bytes, page_bytes, numa_node) == NULL)
+    void *start = arena_slice_start(&arena_main, first);
+    if (os_map_large(start, bytes, page_bytes, numa_node) == NULL) {
+        arena_set_kind(&arena_main, first, bytes >> SLICE_SHIFT, CHUNK_ABSENT);
         return false;
+    }
     stats_add(STAT_reserved, (int64_t)bytes);
-    arena_pin(&arena_main, first, bytes >> SLICE_SHIFT);
+    arena_set_kind(&arena_main, first, bytes >> SLICE_SHIFT, CHUNK_PINNED);
     arena_free_range(&arena_main, first, bytes >> SLICE_SHIFT);
     return true;
 }
@@ -467,9 +470,18 @@ struct arena *arena_add_mapped(size_t bytes)
     size_t rounded = bits_align_up(bytes, CHUNK_BYTES);
     void *start = os_map(rounded, SLICE_BYTES);
     if (start == NULL) return NULL;
-    struct arena *arena = arena_add(start, rounded, ARENA_ZERO);
+    struct arena *arena = arena_add(start, rounded, ARENA_ZERO | ARENA_OURS);
     if (arena == NULL) os_release(start, rounded);
     return arena;
+}
+
+// One more arena when arena 0 cannot grow: an eighth of what there is, or as little as will do.
+static bool arena_add_another(size_t bytes)
+{
+    size_t step_bytes = (size_t)stats_current(STAT_reserved) / 8;
+    if (step_bytes > arena_max_step_bytes) step_bytes = arena_max_step_bytes;
+    if (step_bytes > bytes && arena_add_mapped(step_bytes) != NULL) return true;
+    return arena_add_mapped(bytes) != NULL;
 }
 
 // Every other arena in turn. Returns the memory or NULL.
@@ -536,7 +548,7 @@ void *arena_claim(size_t count, size_t alignment, size_t *hint, bool *is_zero)
     if (slice != SIZE_MAX) return arena_slice_start(&arena_main, slice);
 
     size_t bytes = (count << SLICE_SHIFT) + (alignment > SLICE_BYTES ? alignment : 0);
-    if (arena_add_mapped(bytes) == NULL) return NULL;
+    if (!arena_add_another(bytes)) return NULL;
     return arena_claim_elsewhere(count, alignment, is_zero);
 }
 
@@ -588,13 +600,22 @@ const char *arena_broken_rule(const struct arena *arena)
     return NULL;
 }
 
+static void arena_unmap(struct arena *arena)
+{
+    size_t chunks = arena_mapped_chunks(arena);
+    for (size_t i = 0; i < chunks; i++) {
+        uint64_t kind = atomic_load_explicit(&arena->chunks[i].kind, memory_order_relaxed);
+        if (kind == CHUNK_ABSENT) continue;
+        os_release(arena_slice_start(arena, i * CHUNK_SLICES), CHUNK_BYTES);
+    }
+}
+
 void arena_unmap_all(void)
 {
-    for (unsigned i = 0; i < ARENA_MAX; i++) {
+    arena_unmap(&arena_main);
+    for (unsigned i = 1; i < ARENA_MAX; i++) {
         struct arena *arena = arena_at(i);
         if (arena == NULL) break;
-        if (arena->is_users && i != 0) continue;
-        size_t mapped = atomic_load_explicit(&arena->mapped, memory_order_acquire);
-        if (mapped != 0) os_release((void *)arena->base, mapped << SLICE_SHIFT);
+        if (arena->is_ours) arena_unmap(arena);
     }
 }

@@ -57,7 +57,8 @@ struct arena {
     void             *side;        // [const] mapping that holds all of the above but this struct
     size_t            side_bytes;  // [const]
     unsigned          index;       // [const] in the arena table
-    bool              is_users;    // [const] memory handed over by the user: never unmapped
+    bool              is_fixed;    // [const] it does not grow
+    bool              is_ours;     // [const] mapped by us: unmapped at exit when that is asked for
     bool              is_exclusive;// [const] only for heaps that ask for it
 };
 
@@ -81,6 +82,7 @@ INTERNAL bool arena_claim_at(struct arena *arena, void *start, size_t count, boo
 enum arena_flags {
     ARENA_ZERO      = 1, // the memory reads as zeroes
     ARENA_PINNED    = 2, // it cannot be purged or moved (large OS pages)
+    ARENA_OURS      = 8, // mapped by us, not handed over by the user
     ARENA_EXCLUSIVE = 4  // only for heaps that ask for it
 };
 INTERNAL struct arena *arena_add(void *start, size_t bytes, unsigned flags);
@@ -96,7 +98,6 @@ INTERNAL bool arena_is_pinned(const struct arena *arena, const void *address);
 
 INTERNAL struct arena *arena_at(unsigned index); // NULL beyond the last
 INTERNAL struct arena *arena_of(const void *address); // NULL when no arena covers the address
-INTERNAL void *arena_descriptor_far(const void *address); // page lookup outside arena 0, or NULL
 // at process exit, when asked for; no block may be used afterwards
 INTERNAL void arena_unmap_all(void);
 // NULL while all rules hold that can be seen from one thread.

@@ -15,12 +15,17 @@ enum {
     CHUNK_BYTES       = CHUNK_SLICES * SLICE_BYTES
 };
 
+enum chunk_kind {
+    CHUNK_USUAL,
+    CHUNK_PINNED, // of large OS pages: it can be neither purged nor moved
+    CHUNK_ABSENT  // its addresses are not ours: taken by others, or mapping failed
+};
+
 struct chunk {
     ATOMIC(uint64_t) free;  // [any] 1: nobody's
     ATOMIC(uint64_t) dirty; // [any] 1: may hold something else than zeroes
     ATOMIC(uint64_t) aging; // [any] 1: was free and dirty at the last purge round
-    // [any] 1 in each bit, or in none: large OS pages, which cannot be purged
-    ATOMIC(uint64_t) pinned;
+    ATOMIC(uint64_t) kind;  // [any] enum chunk_kind
 };
 
 // Takes `bits` if all are free; adds the dirty ones among them to *dirty_count.

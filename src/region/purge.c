@@ -39,7 +39,7 @@ static size_t purge_chunk(struct arena *arena, size_t index, bool is_forced, uns
     uint64_t old =
         is_forced ? dirty : dirty & atomic_load_explicit(&chunk->aging, memory_order_relaxed);
     old &= atomic_load_explicit(&chunk->free, memory_order_relaxed);
-    old &= ~atomic_load_explicit(&chunk->pinned, memory_order_relaxed);
+    if (atomic_load_explicit(&chunk->kind, memory_order_relaxed) == CHUNK_PINNED) old = 0;
     size_t bytes = 0;
     if (old != 0) {
         uint64_t taken = purge_take_bits(chunk, old);
