@@ -43,7 +43,7 @@ setup-test:
 
 .PHONY: $(addprefix build-,$(BUILDS) $(SANITIZED))
 $(addprefix build-,$(BUILDS) $(SANITIZED)): build-%: | setup-run
-	@cmake -S . -B $(OUT)/$* $(OPTIONS_$*) $(if $(COMPILER_$*),-DCMAKE_C_COMPILER=$(COMPILER_$*)) \
+	@cmake -S . -B $(OUT)/$* -DMI_BUILD_TESTS=ON $(OPTIONS_$*) $(if $(COMPILER_$*),-DCMAKE_C_COMPILER=$(COMPILER_$*)) \
 	    -DMI_WERROR=$(if $(WERROR),ON,OFF) | grep '^-- mimalloc'
 	@cmake --build $(OUT)/$* -j $(JOBS) | { grep -Ev '^\[ *[0-9]+%\]' || true; }
 
@@ -51,7 +51,9 @@ $(addprefix build-,$(BUILDS) $(SANITIZED)): build-%: | setup-run
 
 LIBRARY := $(CURDIR)/$(OUT)/release/libmimalloc.so
 
-run: build-release
+run: setup-run
+	@cmake -S . -B $(OUT)/release $(OPTIONS_release) | grep '^-- mimalloc'
+	@cmake --build $(OUT)/release --target mimalloc -j $(JOBS) | { grep -Ev '^\[ *[0-9]+%\]' || true; }
 	@$(CC) -std=c11 -O2 -o $(OUT)/cfrac bench/workloads/cfrac.c
 	@echo; echo "== cfrac $(NUMBER), every number a block of ours"
 	MIMALLOC_SHOW_STATS=1 LD_PRELOAD=$(LIBRARY) $(OUT)/cfrac $(NUMBER)

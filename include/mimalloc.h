@@ -209,7 +209,8 @@ mi_decl_export void mi_heap_delete(mi_heap_t *heap);
 // mi_free. The backing heap cannot be destroyed: the call does nothing.
 mi_decl_export void mi_heap_destroy(mi_heap_t *heap);
 // Sets the default heap of this thread and returns the one before. mi_heap_get_default and
-// mi_heap_get_backing return NULL only when memory is exhausted at a thread's first call.
+// mi_heap_get_backing return NULL only when memory is exhausted at a thread's first call, and late
+// in a thread's end, when it has no heaps any more.
 mi_decl_export mi_heap_t *mi_heap_set_default(mi_heap_t *heap);
 mi_decl_export mi_heap_t *mi_heap_get_default(void);
 mi_decl_export mi_heap_t *mi_heap_get_backing(void);

@@ -96,8 +96,8 @@ static void *aligned_alloc_from(struct local_heap *heap, struct aligned_request 
         errno = EINVAL;
         return NULL;
     }
-    if (request.bytes > ALLOC_MAX_BYTES ||
-        request.alignment > ALLOC_MAX_BYTES - request.bytes - CHUNK_BYTES) {
+    const size_t most = ALLOC_MAX_BYTES - CHUNK_BYTES;
+    if (request.bytes > most || request.alignment > most - request.bytes) {
         return report_no_memory(request.bytes, true);
     }
     request.offset &= request.alignment - 1;

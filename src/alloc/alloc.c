@@ -30,10 +30,7 @@ void alloc_pad(const struct page *page, void *block, size_t bytes)
 
 size_t alloc_padded_bytes(const struct page *page, const void *block)
 {
-    uint64_t bytes;
-    memcpy(&bytes, alloc_padding(page, block) + 8, sizeof(bytes));
-    size_t most = page->block_bytes - ALLOC_PADDING_BYTES;
-    return bytes <= most ? (size_t)bytes : most;
+    return block_requested_bytes(block, page->block_bytes);
 }
 
 bool alloc_padding_is_intact(const struct page *page, const void *block)
@@ -145,12 +142,13 @@ struct local_heap *alloc_find_part(mi_heap_t *heap)
 {
     struct local_heap *now = thread_ready(thread_heap());
     if (now == NULL) return (struct local_heap *)report_no_memory(0, false);
-    if (!heap_is_valid(heap, now->main)) {
-        report_fault(FAULT_HEAP, "mi_heap_malloc", heap, 0);
-        return NULL;
-    }
-    struct local_heap *part = heap_local(heap, now->main);
-    return part != NULL ? part : (struct local_heap *)report_no_memory(sizeof(*part), false);
+    bool is_valid = heap_is_valid(heap, now->main);
+    struct local_heap *part = is_valid ? heap_local(heap, now->main) : NULL;
+    if (part != NULL) return part;
+    thread_finish(now);
+    if (is_valid) return (struct local_heap *)report_no_memory(sizeof(*part), false);
+    report_fault(FAULT_HEAP, "mi_heap_malloc", heap, 0);
+    return NULL;
 }
 
 // --- public --------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@
 #include "heap/thread.h"
 
 static const size_t ALLOC_MAX_BYTES = PTRDIFF_MAX; // larger requests fail
-enum { ALLOC_PADDING_BYTES = CFG_PADDING ? 16 : 0 };
+enum { ALLOC_PADDING_BYTES = BLOCK_PADDING_BYTES };
 
 // A block from this local heap (any state: the slow path makes it ready). NULL after
 // report_no_memory.

@@ -44,7 +44,10 @@ static bool resize_grow_large(struct page *page, size_t block_bytes)
     if (!arena_claim_at(page->arena, resize_page_end(page), slices - page->slices, &is_zero)) {
         return false;
     }
-    page_unguard(page);
+    if (!page_unguard(page)) {
+        arena_release(resize_page_end(page), slices - page->slices, true);
+        return false;
+    }
     resize_set_slices(page, slices, block_bytes);
     if (guard_bytes != 0) {
         page->flags = (uint8_t)(page->flags | page_guard(page->start, slices << SLICE_SHIFT));
@@ -57,10 +60,15 @@ static void resize_shrink_large(struct page *page, size_t block_bytes)
 {
     size_t slices = (block_bytes + resize_guard_bytes(page) + SLICE_BYTES - 1) >> SLICE_SHIFT;
     size_t spare = page->slices - slices;
-    // a guard or a moved mapping belongs to the whole run: then it stays whole
-    if (spare == 0 || (page->flags & (PAGE_GUARDED | PAGE_MOVED)) != 0) return;
+    // a moved mapping belongs to the whole run: then it stays whole
+    if (spare == 0 || (page->flags & PAGE_MOVED) != 0) return;
+    bool is_guarded = (page->flags & PAGE_GUARDED) != 0;
+    if (!page_unguard(page)) return;
     char *tail = page->start + (slices << SLICE_SHIFT);
     resize_set_slices(page, slices, block_bytes);
+    if (is_guarded) {
+        page->flags = (uint8_t)(page->flags | page_guard(page->start, slices << SLICE_SHIFT));
+    }
     arena_release(tail, spare, true);
 }
 
@@ -90,7 +98,8 @@ static bool resize_move_pages(const struct free_place *from, void *to, size_t by
 {
     struct page *source = from->page, *target = page_of(to);
     unsigned both = source->flags & target->flags, either = source->flags | target->flags;
-    if (CFG_PADDING || bytes < resize_move_min_bytes || to != (void *)target->start) return false;
+    if (CFG_PADDING || CFG_SECURE) return false;
+    if (bytes < resize_move_min_bytes || to != (void *)target->start) return false;
     if ((both & PAGE_LARGE) == 0 || (either & PAGE_GUARDED) != 0) return false;
     if (arena_is_pinned(target->arena, to) || arena_is_pinned(source->arena, from->block)) {
         return false;

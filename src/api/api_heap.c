@@ -3,8 +3,10 @@
 #include "core/report.h"
 #include "heap/walk.h"
 
+// NULL when memory is exhausted, and in a thread that has ended: it has no heaps of its own.
 static struct local_heap *api_main(void)
 {
+    if (thread_heap() == &thread_ended_heap) return NULL;
     struct local_heap *now = thread_ready(thread_heap());
     return now == NULL ? NULL : now->main;
 }
@@ -51,8 +53,8 @@ mi_heap_t *mi_heap_get_backing(void)
 
 mi_heap_t *mi_heap_get_default(void)
 {
-    struct local_heap *now = thread_ready(thread_heap());
-    return now == NULL ? NULL : atomic_load_explicit(&now->heap, memory_order_relaxed);
+    if (api_main() == NULL) return NULL;
+    return atomic_load_explicit(&thread_heap()->heap, memory_order_relaxed);
 }
 
 mi_heap_t *mi_heap_set_default(mi_heap_t *heap)

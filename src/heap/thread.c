@@ -173,7 +173,7 @@ static void thread_leave(struct local_heap *main)
 
 void thread_finish(struct local_heap *heap)
 {
-    if (unlikely(heap->is_transient)) thread_leave(heap);
+    if (unlikely(heap->main->is_transient)) thread_leave(heap->main);
 }
 
 static void thread_exit(void *value)

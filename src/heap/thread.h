@@ -29,7 +29,7 @@ static inline bool thread_is_ready(const struct local_heap *heap)
 // ended thread, or NULL when memory is exhausted. A transient heap must be given back by
 // thread_finish.
 INTERNAL struct local_heap *thread_ready(struct local_heap *heap);
-INTERNAL void thread_finish(struct local_heap *heap); // does nothing unless it is transient
+INTERNAL void thread_finish(struct local_heap *heap); // does nothing unless its main is transient
 // What every slow path does first: heartbeat, deferred frees, ring, collect requests, purge.
 INTERNAL void thread_housekeep(struct local_heap *heap);
 

@@ -105,9 +105,12 @@ static bool os_move_pages(void *from, size_t bytes, void *to)
     bool hole = false;
     stats_count(COUNT_move_calls, 1);
     int error = prim_move(from, bytes, to, &hole);
-    // the range without the pages may have lost its mapping
-    if (hole && !os_map_again(error == 0 ? from : to, bytes))
-        report_warning("cannot map again what was moved away", NULL);
+    // The range without the pages may have lost its mapping. Without it the arena would have a hole
+    // that the next user falls into.
+    if (hole && !os_map_again(error == 0 ? from : to, bytes)) {
+        report_always("out of mappings: cannot map again what was moved away", NULL);
+        prim_abort();
+    }
     return error == 0;
 }
 
@@ -143,11 +146,14 @@ enum os_guard_kind os_guard(void *start, size_t bytes)
     return OS_GUARD_NONE;
 }
 
-void os_unguard(void *start, size_t bytes, enum os_guard_kind kind)
+bool os_unguard(void *start, size_t bytes, enum os_guard_kind kind)
 {
-    if (kind == OS_GUARD_CALL && prim_unguard(start, bytes) != 0) ignore_result(os_map_again(start, bytes));
-    if (kind != OS_GUARD_SPLIT || prim_access(start, bytes, true) != 0) return;
-    atomic_fetch_sub_explicit(&os_split_guards, 1, memory_order_relaxed);
+    if (kind == OS_GUARD_CALL) return prim_unguard(start, bytes) == 0 || os_map_again(start, bytes);
+    if (kind == OS_GUARD_SPLIT) {
+        if (prim_access(start, bytes, true) != 0) return false;
+        atomic_fetch_sub_explicit(&os_split_guards, 1, memory_order_relaxed);
+    }
+    return true;
 }
 
 void os_advise(void *start, size_t bytes, size_t heap_bytes)

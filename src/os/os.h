@@ -35,11 +35,11 @@ INTERNAL bool  os_map_again(void *start, size_t bytes);
 INTERNAL bool  os_move(void *from, size_t bytes, void *to);
 INTERNAL bool  os_restore(void *start, size_t bytes);
 // An inaccessible range inside memory of ours. NONE when the system or the budget of mappings
-// refuses: that guard is counted as thinned out. SPLIT: it took mappings. os_unguard makes the range
-// usable again; it reads as zeroes after CALL, as before after SPLIT.
+// refuses: that guard is counted as thinned out. SPLIT: it took mappings. os_unguard makes the
+// range usable again, or says that it cannot; it reads as zeroes after CALL, as before after SPLIT.
 enum os_guard_kind { OS_GUARD_NONE, OS_GUARD_CALL, OS_GUARD_SPLIT };
 INTERNAL enum os_guard_kind os_guard(void *start, size_t bytes);
-INTERNAL void os_unguard(void *start, size_t bytes, enum os_guard_kind kind);
+INTERNAL must_use bool os_unguard(void *start, size_t bytes, enum os_guard_kind kind);
 // Applies MIMALLOC_ALLOW_THP to a fresh mapping that makes the process's heap `heap_bytes` large.
 INTERNAL void  os_advise(void *start, size_t bytes, size_t heap_bytes);
 // Zeroed memory of large OS pages (2 MiB or 1 GiB each), at `start` if given, else anywhere; NULL

@@ -34,4 +34,16 @@ static inline void block_set_next(struct block *block, struct block *next,
     }
 }
 
+// Debug builds: the last 8 bytes of a block that is in use say how many were asked for (see
+// alloc/alloc.h). Bounded, also when they were overwritten.
+enum { BLOCK_PADDING_BYTES = CFG_PADDING ? 16 : 0 };
+
+static inline size_t block_requested_bytes(const void *block, size_t block_bytes)
+{
+    uint64_t bytes;
+    memcpy(&bytes, (const char *)block + block_bytes - sizeof(bytes), sizeof(bytes));
+    size_t most = block_bytes - BLOCK_PADDING_BYTES;
+    return bytes <= most ? (size_t)bytes : most;
+}
+
 #endif

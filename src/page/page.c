@@ -54,14 +54,29 @@ unsigned page_guard(char *memory, size_t bytes)
     return 0;
 }
 
-void page_unguard(struct page *page)
+bool page_unguard(struct page *page)
 {
     size_t guard_bytes = os_page_bytes();
     char *end = page->start + ((size_t)page->slices << SLICE_SHIFT);
-    if ((page->flags & PAGE_GUARDED) == 0) return;
-    os_unguard(end - guard_bytes, guard_bytes,
-               (page->flags & PAGE_SPLIT) != 0 ? OS_GUARD_SPLIT : OS_GUARD_CALL);
+    if ((page->flags & PAGE_GUARDED) == 0) return true;
+    bool is_split = (page->flags & PAGE_SPLIT) != 0;
+    if (!os_unguard(end - guard_bytes, guard_bytes, is_split ? OS_GUARD_SPLIT : OS_GUARD_CALL)) {
+        return false;
+    }
     page->flags = (uint8_t)(page->flags & ~(PAGE_GUARDED | PAGE_SPLIT));
+    return true;
+}
+
+// Debug builds count each block: those of a heap that is destroyed are freed now.
+static void page_count_removed(const struct page *page)
+{
+    if (!CFG_STAT_BLOCKS || page->out == 0) return;
+    for (uint32_t index = 0; index < page->capacity; index++) {
+        const struct block *block = page_block_at(page, index);
+        if (!state_is_in_use(page_state_of(page, block))) continue;
+        size_t requested_bytes = block_requested_bytes(block, page->block_bytes);
+        stats_block_removed(page->size_class, page->block_bytes, requested_bytes);
+    }
 }
 
 static void page_wipe_states(const struct page *page)
@@ -97,8 +112,9 @@ void page_release(struct page *page)
     if ((page->flags & PAGE_LARGE) != 0) stats_remove(STAT_large, (int64_t)page->block_bytes);
     if (page->size_class < CLASS_COUNT)
         marks_clear(page->arena, page->size_class, arena_slice_of(page->arena, start));
+    page_count_removed(page);
     page_wipe_states(page);
-    page_unguard(page);
+    bool is_usable = page_unguard(page);
     bool is_clean = (page->flags & PAGE_CLEAN) != 0;
     if ((page->flags & PAGE_MOVED) != 0) is_clean = os_restore(start, bytes);
 
@@ -106,7 +122,7 @@ void page_release(struct page *page)
         (page->flags & PAGE_LARGE) != 0 && (page_owner(page) & OWNER_INTERIOR) == 0;
     uint32_t described = has_one ? 1 : slices;
     for (uint32_t i = 0; i < described; i++) page_blank(&page[i]); // A2
-    arena_release(start, slices, !is_clean);
+    if (is_usable) arena_release(start, slices, !is_clean); // else these slices are lost
 }
 
 // Cut about an OS page at first, then as much again as is cut already, up to four.

@@ -26,7 +26,6 @@
 
 enum page_flags {
     PAGE_LARGE    = 1,  // one block with a run of slices of its own
-    // belongs to a heap that can be destroyed: never parked, its frees take no ring
     // made for a heap that can be destroyed: frees by others take no ring, also after that heap was
     // deleted and the page moved on
     PAGE_PINNED   = 2,
@@ -34,8 +33,8 @@ enum page_flags {
     // pages of memory were moved here: give its mapping back when it is released
     PAGE_MOVED    = 8,
     PAGE_GUARDED  = 16, // an OS page at its end is inaccessible
-    PAGE_SPLIT    = 64, // ... and that took mappings
-    PAGE_CLEAN    = 32  // its memory was moved elsewhere and reads as zeroes
+    PAGE_CLEAN    = 32, // its memory was moved elsewhere and reads as zeroes
+    PAGE_SPLIT    = 64  // the guard took mappings of its own
 };
 
 // Low bits of `owner`. Any of them makes the owner's free leave the fast path.
@@ -90,10 +89,10 @@ struct page_plan {
 // in normal builds.
 INTERNAL struct page *page_init(void *memory, const struct page_plan *plan,
                                 const struct link_key *key);
-// Makes the last OS page of [memory, memory + bytes) inaccessible if that can be; the page flags that
-// say so. page_unguard takes the guard of a page away.
+// Makes the last OS page of [memory, memory + bytes) inaccessible if that can be; the page flags
+// that say so. page_unguard takes the guard of a page away.
 INTERNAL unsigned page_guard(char *memory, size_t bytes);
-INTERNAL void page_unguard(struct page *page);
+INTERNAL must_use bool page_unguard(struct page *page); // false: it cannot be taken away
 // Blanks all descriptors of a page and returns its slices to the arena. Every block is free; nobody
 // else knows the page.
 INTERNAL void page_release(struct page *page);

@@ -19,10 +19,22 @@ static unsigned refill_check_list(struct page *page, struct block *block, unsign
     return count;
 }
 
+// Ends a list after `count` blocks.
+static void refill_cut_list(struct page *page, struct block *block, unsigned count)
+{
+    if (count == 0) return;
+    for (unsigned i = 1; i < count; i++) block = block_next(block, &page->key);
+    block_set_next(block, NULL, &page->key);
+}
+
 static void refill_put(struct page *page, struct remote_list taken)
 {
     if (taken.count == 0) return;
-    if (CFG_STATES) taken.count = refill_check_list(page, taken.first, taken.count);
+    if (CFG_STATES) {
+        unsigned trusted = refill_check_list(page, taken.first, taken.count);
+        if (trusted < taken.count) refill_cut_list(page, taken.first, trusted);
+        taken.count = trusted;
+    }
     page_put_list(page, taken.first, taken.count);
 }
 

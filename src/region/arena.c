@@ -253,7 +253,8 @@ static size_t arena_take_window(struct arena *arena, size_t slices, size_t align
 
 static void arena_set_kind(struct arena *arena, size_t first, size_t slices, enum chunk_kind kind)
 {
-    for (size_t i = first / CHUNK_SLICES; i < (first + slices) / CHUNK_SLICES; i++) {
+    size_t end = (first + slices + CHUNK_SLICES - 1) / CHUNK_SLICES;
+    for (size_t i = first / CHUNK_SLICES; i < end; i++) {
         atomic_store_explicit(&arena->chunks[i].kind, (uint64_t)kind, memory_order_relaxed);
     }
 }
@@ -273,11 +274,14 @@ static size_t arena_grow_once(struct arena *arena, size_t slices, bool *again)
         return first;
     }
     size_t mapped = first + slices;
+    arena_set_kind(arena, first, slices, CHUNK_ABSENT);
     // out of memory: the addresses can be used by a smaller request, unless others went on
     // meanwhile
     if (!*again) {
-        atomic_compare_exchange_strong_explicit(&arena->mapped, &mapped, first,
-                                                memory_order_relaxed, memory_order_relaxed);
+        if (atomic_compare_exchange_strong_explicit(&arena->mapped, &mapped, first,
+                                                    memory_order_relaxed, memory_order_relaxed)) {
+            stats_remove(STAT_metadata, (int64_t)(slices * arena_side_bytes_per_slice()));
+        }
     }
     return SIZE_MAX;
 }
@@ -341,7 +345,7 @@ struct arena *arena_of(const void *address)
 static size_t arena_window_bytes(void)
 {
     size_t window = arena_usual_window_bytes;
-    while (window / 2 < os_info()->physical_bytes) window *= 2;
+    while (window / 2 < os_info()->physical_bytes && window < SIZE_MAX / 4) window *= 2;
     while (window > arena_min_window_bytes && window > os_info()->address_limit_bytes) window /= 2;
     return window;
 }
@@ -394,7 +398,6 @@ struct arena *arena_add(void *start, size_t bytes, unsigned flags)
     uintptr_t base = bits_align_up((uintptr_t)start, SLICE_BYTES);
     if (bytes < base - (uintptr_t)start + SLICE_BYTES) return NULL;
     size_t slices = (bytes - (base - (uintptr_t)start)) >> SLICE_SHIFT;
-    size_t capacity = bits_align_up(slices, CHUNK_SLICES);
 
     struct arena *arena = (struct arena *)os_map(
         bits_align_up(sizeof(struct arena), os_page_bytes()), os_page_bytes());
@@ -404,12 +407,12 @@ struct arena *arena_add(void *start, size_t bytes, unsigned flags)
     arena->is_exclusive = (flags & ARENA_EXCLUSIVE) != 0;
     arena->is_ours = (flags & ARENA_OURS) != 0;
     bool is_zero = (flags & ARENA_ZERO) != 0;
-    if (arena_init_side(arena, capacity)) {
-        if (arena_take_window(arena, capacity, SLICE_BYTES) == 0) {
-            for (size_t i = 0; !is_zero && i < capacity / CHUNK_SLICES; i++)
+    if (arena_init_side(arena, slices)) {
+        if (arena_take_window(arena, slices, SLICE_BYTES) == 0) {
+            for (size_t i = 0; !is_zero && i < arena_mapped_chunks(arena); i++)
                 arena->chunks[i].dirty = ~UINT64_C(0);
             if (!is_zero) arena->dirty_free = slices;
-            if ((flags & ARENA_PINNED) != 0) arena_set_kind(arena, 0, capacity, CHUNK_PINNED);
+            if ((flags & ARENA_PINNED) != 0) arena_set_kind(arena, 0, slices, CHUNK_PINNED);
             arena_free_range(arena, 0, slices);
             if (arena_publish(arena) != NULL) {
                 stats_add(STAT_reserved, (int64_t)(slices << SLICE_SHIFT));
@@ -606,7 +609,9 @@ static void arena_unmap(struct arena *arena)
     for (size_t i = 0; i < chunks; i++) {
         uint64_t kind = atomic_load_explicit(&arena->chunks[i].kind, memory_order_relaxed);
         if (kind == CHUNK_ABSENT) continue;
-        os_release(arena_slice_start(arena, i * CHUNK_SLICES), CHUNK_BYTES);
+        size_t slices = arena->capacity - i * CHUNK_SLICES;
+        if (slices > CHUNK_SLICES) slices = CHUNK_SLICES;
+        os_release(arena_slice_start(arena, i * CHUNK_SLICES), slices << SLICE_SHIFT);
     }
 }
 

@@ -103,7 +103,7 @@ static void no_window(void)
     fake_prim_fail_from(FAKE_PRIM_map, 1, ENOMEM);
     EXPECT(!arena_init());
     EXPECT(claim(1, SLICE_BYTES) == NULL && claim(1000, MIB) == NULL);
-    EXPECT(arena_descriptor_far(&arena_main) == NULL);
+    EXPECT(arena_of(&arena_main) == NULL);
     fake_prim_fail_from(FAKE_PRIM_map, 0, 0);
     EXPECT(claim(1, SLICE_BYTES) != NULL); // from an arena of its own
 }

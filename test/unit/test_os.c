@@ -171,8 +171,9 @@ static void unguard(bool has_call)
     if (!has_call) fake_prim_fail_from(FAKE_PRIM_guard, 1, EINVAL);
     if (!has_call) fake_prim_fail_from(FAKE_PRIM_unguard, 1, EINVAL);
     for (int i = 0; i < 3; i++) {
-        EXPECT(os_guard(memory + page, page));
-        os_unguard(memory + page, page);
+        enum os_guard_kind kind = os_guard(memory + page, page);
+        EXPECT_EQ(kind, has_call ? OS_GUARD_CALL : OS_GUARD_SPLIT);
+        EXPECT(os_unguard(memory + page, page, kind));
         memory[page] = 1;
     }
 }
@@ -186,11 +187,13 @@ static void guard_call_fails_later(void)
     start();
     size_t page = os_page_bytes();
     char *memory = (char *)os_map(MIB, 64 * KIB);
-    EXPECT(os_guard(memory, page));
+    enum os_guard_kind first = os_guard(memory, page);
+    EXPECT_EQ(first, OS_GUARD_CALL);
     fake_prim_fail_once(FAKE_PRIM_guard, 1, EINVAL);
-    bool has_second = os_guard(memory + 2 * page, page);
-    os_unguard(memory, page);
-    if (has_second) os_unguard(memory + 2 * page, page);
+    enum os_guard_kind second = os_guard(memory + 2 * page, page);
+    EXPECT_EQ(second, OS_GUARD_SPLIT);
+    EXPECT(os_unguard(memory, page, first));
+    EXPECT(os_unguard(memory + 2 * page, page, second));
     memory[0] = memory[2 * page] = 1;
 }
 
@@ -213,7 +216,7 @@ static void guards_thinned(void)
     unsigned guards = 0; // a budget of split mappings; each of these could be one
     while (guards < 100000 && os_guard(memory, page)) guards++;
     EXPECT(guards > 1000 && guards < 20000);
-    os_unguard(memory, page);
+    EXPECT(os_unguard(memory, page, OS_GUARD_SPLIT));
     EXPECT(os_guard(memory, page));
     EXPECT(!os_guard(memory, page));
 }

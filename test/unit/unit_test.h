@@ -46,8 +46,12 @@ __attribute__((unused)) static size_t used_slices_of(const struct arena *arena)
 {
     size_t used = 0;
     for (size_t chunk = 0; chunk < arena_mapped_chunks(arena); chunk++) {
-        used += CHUNK_SLICES - bits_popcount64(atomic_load_explicit(&arena->chunks[chunk].free,
-                                                                    memory_order_acquire));
+        const struct chunk *record = &arena->chunks[chunk];
+        if (atomic_load_explicit(&record->kind, memory_order_acquire) == CHUNK_ABSENT) continue;
+        size_t slices = arena->capacity - chunk * CHUNK_SLICES;
+        if (slices > CHUNK_SLICES) slices = CHUNK_SLICES;
+        used += slices;
+        used -= bits_popcount64(atomic_load_explicit(&record->free, memory_order_acquire));
     }
     return used;
 }
