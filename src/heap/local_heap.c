@@ -145,7 +145,7 @@ static struct page *local_heap_next_page(struct local_heap *heap, size_t size_cl
 // Broken rules of a page are most often a write to a free block, so they go to the user as such.
 static void local_heap_check_page(const struct page *page)
 {
-    const char *broken = CFG_DEBUG >= 2 ? page_broken_rule(page) : NULL;
+    const char *broken = CFG_DEBUG ? page_broken_rule(page) : NULL;
     if (broken == NULL) return;
     report_always("a page is not as it should be: ", broken);
     report_fault(FAULT_LINK, "malloc", page->start, page->block_bytes);

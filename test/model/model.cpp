@@ -1,6 +1,7 @@
 #undef _FORTIFY_SOURCE // which takes a longjmp to another stack for a mistake
 #include "model.h"
 #include <setjmp.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -537,8 +538,11 @@ static bool model_run_once()
 
 void model_on_switch(void (*hook)(unsigned thread)) { model_hook = hook; }
 
+static void model_on_fault(int) { model_fail("an access to memory that is not there"); }
+
 void model_explore(const struct model_scenario *scenario)
 {
+    signal(SIGSEGV, model_on_fault);
     unsigned long long whole = 0, cut = 0;
     model_now = scenario;
     model_path.clear();

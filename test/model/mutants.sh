@@ -46,7 +46,7 @@ mutant()
     fi
 }
 
-in_function() { echo "/ $1\\(/,/^}/"; }
+in_function() { echo "/^[a-z].*[ *]$1\\(/,/^}/"; }
 push=$(in_function remote_push)
 take=$(in_function remote_take)
 park=$(in_function remote_try_park)
@@ -69,7 +69,7 @@ mutant test_pages page/remote.c "claim takes a large block for a page" \
     "$claim s/ \|\| \(word & REMOTE_IS_LARGE\) != large//"
 mutant test_pages page/remote.c "claim is a load and a store" \
     "$claim s/while .*/while (atomic_store_explicit(\&page->remote, 0, memory_order_release), false);/; $claim s/^ +memory_order_relaxed\)\);//"
-mutant test_pages page/remote.c "the last push does not claim" "$after /if \(left == 0\) return 0;/d"
+mutant test_pages page/remote.c "the last push does not claim" "$after { /if \(left == 0\) return 0;/d }"
 mutant test_pages page/remote.c "a push counts one block, whatever the chain" \
     "$after s/number - count/number - 1/"
 mutant test_pages page/remote.c "a push into an owned page counts one block too many" \
@@ -94,10 +94,10 @@ mutant test_pages page/retire.c "adopting without a claim" \
     "s/if \(!refill_claim\(page\)\) continue;/ignore_result(refill_claim(page));/"
 mutant test_pages page/retire.c "who leaves does not mark the page" \
     "$(in_function retire_park) s/if \(has_room\) retire_mark/if (false) retire_mark/"
-mutant test_pages page/refill.c "claim forgets the list" "$(in_function refill_claim) /refill_put/d"
-mutant test_pages page/page.c "released with its descriptor in use" "/^    memset\(\(void \*\)page, 0/d"
+mutant test_pages page/refill.c "claim forgets the list" "$(in_function refill_claim) { /refill_put/d }"
+mutant test_pages page/page.c "released with its descriptor in use" "/page_blank\(&page\[i\]\)/d"
 mutant test_pages page/page.c "released before its descriptor is blank" \
-    "$(in_function page_release) { /arena_release/d; s/^    memset\(/    arena_release(start, slices, !is_clean);\n&/ }"
+    "$(in_function page_release) { /arena_release/d; s/^    for \(uint32_t i/    arena_release(start, slices, !is_clean);\n&/ }"
 
 # --- the floors above -----------------------------------------------------------------------------
 
@@ -107,11 +107,34 @@ mutant test_pages heap/local_heap.c "a claim that failed is taken for granted" \
     "$(in_function local_heap_put_in_full) s/if \(!refill_claim\(page\)\) return false;/ignore_result(refill_claim(page));/"
 mutant test_pages heap/local_heap.c "a parked page stays current" \
     "$(in_function local_heap_refill) s/heap->current\[size_class\] = NULL;//"
-mutant test_pages heap/local_heap.c "a large block moves to another heap without a look at its word" \
-    "$(in_function local_heap_move_large) s/while \(.*\{/if (!remote_try_park(page)) {/; $(in_function local_heap_move_large) s/continue;/return;/"
+mutant test_pages heap/local_heap.c "a large block that moves to another heap is not parked" \
+    "$(in_function local_heap_move_large) s/while \(!remote_try_park\(page\)\)/while (false)/"
 mutant test_pages heap/ring.c "a flushed slot is not empty" "/^    slot->page = NULL;/d"
 
-[ ! -f "$here/test_regions.cpp" ] || . "$here/mutants_regions.sh"
+# --- slices and items -----------------------------------------------------------------------------
+
+chunk=$(in_function chunk_claim)
+purge=$(in_function purge_chunk)
+take=$(in_function pool_take)
+put=$(in_function pool_put)
+mutant test_regions region/chunk.h "a claim does not acquire" "$chunk s/memory_order_acquire/memory_order_relaxed/"
+mutant test_regions region/chunk.h "a claim is content with some of the slices" \
+    "$chunk s/\(free & bits\) != bits/(free \& bits) == 0/"
+mutant test_regions region/arena.c "a release does not release" \
+    "$(in_function arena_free_bits) s/memory_order_release/memory_order_relaxed/"
+mutant test_regions region/arena.c "free first, dirty then" \
+    "$(in_function arena_release) { /^    arena_free_range/d; s/^    for \(size_t done/    arena_free_range(arena, slice, count);\n&/ }"
+mutant test_regions region/purge.c "a purge does not acquire" \
+    "$(in_function purge_take_bits) s/memory_order_acquire/memory_order_relaxed/"
+mutant test_regions region/purge.c "a purge does not release" \
+    "$purge s/memory_order_release/memory_order_relaxed/"
+mutant test_regions region/purge.c "purged while it can be claimed (G1)" \
+    "$purge s/purge_take_bits\(chunk, old\)/old/"
+mutant test_regions region/purge.c "what was given back clean is taken for dirty" \
+    "$purge s/taken & atomic_load_explicit\(&chunk->dirty, memory_order_relaxed\)/taken/"
+mutant test_regions region/pool.c "the tag does not change (L1)" "$take s/\(head >> 32\) \+ 1/(head >> 32)/"
+mutant test_regions region/pool.c "taking an item does not acquire" "$take s/memory_order_acquire/memory_order_relaxed/g"
+mutant test_regions region/pool.c "putting an item does not release" "$put s/memory_order_release/memory_order_relaxed/"
 
 echo "$((count - missed)) of $count mutants found"
 [ "$missed" = 0 ]

@@ -46,8 +46,8 @@ static void report_always(const char *, const char *) {}
 static uint32_t chacha_below(struct chacha *, uint32_t) { return 0; }
 static uint64_t chacha_next64(struct chacha *) { return 0; }
 static size_t os_page_bytes(void) { return 4096; }
-static bool os_guard(void *, size_t) { return false; }
-static void os_unguard(void *, size_t) {}
+static enum os_guard_kind os_guard(void *, size_t) { return OS_GUARD_NONE; }
+static bool os_unguard(void *, size_t, enum os_guard_kind) { return true; }
 static bool os_restore(void *, size_t) { return true; }
 static void purge_tick(void) {}
 static struct local_heap *thread_ready(struct local_heap *heap) { return heap; }
@@ -198,7 +198,8 @@ struct pages_shape { uint32_t block_bytes, blocks, out; };
 // A page of which `out` blocks are in pages_held, not yet in its place.
 static struct page *pages_make_loose(struct local_heap *heap, struct pages_shape shape)
 {
-    struct page_plan plan = {shape.block_bytes, CLASS, 1, heap->is_pinned ? (unsigned)PAGE_PINNED : 0u,
+    unsigned flags = heap->is_pinned ? PAGE_PINNED : 0;
+    struct page_plan plan = {shape.block_bytes, CLASS, 1, flags,
                              SLICE_BYTES - shape.blocks * shape.block_bytes};
     bool is_zero;
     size_t hint = 0;
@@ -239,7 +240,7 @@ static unsigned pages_loaded_of(const struct local_heap *heap, const struct page
     return heap->current[CLASS] == page ? page_list_count(page, heap->list[CLASS]) : 0;
 }
 
-// Every block is somewhere, once. A parked page with room has its mark.
+// Every block is somewhere, once.
 static void pages_check(const struct page *page)
 {
     check_rules(page_broken_rule(page));
@@ -247,18 +248,25 @@ static void pages_check(const struct page *page)
     for (unsigned i = 0; i < MODEL_THREADS; i++) loaded += pages_loaded_of(&pages_heaps[i], page);
     if (page->out != pages_out_of(page) + loaded + remote_waiting(page))
         model_fail("blocks lost or doubled");
+}
+
+static void pages_check_mark(const struct page *page)
+{
     uint32_t word = atomic_load_explicit(&page->remote, memory_order_relaxed);
     uint64_t marks = atomic_load_explicit(&pages_marks.kind[CLASS], memory_order_relaxed);
-    if ((word & REMOTE_IS_LISTED) != 0 && (marks >> arena_slice_of(&arena_main, page->start) & 1) == 0)
+    bool is_marked = (marks >> arena_slice_of(&arena_main, page->start) & 1) != 0;
+    if ((word & REMOTE_IS_LISTED) != 0 && !is_marked)
         model_fail("a parked page with room has lost its mark");
 }
 
-static void pages_finish()
+static void pages_end(bool with_marks)
 {
     for (unsigned i = 0; i < MODEL_THREADS; i++) ring_flush(&pages_heaps[i]);
     for (unsigned i = 0; i < SLICES; i++) {
         const struct page *page = arena_descriptor(&arena_main, i);
-        if (page->block_bytes != 0) pages_check(page);
+        if (page->block_bytes == 0) continue;
+        pages_check(page);
+        if (with_marks) pages_check_mark(page);
     }
     for (unsigned i = 0; i < MODEL_THREADS; i++)
         check_rules(local_heap_broken_rule(&pages_heaps[i]));
@@ -273,11 +281,14 @@ static void pages_finish()
         local_heap_collect(&pages_heaps[i], true);
         local_heap_abandon(&pages_heaps[i]);
     }
-    if (pages_claims != pages_releases) model_fail("all is freed, but a page has not been released");
+    if (pages_claims != pages_releases) model_fail("all is freed, but not all is released");
     if (pages_levels[STAT_pages] != 0 || pages_levels[STAT_pages_parked] != 0 ||
         pages_levels[STAT_large] != 0)
         model_fail("S1: the pages that are counted are not those that are there");
 }
+
+static void pages_finish() { pages_end(true); }
+static void pages_finish_hints() { pages_end(false); }
 
 // --- scenarios -----------------------------------------------------------------------------------
 
@@ -367,35 +378,42 @@ static void collect_part_and_take()
 
 static void move_part() { local_heap_move_pages(&pages_part, &pages_heaps[0]); }
 
+// Cheap ones first: a mistake is found soon.
 static const struct model_scenario pages_scenarios[] = {
     {"the last two blocks", 2, start_pair, {give_0, give_1}, pages_finish, 2, 2, 0, 0},
-    {"the last two, none is the owner", 3, start_pair, {take_and_give, give_0, give_1},
-     pages_finish, 1, 0, 0, 0},
-    {"the owner notices a full page", 3, start_used_up, {take_one, give_0, give_1}, pages_finish, 0,
-     0, 0, 0},
-    {"the owner frees and takes", 3, start_three, {give_0_and_take, give_1, give_2}, pages_finish, 1,
-     0, 0, 0},
+    {"a large block and a stale mark", 2, start_large, {give_0, take_one}, pages_finish, 1, 2, 0,
+     0},
+    {"the owner collects", 3, start_roomy, {collect, give_0, give_1}, pages_finish, 1, 0, 0, 0},
+    {"the owner leaves", 3, start_roomy, {leave, give_0, take_and_give}, pages_finish, 0, 0, 0, 0},
     {"a chain, the owner, a third", 3, start_small, {give_2_and_take, give_0_and_1, take_one},
      pages_finish, 1, 0, 0, 0},
+    {"a chain and the rest", 3, start_small, {take_one, give_0_and_1, give_2}, pages_finish, 1, 0,
+     0, 0},
+    {"the owner frees and takes", 3, start_three, {give_0_and_take, give_1, give_2}, pages_finish,
+     1, 0, 0, 0},
     {"adopted while blocks come back", 3, start_three, {give_0, give_1, take_two}, pages_finish, 0,
      0, 0, 0},
-    {"adopted, with old values", 3, start_three, {give_0, give_1, take_one}, pages_finish, 0, 1, 2,
-     2000},
-    {"the owner leaves", 3, start_roomy, {leave, give_0, take_and_give}, pages_finish, 0, 0, 0, 0},
-    {"the owner leaves, two blocks come", 3, start_roomy, {leave, give_0, give_1}, pages_finish, 1,
-     0, 0, 0},
-    {"the owner collects", 3, start_roomy, {collect, give_0, give_1}, pages_finish, 1, 0, 0, 0},
-    {"parked again by another", 3, start_three, {give_0_and_take, give_1_and_take_two, give_2},
+    {"the last two, none is the owner", 3, start_pair, {take_and_give, give_0, give_1},
+     pages_finish, 1, 0, 0, 0},
+    {"begun anew as a large block", 3, start_one_left, {take_and_give_large, give_0, take_one},
      pages_finish, 0, 0, 3, 5000},
-    {"begun anew as a large block", 3, start_one_left, {give_0, take_and_give_large, take_one},
-     pages_finish, 0, 0, 3, 5000},
-    {"begun anew, old values", 3, start_one_left, {give_0, take_and_give_large, take_one},
-     pages_finish, 0, 1, 2, 5000},
-    {"a large block and a stale mark", 2, start_large, {give_0, take_one}, pages_finish, 1, 2, 0, 0},
-    {"pages of a made heap", 3, start_part, {collect_part_and_take, give_0, give_2}, pages_finish, 0,
-     0, 3, 2000},
+    {"pages of a made heap", 3, start_part, {collect_part_and_take, give_0, give_2}, pages_finish,
+     0, 0, 3, 2000},
     {"a made heap is deleted", 3, start_part, {move_part, give_0, give_2}, pages_finish, 0, 0, 3,
      2000},
+    {"the owner leaves, two blocks come", 3, start_roomy, {leave, give_0, give_1}, pages_finish, 1,
+     0, 0, 0},
+    {"the owner notices a full page", 3, start_used_up, {take_one, give_0, give_1}, pages_finish, 0,
+     0, 0, 0},
+    {"parked again by another", 3, start_three, {give_0_and_take, give_1_and_take_two, give_2},
+     pages_finish, 0, 0, 3, 5000},
+    // a load may find an old value: marks may be lost then, which is allowed for hints
+    {"adopted, old values", 3, start_three, {give_0, give_1, take_one}, pages_finish_hints, 0, 1, 2,
+     5000},
+    {"the owner leaves, old values", 3, start_roomy, {leave, give_0, take_and_give},
+     pages_finish_hints, 0, 1, 2, 5000},
+    {"begun anew, old values", 3, start_one_left, {take_and_give_large, give_0, take_one},
+     pages_finish_hints, 0, 1, 2, 5000},
 };
 
 int main()
