@@ -96,20 +96,24 @@ static bool api_search_block(void *block, void *arg)
     return !search->found;
 }
 
-// The page's owner tells which blocks are live; of others' pages only the block's place can be
-// checked.
+// The page's lists tell which blocks are live, if they are this thread's to read; of other pages
+// only the block's place can be checked. Collecting may park the page (then each of its blocks is
+// out) or release it.
 bool mi_heap_contains_block(mi_heap_t *heap, const void *p)
 {
-    struct page *page = page_of(p);
     struct local_heap *main = api_main();
+    struct page *page = page_of(p);
     if (page == NULL || heap == NULL || main == NULL || walk_heap_of(page) != heap) return false;
     void *block = page_block_at(page, page_index_of(page, p));
     if (block != p && (page_owner(page) & OWNER_INTERIOR) == 0) return false;
+    if (!walk_is_readable(page)) return true;
+
     struct local_heap *part = heap_local(heap, main);
-    if ((page_owner(page) & OWNER_FULL) != 0 ||
-        (page_owner(page) & ~(uintptr_t)OWNER_INTERIOR) != (uintptr_t)part)
-        return true;
+    if (part == NULL) return true;
     local_heap_collect(part, true);
+    page = page_of(p);
+    if (page == NULL || walk_heap_of(page) != heap) return false;
+    if (!walk_is_readable(page)) return true;
     struct api_block_search search = {block, false};
     (void)walk_blocks(page, api_search_block, &search);
     return search.found;
@@ -148,14 +152,14 @@ static bool api_visit_page(struct page *page, void *arg)
     visit->area.committed = page->capacity * page->block_bytes;
     visit->area.block_size = visit->block_bytes;
     visit->area.used = 0;
-    bool is_readable = walk_is_readable(page);
-    if (is_readable) (void)walk_blocks(page, api_count_block, visit);
+    if (walk_is_readable(page)) (void)walk_blocks(page, api_count_block, visit);
     else visit->area.used = page->capacity;
     if (visit->area.used == 0) return true;
     if (!visit->visitor(visit->heap, &visit->area, NULL, visit->block_bytes, visit->arg))
         return false;
     if (!visit->blocks) return true;
-    if (is_readable) return walk_blocks(page, api_visit_block, visit);
+    // asked again: the visitor may have filled the page, and so parked it
+    if (walk_is_readable(page)) return walk_blocks(page, api_visit_block, visit);
     for (uint32_t index = 0; index < page->capacity; index++) {
         if (!api_visit_block(page_block_at(page, index), visit)) return false;
     }

@@ -63,7 +63,9 @@ bool walk_is_readable(const struct page *page)
     uintptr_t owner = page_owner(page);
     struct local_heap *named = (struct local_heap *)(owner & ~(uintptr_t)OWNER_FLAGS);
     struct local_heap *part = thread_heap()->main;
-    if (named != NULL && named->main == NULL) return true; // of an ended thread, in a made heap
+    // of an ended thread, in a made heap
+    bool is_pinned = (page->flags & PAGE_PINNED) != 0 && named != NULL && named->is_pinned;
+    if (is_pinned && named->main == NULL) return true;
     while (part != NULL && part != named) part = part->next_of_thread;
     return part != NULL && ((owner & OWNER_FULL) == 0 || part->is_pinned);
 }

@@ -57,11 +57,14 @@ enum remote_result remote_push(struct page *page, struct block *first, struct bl
 struct remote_list remote_take(struct page *page)
 {
     struct remote_list taken = {NULL, 0};
-    // the usual case: no write
-    if (atomic_load_explicit(&page->remote, memory_order_relaxed) == 0) return taken;
-    // acq_rel (R3): pairs with remote_push. Owned, so the whole word is list and number
-    uint32_t word = atomic_exchange_explicit(&page->remote, 0, memory_order_acq_rel);
-    check((word & REMOTE_PARKED) == 0);
+    uint32_t word = atomic_load_explicit(&page->remote, memory_order_relaxed);
+    do {
+        if (word == 0) return taken; // the usual case: no write
+        check((word & REMOTE_PARKED) == 0);
+        if ((word & REMOTE_PARKED) != 0) return taken; // the caller is wrong; do no more harm
+        // acq_rel (R3): pairs with remote_push. Owned, so the whole word is list and number
+    } while (!atomic_compare_exchange_weak_explicit(&page->remote, &word, 0, memory_order_acq_rel,
+                                                    memory_order_relaxed));
     taken.first = remote_head(page, word);
     taken.count = remote_number(word);
     return taken;

@@ -235,6 +235,14 @@ static size_t arena_step_slices(const struct arena *arena, size_t count)
     return bits_align_up(step, CHUNK_SLICES);
 }
 
+static void arena_set_kind(struct arena *arena, size_t first, size_t slices, enum chunk_kind kind)
+{
+    size_t end = (first + slices + CHUNK_SLICES - 1) / CHUNK_SLICES;
+    for (size_t i = first / CHUNK_SLICES; i < end; i++) {
+        atomic_store_explicit(&arena->chunks[i].kind, (uint64_t)kind, memory_order_relaxed);
+    }
+}
+
 // Takes the next `slices` addresses of the window, aligned; what is skipped stays unused. Returns
 // the first slice, or SIZE_MAX when the window is used up.
 static size_t arena_take_window(struct arena *arena, size_t slices, size_t alignment)
@@ -248,15 +256,8 @@ static size_t arena_take_window(struct arena *arena, size_t slices, size_t align
     } while (!atomic_compare_exchange_weak_explicit(&arena->mapped, &before, first + slices,
                                                     memory_order_acq_rel, memory_order_relaxed));
     stats_add(STAT_metadata, (int64_t)(slices * arena_side_bytes_per_slice()));
+    arena_set_kind(arena, before, first - before, CHUNK_ABSENT);
     return first;
-}
-
-static void arena_set_kind(struct arena *arena, size_t first, size_t slices, enum chunk_kind kind)
-{
-    size_t end = (first + slices + CHUNK_SLICES - 1) / CHUNK_SLICES;
-    for (size_t i = first / CHUNK_SLICES; i < end; i++) {
-        atomic_store_explicit(&arena->chunks[i].kind, (uint64_t)kind, memory_order_relaxed);
-    }
 }
 
 // One try to map more. *again: others hold these addresses, the next ones may do.

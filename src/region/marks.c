@@ -4,8 +4,8 @@ void marks_set(struct arena *arena, size_t kind, size_t slice)
 {
     uint64_t bit = UINT64_C(1) << (slice % CHUNK_SLICES);
     size_t chunk = slice / CHUNK_SLICES;
-    // relaxed: a hint; whoever follows it claims the page by its own state word
-    if ((atomic_fetch_or_explicit(&arena->marks[chunk].kind[kind], bit, memory_order_relaxed) &
+    // release: pairs with the acquire in marks_take, so that who takes a mark sees the page parked
+    if ((atomic_fetch_or_explicit(&arena->marks[chunk].kind[kind], bit, memory_order_release) &
          bit) != 0)
         return;
     atomic_fetch_add_explicit(&arena->mark_count[kind], 1, memory_order_relaxed);
@@ -32,7 +32,8 @@ struct page *marks_take(struct arena *arena, size_t kind, size_t max_chunks)
         uint64_t bits = atomic_load_explicit(word, memory_order_relaxed);
         if (bits == 0) continue;
         uint64_t bit = bits & (~bits + 1);
-        if ((atomic_fetch_and_explicit(word, ~bit, memory_order_relaxed) & bit) == 0) continue;
+        // acquire: pairs with the release in marks_set
+        if ((atomic_fetch_and_explicit(word, ~bit, memory_order_acquire) & bit) == 0) continue;
         atomic_fetch_sub_explicit(&arena->mark_count[kind], 1, memory_order_relaxed);
         atomic_store_explicit(&arena->mark_hint[kind], (uint32_t)at, memory_order_relaxed);
         return arena_descriptor(arena, at * CHUNK_SLICES + bits_lowest(bit));

@@ -41,6 +41,26 @@ static struct walk walk_heap(mi_heap_t *heap)
     return walk;
 }
 
+// A query at the moment when a page has just become full.
+TEST(contains_block_loses_no_page)
+{
+    enum { COUNT = 40, ROUNDS = 200 };
+    void *blocks[COUNT];
+    size_t commit_before = 0, commit_after = 0;
+    mi_collect(true);
+    mi_process_info(NULL, NULL, NULL, NULL, NULL, &commit_before, NULL, NULL);
+    for (int round = 0; round < ROUNDS; round++) {
+        for (int i = 0; i < COUNT; i++) {
+            blocks[i] = mi_malloc(30000);
+            EXPECT(mi_heap_contains_block(mi_heap_get_default(), blocks[i]));
+        }
+        for (int i = 0; i < COUNT; i++) mi_free(blocks[i]);
+    }
+    mi_collect(true);
+    mi_process_info(NULL, NULL, NULL, NULL, NULL, &commit_after, NULL, NULL);
+    EXPECT(commit_after < commit_before + ((size_t)8 << 20));
+}
+
 TEST(a_heap_serves_every_allocation_call)
 {
     mi_heap_t *heap = mi_heap_new();
