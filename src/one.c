@@ -34,6 +34,7 @@
 
 // F4 region
 #include "region/pool.c"
+#include "region/window.c"
 #include "region/arena.c"
 #include "region/marks.c"
 #include "region/purge.c"

@@ -15,93 +15,6 @@ static const size_t arena_min_window_bytes = (size_t)16 << 20;
 static const size_t arena_usual_window_bytes = (size_t)64 << 30;
 static const size_t arena_max_step_bytes = (size_t)1 << 30;
 
-// --- side memory ---------------------------------------------------------------------------------
-
-// Where the parts lie in the side memory of an arena of `capacity` slices. Guards: the first and
-// the last OS page, and one between parts (they are never opened).
-struct side_layout { size_t chunks, marks, states, descriptors, end; };
-
-static size_t arena_state_bytes(size_t bytes)
-{
-    return (bytes >> GRANULE_SHIFT) / 64 * sizeof(struct states);
-}
-
-static struct side_layout arena_side_layout(size_t capacity)
-{
-    size_t os_page = os_page_bytes();
-    size_t chunk_count = (capacity + CHUNK_SLICES - 1) / CHUNK_SLICES;
-    size_t state_bytes = CFG_STATES ? chunk_count * arena_state_bytes(CHUNK_BYTES) : 0;
-    struct side_layout layout;
-    layout.chunks = os_page;
-    layout.marks =
-        layout.chunks + bits_align_up(chunk_count * sizeof(struct chunk), os_page) + os_page;
-    layout.states =
-        layout.marks + bits_align_up(chunk_count * sizeof(struct marks), os_page) + os_page;
-    layout.descriptors = layout.states + bits_align_up(state_bytes, os_page) + os_page;
-    layout.end = layout.descriptors +
-                 bits_align_up(chunk_count * CHUNK_SLICES * DESCRIPTOR_BYTES, os_page) + os_page;
-    return layout;
-}
-
-// What the side memory of a slice in use can cost: its descriptor, states, and share of a chunk.
-static size_t arena_side_bytes_per_slice(void)
-{
-    size_t chunk_bytes = sizeof(struct chunk) + sizeof(struct marks);
-    size_t state_bytes = CFG_STATES ? arena_state_bytes(SLICE_BYTES) : 0;
-    return DESCRIPTOR_BYTES + state_bytes + chunk_bytes / CHUNK_SLICES;
-}
-
-static bool arena_init_side(struct arena *arena, size_t capacity)
-{
-    struct side_layout layout = arena_side_layout(capacity);
-    char *side = (char *)os_reserve(layout.end, os_page_bytes());
-    if (side == NULL) return false;
-
-    arena->side = side;
-    arena->side_bytes = layout.end;
-    arena->chunks = (struct chunk *)(void *)(side + layout.chunks);
-    arena->marks = (struct marks *)(void *)(side + layout.marks);
-    arena->states = CFG_STATES ? (struct states *)(void *)(side + layout.states) : NULL;
-    arena->descriptors = side + layout.descriptors;
-    arena->capacity = capacity;
-    return true;
-}
-
-static bool arena_open_part(void *part, size_t item_bytes, size_t from, size_t to)
-{
-    uintptr_t start = bits_align_down((uintptr_t)part + from * item_bytes, os_page_bytes());
-    uintptr_t end = bits_align_up((uintptr_t)part + to * item_bytes, os_page_bytes());
-    return os_open((void *)start, end - start);
-}
-
-// Makes everything about the slices below `slices` readable. Threads that do this at the same time
-// open the same ranges, each from the present edge on, so that the edge may move whoever is first.
-static bool arena_open_side(struct arena *arena, size_t slices)
-{
-    size_t open = atomic_load_explicit(&arena->span_units, memory_order_acquire) >>
-                  (SLICE_SHIFT - GRANULE_SHIFT);
-    if (slices <= open) return true;
-
-    size_t step = (size_t)CHUNK_SLICES * 8; // opens in steps of 32 MiB of blocks, to save calls
-    size_t edge = bits_align_up(slices, step) < arena->capacity ? bits_align_up(slices, step)
-                                                                : arena->capacity;
-    size_t from = open / CHUNK_SLICES, to = (edge + CHUNK_SLICES - 1) / CHUNK_SLICES;
-    size_t state_bytes = arena_state_bytes(CHUNK_BYTES);
-    if (!arena_open_part(arena->chunks, sizeof(struct chunk), from, to)) return false;
-    if (!arena_open_part(arena->marks, sizeof(struct marks), from, to)) return false;
-    if (CFG_STATES && !arena_open_part(arena->states, state_bytes, from, to)) return false;
-    if (!arena_open_part(arena->descriptors, DESCRIPTOR_BYTES * (size_t)CHUNK_SLICES, from, to))
-        return false;
-
-    uintptr_t seen = open << (SLICE_SHIFT - GRANULE_SHIFT);
-    uintptr_t units = edge << (SLICE_SHIFT - GRANULE_SHIFT);
-    // release: what was opened is open for whoever reads the new edge
-    while (seen < units &&
-           !atomic_compare_exchange_weak_explicit(&arena->span_units, &seen, units,
-                                                  memory_order_release, memory_order_relaxed)) {}
-    return true;
-}
-
 // --- claiming and releasing ----------------------------------------------------------------------
 
 static void arena_free_bits(struct arena *arena, size_t chunk_index, uint64_t bits)
@@ -142,13 +55,6 @@ static bool arena_claim_range(struct arena *arena, size_t slice, size_t count, b
     if (dirty != 0) atomic_fetch_sub_explicit(&arena->dirty_free, dirty, memory_order_relaxed);
     if (dirty != count) stats_add(STAT_committed, (int64_t)((count - dirty) << SLICE_SHIFT));
     return true;
-}
-
-// First slice >= from whose address is a multiple of alignment.
-static size_t arena_align_slice(const struct arena *arena, size_t from, size_t alignment)
-{
-    uintptr_t address = bits_align_up(arena->base + (from << SLICE_SHIFT), alignment);
-    return (address - arena->base) >> SLICE_SHIFT;
 }
 
 // A short run inside one chunk. Returns the slice, or SIZE_MAX.
@@ -213,7 +119,7 @@ static size_t arena_search_long(struct arena *arena, size_t count, size_t alignm
     size_t end = arena_mapped_chunks(arena) * CHUNK_SLICES;
     size_t slice = 0;
     while ((slice = arena_next_free(arena, slice, end)) < end) {
-        size_t start = arena_align_slice(arena, slice, alignment);
+        size_t start = window_align_slice(arena, slice, alignment);
         size_t run = start < end ? arena_free_run(arena, start, count, end) : 0;
         if (run == count && arena_claim_range(arena, start, count, is_zero)) return start;
         slice = start > slice ? start : slice + (run == 0 ? 1 : run);
@@ -235,53 +141,28 @@ static size_t arena_step_slices(const struct arena *arena, size_t count)
     return bits_align_up(step, CHUNK_SLICES);
 }
 
-static void arena_set_kind(struct arena *arena, size_t first, size_t slices, enum chunk_kind kind)
-{
-    size_t end = (first + slices + CHUNK_SLICES - 1) / CHUNK_SLICES;
-    for (size_t i = first / CHUNK_SLICES; i < end; i++) {
-        atomic_store_explicit(&arena->chunks[i].kind, (uint64_t)kind, memory_order_relaxed);
-    }
-}
-
-// Takes the next `slices` addresses of the window, aligned; what is skipped stays unused. Returns
-// the first slice, or SIZE_MAX when the window is used up.
-static size_t arena_take_window(struct arena *arena, size_t slices, size_t alignment)
-{
-    size_t before = atomic_load_explicit(&arena->mapped, memory_order_relaxed), first;
-    // acq_rel: pairs with arena_mapped_chunks, whose caller then reads chunk records
-    do {
-        first = arena_align_slice(arena, before, alignment);
-        if (slices > arena->capacity || first > arena->capacity - slices) return SIZE_MAX;
-        if (!arena_open_side(arena, first + slices)) return SIZE_MAX;
-    } while (!atomic_compare_exchange_weak_explicit(&arena->mapped, &before, first + slices,
-                                                    memory_order_acq_rel, memory_order_relaxed));
-    stats_add(STAT_metadata, (int64_t)(slices * arena_side_bytes_per_slice()));
-    arena_set_kind(arena, before, first - before, CHUNK_ABSENT);
-    return first;
-}
-
 // One try to map more. *again: others hold these addresses, the next ones may do.
 static size_t arena_grow_once(struct arena *arena, size_t slices, bool *again)
 {
     *again = false;
-    size_t first = arena_take_window(arena, slices, CHUNK_BYTES);
+    size_t first = window_take(arena, slices, CHUNK_BYTES);
     if (first == SIZE_MAX) return SIZE_MAX;
 
     void *start = arena_slice_start(arena, first);
     if (os_map_at(start, slices << SLICE_SHIFT, again)) {
-        arena_set_kind(arena, first, slices, CHUNK_USUAL);
+        window_set_kind(arena, first, slices, CHUNK_USUAL);
         stats_add(STAT_reserved, (int64_t)(slices << SLICE_SHIFT));
         os_advise(start, slices << SLICE_SHIFT, (first + slices) << SLICE_SHIFT);
         return first;
     }
     size_t mapped = first + slices;
-    arena_set_kind(arena, first, slices, CHUNK_ABSENT);
+    window_set_kind(arena, first, slices, CHUNK_ABSENT);
     // out of memory: the addresses can be used by a smaller request, unless others went on
     // meanwhile
     if (!*again) {
         if (atomic_compare_exchange_strong_explicit(&arena->mapped, &mapped, first,
                                                     memory_order_relaxed, memory_order_relaxed)) {
-            stats_remove(STAT_metadata, (int64_t)(slices * arena_side_bytes_per_slice()));
+            stats_remove(STAT_metadata, (int64_t)(slices * window_bytes_per_slice()));
         }
     }
     return SIZE_MAX;
@@ -301,7 +182,7 @@ static size_t arena_grow(struct arena *arena, size_t count, size_t alignment)
         bool again;
         size_t first = arena_grow_once(arena, slices, &again);
         if (first != SIZE_MAX) {
-            size_t start = arena_align_slice(arena, first, alignment);
+            size_t start = window_align_slice(arena, first, alignment);
             arena_free_range(arena, first, start - first);
             arena_free_range(arena, start + count, first + slices - start - count);
             stats_add(STAT_committed, (int64_t)(count << SLICE_SHIFT));
@@ -365,7 +246,7 @@ bool arena_init(void)
         void *hole = os_find_hole(CFG_SECURE ? 2 * window : window, CHUNK_BYTES);
         if (hole == NULL) continue;
         arena_main.base = CFG_SECURE ? arena_random_base((uintptr_t)hole, window) : (uintptr_t)hole;
-        if (arena_init_side(&arena_main, window >> SLICE_SHIFT)) {
+        if (window_init(&arena_main, window >> SLICE_SHIFT)) {
             stats_add(STAT_arenas, 1);
             return true;
         }
@@ -408,12 +289,12 @@ struct arena *arena_add(void *start, size_t bytes, unsigned flags)
     arena->is_exclusive = (flags & ARENA_EXCLUSIVE) != 0;
     arena->is_ours = (flags & ARENA_OURS) != 0;
     bool is_zero = (flags & ARENA_ZERO) != 0;
-    if (arena_init_side(arena, slices)) {
-        if (arena_take_window(arena, slices, SLICE_BYTES) == 0) {
+    if (window_init(arena, slices)) {
+        if (window_take(arena, slices, SLICE_BYTES) == 0) {
             for (size_t i = 0; !is_zero && i < arena_mapped_chunks(arena); i++)
                 arena->chunks[i].dirty = ~UINT64_C(0);
             if (!is_zero) arena->dirty_free = slices;
-            if ((flags & ARENA_PINNED) != 0) arena_set_kind(arena, 0, slices, CHUNK_PINNED);
+            if ((flags & ARENA_PINNED) != 0) window_set_kind(arena, 0, slices, CHUNK_PINNED);
             arena_free_range(arena, 0, slices);
             if (arena_publish(arena) != NULL) {
                 stats_add(STAT_reserved, (int64_t)(slices << SLICE_SHIFT));
@@ -429,15 +310,15 @@ struct arena *arena_add(void *start, size_t bytes, unsigned flags)
 // A piece of arena 0's window of large OS pages.
 static bool arena_grow_large(size_t bytes, size_t page_bytes, int numa_node)
 {
-    size_t first = arena_take_window(&arena_main, bytes >> SLICE_SHIFT, page_bytes);
+    size_t first = window_take(&arena_main, bytes >> SLICE_SHIFT, page_bytes);
     if (first == SIZE_MAX) return false;
     void *start = arena_slice_start(&arena_main, first);
     if (os_map_large(start, bytes, page_bytes, numa_node) == NULL) {
-        arena_set_kind(&arena_main, first, bytes >> SLICE_SHIFT, CHUNK_ABSENT);
+        window_set_kind(&arena_main, first, bytes >> SLICE_SHIFT, CHUNK_ABSENT);
         return false;
     }
     stats_add(STAT_reserved, (int64_t)bytes);
-    arena_set_kind(&arena_main, first, bytes >> SLICE_SHIFT, CHUNK_PINNED);
+    window_set_kind(&arena_main, first, bytes >> SLICE_SHIFT, CHUNK_PINNED);
     arena_free_range(&arena_main, first, bytes >> SLICE_SHIFT);
     return true;
 }

@@ -21,46 +21,9 @@
  */
 #ifndef REGION_ARENA_H
 #define REGION_ARENA_H
-#include "region/chunk.h"
-#include "region/state.h"
+#include "region/window.h"
 
-enum {
-    DESCRIPTOR_SHIFT  = 7,
-    DESCRIPTOR_BYTES  = 1 << DESCRIPTOR_SHIFT,
-    GRANULE_SHIFT     = 4,   // blocks start at multiples of 16 bytes
-    MARK_KINDS        = 113, // sets of slices that the floor above keeps (one for each size class)
-    ARENA_MAX         = 240
-};
-
-struct page; // a descriptor; this floor only knows its size and that a blank one is all zeroes
-
-// [any] hints for the floor above; a stale bit does no harm
-struct marks { ATOMIC(uint64_t) kind[MARK_KINDS]; };
-
-struct arena {
-    uintptr_t         base;        // [const] address of slice 0
-    // [any] bytes with descriptors, in granules; 0 before the arena is ready
-    ATOMIC(uintptr_t) span_units;
-    char             *descriptors; // [const] DESCRIPTOR_BYTES for each slice
-    struct chunk     *chunks;      // [const] one for each 64 slices
-    struct marks     *marks;       // [const] one for each 64 slices
-    struct states    *states;      // [const] one for each 64 granules, or NULL
-    size_t            capacity;    // [const] slices
-    // [any] slices below this are mapped, or were found to be taken by others
-    ATOMIC(size_t)    mapped;
-    ATOMIC(size_t)    first_free;  // [any] a hint: no chunk before this one had a free slice
-    ATOMIC(size_t)    dirty_free;  // [any] slices that are free and dirty: is a purge worthwhile?
-    // [purge.c's turn] chunk at which the running purge round goes on
-    size_t            purge_cursor;
-    ATOMIC(uint32_t)  mark_count[MARK_KINDS]; // [any] marks set, about
-    ATOMIC(uint32_t)  mark_hint[MARK_KINDS];  // [any] chunk of the latest mark
-    void             *side;        // [const] mapping that holds all of the above but this struct
-    size_t            side_bytes;  // [const]
-    unsigned          index;       // [const] in the arena table
-    bool              is_fixed;    // [const] it does not grow
-    bool              is_ours;     // [const] mapped by us: unmapped at exit when that is asked for
-    bool              is_exclusive;// [const] only for heaps that ask for it
-};
+enum { ARENA_MAX = 240 };
 
 SHARED_DATA(struct arena arena_main); // arena 0; where nearly all memory is
 
@@ -112,7 +75,7 @@ static always_inline uintptr_t arena_units(const void *address)
 }
 
 // Whether arena 0 has a descriptor for them. Acquire would pair with the release in
-// arena_open_side; relaxed is enough: a pointer of ours came to this thread by some synchronisation
+// window_open; relaxed is enough: a pointer of ours came to this thread by some synchronisation
 // that already ordered the opening before it.
 static always_inline bool arena_has_units(uintptr_t units)
 {

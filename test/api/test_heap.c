@@ -44,17 +44,17 @@ static struct walk walk_heap(mi_heap_t *heap)
 // A query at the moment when a page has just become full.
 TEST(contains_block_loses_no_page)
 {
-    enum { COUNT = 40, ROUNDS = 200 };
-    void *blocks[COUNT];
+    enum { FEW = 40, ROUNDS = 200 };
+    void *blocks[FEW];
     size_t commit_before = 0, commit_after = 0;
     mi_collect(true);
     mi_process_info(NULL, NULL, NULL, NULL, NULL, &commit_before, NULL, NULL);
     for (int round = 0; round < ROUNDS; round++) {
-        for (int i = 0; i < COUNT; i++) {
+        for (int i = 0; i < FEW; i++) {
             blocks[i] = mi_malloc(30000);
             EXPECT(mi_heap_contains_block(mi_heap_get_default(), blocks[i]));
         }
-        for (int i = 0; i < COUNT; i++) mi_free(blocks[i]);
+        for (int i = 0; i < FEW; i++) mi_free(blocks[i]);
     }
     mi_collect(true);
     mi_process_info(NULL, NULL, NULL, NULL, NULL, &commit_after, NULL, NULL);

@@ -62,6 +62,7 @@ static uint64_t prim_clock_ms(void) { return 1; }
 
 // --- the real sources ----------------------------------------------------------------------------
 
+#include "region/window.c"
 #include "region/arena.c"
 #include "region/purge.c"
 #include "region/pool.c"

@@ -1,0 +1,64 @@
+/* window.h: the addresses of an arena and the memory that describes them.
+ *
+ * The side memory is reserved for the whole window at once and opened from the bottom up as the
+ * window is used: what was never used costs addresses only
+ *
+ *   |guard| chunks |guard| marks |guard| states (debug, secure) |guard| descriptors |guard|
+ *
+ *   W1  everything about the slices below `span` can be read, and `mapped` never passes it
+ */
+#ifndef REGION_WINDOW_H
+#define REGION_WINDOW_H
+#include "region/chunk.h"
+#include "region/state.h"
+
+enum {
+    DESCRIPTOR_SHIFT  = 7,
+    DESCRIPTOR_BYTES  = 1 << DESCRIPTOR_SHIFT,
+    GRANULE_SHIFT     = 4,   // blocks start at multiples of 16 bytes
+    MARK_KINDS        = 113 // sets of slices that the floor above keeps (one for each size class)
+};
+
+struct page; // a descriptor; this floor only knows its size and that a blank one is all zeroes
+
+// [any] hints for the floor above; a stale bit does no harm
+struct marks { ATOMIC(uint64_t) kind[MARK_KINDS]; };
+
+struct arena {
+    uintptr_t         base;        // [const] address of slice 0
+    // [any] bytes with descriptors, in granules; 0 before the arena is ready
+    ATOMIC(uintptr_t) span_units;
+    char             *descriptors; // [const] DESCRIPTOR_BYTES for each slice
+    struct chunk     *chunks;      // [const] one for each 64 slices
+    struct marks     *marks;       // [const] one for each 64 slices
+    struct states    *states;      // [const] one for each 64 granules, or NULL
+    size_t            capacity;    // [const] slices
+    // [any] slices below this are mapped, or were found to be taken by others
+    ATOMIC(size_t)    mapped;
+    ATOMIC(size_t)    first_free;  // [any] a hint: no chunk before this one had a free slice
+    ATOMIC(size_t)    dirty_free;  // [any] slices that are free and dirty: is a purge worthwhile?
+    // [purge.c's turn] chunk at which the running purge round goes on
+    size_t            purge_cursor;
+    ATOMIC(uint32_t)  mark_count[MARK_KINDS]; // [any] marks set, about
+    ATOMIC(uint32_t)  mark_hint[MARK_KINDS];  // [any] chunk of the latest mark
+    void             *side;        // [const] mapping that holds all of the above but this struct
+    size_t            side_bytes;  // [const]
+    unsigned          index;       // [const] in the arena table
+    bool              is_fixed;    // [const] it does not grow
+    bool              is_ours;     // [const] mapped by us: unmapped at exit when that is asked for
+    bool              is_exclusive;// [const] only for heaps that ask for it
+};
+
+// Reserves side memory for `capacity` slices; fills in the fields that depend on it. `base` is set.
+INTERNAL must_use bool window_init(struct arena *arena, size_t capacity);
+// What the side memory of a slice in use can cost: its descriptor, states, and share of a chunk.
+INTERNAL size_t window_bytes_per_slice(void);
+// First slice >= from whose address is a multiple of alignment.
+INTERNAL size_t window_align_slice(const struct arena *arena, size_t from, size_t alignment);
+INTERNAL void window_set_kind(struct arena *arena, size_t first, size_t slices,
+                              enum chunk_kind kind);
+// Takes the next `slices` addresses of the window, aligned; what is skipped stays unused. Returns
+// the first slice, or SIZE_MAX when the window is used up.
+INTERNAL size_t window_take(struct arena *arena, size_t slices, size_t alignment);
+
+#endif
