@@ -63,24 +63,36 @@ void alloc_mark(const struct page *page, void *block, size_t bytes)
     if (CFG_STAT_BLOCKS) stats_block_added(page->size_class, page->block_bytes, bytes);
 }
 
+// --- slow paths ----------------------------------------------------------------------------------
+
 // A block that is in use is on the list: it was freed twice at the same instant, and neither free
-// could see the other; or the list was overwritten.
-void alloc_bad_link(const struct page *page, const void *block, bool is_block)
+// could see the other. Anything else was written there.
+static cold void alloc_drop_list(struct local_heap *heap, size_t size_class)
 {
+    const struct page *page = heap->current[size_class];
+    const struct block *block = heap->list[size_class];
+    bool is_block = page_has_block_at(page, block);
+    heap->list[size_class] = NULL;
     report_fault(is_block ? FAULT_DOUBLE_FREE : FAULT_LINK, "malloc", block, page->block_bytes);
 }
 
-// --- slow paths ----------------------------------------------------------------------------------
+void *alloc_bad_list(struct local_heap *heap, size_t bytes, bool is_zeroed)
+{
+    alloc_drop_list(heap, class_of(bytes + ALLOC_PADDING_BYTES));
+    return alloc_slow(heap, bytes, is_zeroed);
+}
 
 static void *alloc_class_block(struct local_heap *heap, size_t bytes, bool is_zeroed)
 {
     size_t size_class = class_of(bytes + ALLOC_PADDING_BYTES);
     struct block *block;
-    do { // again only after a corrupt list was reported and dropped, so that it comes to an end
+    for (;;) { // again only after a corrupt list was dropped, so that it comes to an end
         block = heap->list[size_class];
         if (block == NULL) block = local_heap_load(heap, size_class);
         if (block == NULL) return NULL;
-    } while (unlikely(!alloc_unlink(heap, size_class, block)));
+        if (likely(alloc_unlink(heap, size_class, block))) break;
+        alloc_drop_list(heap, size_class);
+    }
     if (is_zeroed) alloc_zeroed(heap, size_class, block);
     return alloc_hand_out(heap->current[size_class], block, bytes);
 }
@@ -132,7 +144,7 @@ void *alloc_medium(struct local_heap *heap, size_t bytes, bool is_zeroed)
     struct block *block = heap->list[size_class];
     if (unlikely(block == NULL)) return alloc_slow(heap, bytes, is_zeroed);
     if (unlikely(!alloc_unlink(heap, size_class, block))) {
-        return alloc_slow(heap, bytes, is_zeroed);
+        return alloc_bad_list(heap, bytes, is_zeroed);
     }
     if (is_zeroed) alloc_zeroed(heap, size_class, block);
     return alloc_hand_out(heap->current[size_class], block, bytes);

@@ -21,8 +21,9 @@ INTERNAL cold void *alloc_slow(struct local_heap *heap, size_t bytes, bool is_ze
 INTERNAL no_inline void *alloc_medium(struct local_heap *heap, size_t bytes, bool is_zeroed);
 // The thread's part of a heap; NULL when it is not usable (reported) or memory is exhausted.
 INTERNAL cold struct local_heap *alloc_find_part(mi_heap_t *heap);
-// A free list leads to something else than a free block: reports that.
-INTERNAL cold void alloc_bad_link(const struct page *page, const void *block, bool is_block);
+// The loaded list begins with something else than a free block: reports that, drops the list, and
+// goes on as alloc_slow.
+INTERNAL cold void *alloc_bad_list(struct local_heap *heap, size_t bytes, bool is_zeroed);
 // Debug builds: nobody wrote to the free block; its contents become those of a new one.
 INTERNAL void alloc_open_block(const struct page *page, struct block *block);
 // Debug builds: writes padding, counts.
@@ -47,20 +48,16 @@ static inline struct local_heap *alloc_part(mi_heap_t *heap)
     return likely(part != NULL) ? part : alloc_find_part(heap);
 }
 
-// Unlinks the first block of a loaded list. false: it is no free block of the page; the list is
-// dropped, and the slow path goes on with another one. Only debug and secure builds look.
+// Unlinks the first block of a loaded list. false: it is no free block of the page. Only debug and
+// secure builds look.
 static always_inline bool alloc_unlink(struct local_heap *heap, size_t size_class,
                                        struct block *block)
 {
     const struct page *page = heap->current[size_class];
     if (CFG_STATES) {
-        bool is_block = page_has_block_at(page, block);
-        struct state state = page_state_of(page, is_block ? (void *)block : (void *)page->start);
-        if (unlikely(!is_block || state_is_live(state) || state_is_freed_remotely(state))) {
-            heap->list[size_class] = NULL;
-            alloc_bad_link(page, block, is_block);
-            return false;
-        }
+        if (unlikely(!page_has_block_at(page, block))) return false;
+        struct state state = page_state_of(page, block);
+        if (unlikely(!state_is_free(state))) return false;
         state_set_live(state, true);
     }
     heap->list[size_class] = block_next(block, &page->key);
@@ -94,7 +91,7 @@ static always_inline void *alloc_from(struct local_heap *heap, size_t bytes, boo
     struct block *block = heap->list[size_class];
     if (unlikely(block == NULL)) return alloc_slow(heap, bytes, is_zeroed);
     if (unlikely(!alloc_unlink(heap, size_class, block))) {
-        return alloc_slow(heap, bytes, is_zeroed);
+        return alloc_bad_list(heap, bytes, is_zeroed);
     }
     if (is_zeroed) alloc_zeroed(heap, size_class, block);
     return alloc_hand_out(heap->current[size_class], block, bytes);

@@ -44,8 +44,29 @@ void heap_visit_all_parts(void (*visit)(struct local_heap *part, void *arg), voi
 
 static struct mi_heap_s *heap_of_part(const struct local_heap *part)
 {
-    // acquire: pairs with the release in heap_drop_part, when the part is used again
-    return atomic_load_explicit(&part->heap, memory_order_acquire);
+    return atomic_load_explicit(&part->heap, memory_order_relaxed);
+}
+
+// A part ends when both its thread and its heap are gone. Whoever comes second is told so.
+enum { PART_THREAD_IS_GONE = 4, PART_HEAP_IS_GONE = 8 };
+
+static bool heap_part_loses(struct local_heap *part, uint32_t what)
+{
+    uint32_t both = PART_THREAD_IS_GONE | PART_HEAP_IS_GONE;
+    // acq_rel: the second sees what the first did to the part
+    uint32_t before = atomic_fetch_or_explicit(&part->is_used, what, memory_order_acq_rel);
+    return ((before | what) & both) == both;
+}
+
+// One of the thread's parts whose heap is gone, to be used again.
+static struct local_heap *heap_find_spare(struct local_heap *main)
+{
+    for (struct local_heap *part = main; part != NULL; part = part->next_of_thread) {
+        // acquire: pairs with the release in heap_part_loses
+        uint32_t used = atomic_load_explicit(&part->is_used, memory_order_acquire);
+        if ((used & PART_HEAP_IS_GONE) != 0) return part;
+    }
+    return NULL;
 }
 
 static struct local_heap *heap_find_part(const struct mi_heap_s *heap, struct local_heap *main)
@@ -59,7 +80,7 @@ static struct local_heap *heap_find_part(const struct mi_heap_s *heap, struct lo
 // One of the thread's parts whose heap is gone, or a new one, for `heap`.
 static struct local_heap *heap_add_part(struct local_heap *main, struct mi_heap_s *heap)
 {
-    struct local_heap *part = heap_find_part(NULL, main);
+    struct local_heap *part = heap_find_spare(main);
     if (part == NULL) {
         part = heap_take_item(&heap_parts);
         if (part == NULL) return NULL;
@@ -69,6 +90,7 @@ static struct local_heap *heap_add_part(struct local_heap *main, struct mi_heap_
     part->main = main;
     part->is_pinned = true;
     part->next_of_heap = NULL;
+    atomic_store_explicit(&part->is_used, 0, memory_order_relaxed);
     atomic_store_explicit(&part->heap, heap, memory_order_relaxed);
     return part;
 }
@@ -83,9 +105,10 @@ static void heap_unlink_part(struct local_heap *part)
 // Ends a part that owns nothing any more. Another thread's stays on that thread's list (F1).
 static void heap_drop_part(struct local_heap *part, const struct local_heap *main)
 {
-    if (part->main == main) heap_unlink_part(part);
-    if (part->main == main || part->main == NULL) pool_put(&heap_parts, part);
-    else atomic_store_explicit(&part->heap, NULL, memory_order_release);
+    bool is_own = part->main == main;
+    if (is_own) heap_unlink_part(part);
+    else atomic_store_explicit(&part->heap, NULL, memory_order_relaxed);
+    if (is_own || heap_part_loses(part, PART_HEAP_IS_GONE)) pool_put(&heap_parts, part);
 }
 
 // --- heaps ---------------------------------------------------------------------------------------
@@ -185,6 +208,6 @@ void heap_leave_all(struct local_heap *main)
         }
         main->next_of_thread = part->next_of_thread;
         part->main = NULL; // F2: the heap lives on with this part's pages
-        if (heap == NULL) pool_put(&heap_parts, part);
+        if (heap_part_loses(part, PART_THREAD_IS_GONE)) pool_put(&heap_parts, part);
     }
 }

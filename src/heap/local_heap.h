@@ -64,7 +64,7 @@ struct local_heap {
     size_t             slice_hint;          // where this thread claimed slices last
     // [any] 1: give back what you can at your next slow path, 2: all
     ATOMIC(uint32_t)   collect_asked;
-    // [any] 1: some thread has it; 2: that thread vanished in a fork
+    // [any] main: 1: some thread has it; 2: that thread vanished in a fork. Parts: heap.c
     ATOMIC(uint32_t)   is_used;
     bool               is_in_hook;          // inside the deferred-free hook
     bool               is_pinned;           // its heap can be destroyed

@@ -37,6 +37,13 @@ static always_inline bool state_is_freed_remotely(struct state state)
     return (atomic_load_explicit(&state.states->remote, memory_order_relaxed) & state.bit) != 0;
 }
 
+static always_inline bool state_is_free(struct state state)
+{
+    uint64_t live = atomic_load_explicit(&state.states->live, memory_order_relaxed);
+    uint64_t remote = atomic_load_explicit(&state.states->remote, memory_order_relaxed);
+    return ((live | remote) & state.bit) == 0;
+}
+
 // The block is out, and nobody is freeing it.
 static always_inline bool state_is_in_use(struct state state)
 {

@@ -11,7 +11,7 @@ static size_t window_state_bytes(size_t bytes)
     return (bytes >> GRANULE_SHIFT) / 64 * sizeof(struct states);
 }
 
-static struct window_layout window_layout(size_t capacity)
+static struct window_layout window_lay_out(size_t capacity)
 {
     size_t os_page = os_page_bytes();
     size_t chunk_count = (capacity + CHUNK_SLICES - 1) / CHUNK_SLICES;
@@ -37,7 +37,7 @@ size_t window_bytes_per_slice(void)
 
 bool window_init(struct arena *arena, size_t capacity)
 {
-    struct window_layout layout = window_layout(capacity);
+    struct window_layout layout = window_lay_out(capacity);
     char *side = (char *)os_reserve(layout.end, os_page_bytes());
     if (side == NULL) return false;
 
