@@ -98,7 +98,8 @@ static bool resize_move_pages(const struct free_place *from, void *to, size_t by
 {
     struct page *source = from->page, *target = page_of(to);
     unsigned both = source->flags & target->flags, either = source->flags | target->flags;
-    if (CFG_PADDING || CFG_SECURE) return false;
+    if (CFG_PADDING) return false;
+    if (CFG_SECURE) return false;
     if (bytes < resize_move_min_bytes || to != (void *)target->start) return false;
     if ((both & PAGE_LARGE) == 0 || (either & PAGE_GUARDED) != 0) return false;
     if (arena_is_pinned(target->arena, to) || arena_is_pinned(source->arena, from->block)) {
