@@ -2,7 +2,6 @@
 #include "core/report.h"
 #include "core/stats.h"
 #include "os/os.h"
-#include "page/refill.h"
 
 // --- what debug and secure builds do to a block --------------------------------------------------
 
@@ -26,11 +25,6 @@ void alloc_pad(const struct page *page, void *block, size_t bytes)
     uint64_t words[2] = {alloc_canary(block, bytes), bytes};
     memset(end, FILL_PADDING, (size_t)(padding - end));
     memcpy(padding, words, sizeof(words));
-}
-
-size_t alloc_padded_bytes(const struct page *page, const void *block)
-{
-    return block_requested_bytes(block, page->block_bytes);
 }
 
 bool alloc_padding_is_intact(const struct page *page, const void *block)

@@ -65,7 +65,8 @@ static always_inline bool free_take_state(struct state state, bool is_own)
 static void free_close_block(struct page *page, char *block)
 {
     if (!alloc_padding_is_intact(page, block)) free_report_overflow(page, block);
-    stats_block_removed(page->size_class, page->block_bytes, alloc_padded_bytes(page, block));
+    size_t requested_bytes = block_requested_bytes(block, page->block_bytes);
+    stats_block_removed(page->size_class, page->block_bytes, requested_bytes);
     free_fill(page, block);
 }
 
@@ -98,8 +99,8 @@ bool free_find(const void *pointer, const char *call, struct free_place *place)
 
 size_t free_usable_bytes(const struct free_place *place, const void *pointer)
 {
-    size_t bytes =
-        CFG_PADDING ? alloc_padded_bytes(place->page, place->block) : place->page->block_bytes;
+    size_t bytes = place->page->block_bytes;
+    if (CFG_PADDING) bytes = block_requested_bytes(place->block, bytes);
     return bytes - (size_t)((const char *)pointer - place->block);
 }
 

@@ -97,11 +97,10 @@ bool resize_in_place(const struct free_place *place, const void *pointer, size_t
 static bool resize_move_pages(const struct free_place *from, void *to, size_t bytes)
 {
     struct page *source = from->page, *target = page_of(to);
-    unsigned both = source->flags & target->flags, either = source->flags | target->flags;
     if (CFG_PADDING) return false;
     if (CFG_SECURE) return false;
     if (bytes < resize_move_min_bytes || to != (void *)target->start) return false;
-    if ((both & PAGE_LARGE) == 0 || (either & PAGE_GUARDED) != 0) return false;
+    if ((source->flags & target->flags & PAGE_LARGE) == 0) return false;
     if (arena_is_pinned(target->arena, to) || arena_is_pinned(source->arena, from->block)) {
         return false;
     }

@@ -67,11 +67,4 @@ static inline unsigned bits_popcount64(unsigned long long word)
     return (unsigned)__builtin_popcountll(word);
 }
 
-static inline void cpu_relax(void)
-{
-#if defined(__x86_64__) || defined(__i386__)
-    __builtin_ia32_pause();
-#endif
-}
-
 #endif

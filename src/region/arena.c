@@ -264,7 +264,6 @@ static struct arena *arena_publish(struct arena *arena)
 {
     for (unsigned i = 1; i < ARENA_MAX; i++) {
         struct arena *none = NULL;
-        arena->index = i;
         // release: pairs with the acquire in arena_at
         if (atomic_compare_exchange_strong_explicit(&arena_table[i], &none, arena,
                                                     memory_order_release, memory_order_relaxed)) {

@@ -43,7 +43,6 @@ struct arena {
     ATOMIC(uint32_t)  mark_hint[MARK_KINDS];  // [any] chunk of the latest mark
     void             *side;        // [const] mapping that holds all of the above but this struct
     size_t            side_bytes;  // [const]
-    unsigned          index;       // [const] in the arena table
     bool              is_fixed;    // [const] it does not grow
     bool              is_ours;     // [const] mapped by us: unmapped at exit when that is asked for
     bool              is_exclusive;// [const] only for heaps that ask for it

@@ -52,7 +52,6 @@ static bool os_restore(void *, size_t) { return true; }
 static void purge_tick(void) {}
 static struct local_heap *thread_ready(struct local_heap *heap) { return heap; }
 static bool alloc_padding_is_intact(const struct page *, const void *) { return true; }
-static size_t alloc_padded_bytes(const struct page *, const void *) { return 0; }
 
 static struct arena *arena_at(unsigned index) { return index == 0 ? &arena_main : NULL; }
 static struct arena *arena_of(const void *) { return &arena_main; }
