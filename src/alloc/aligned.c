@@ -36,13 +36,10 @@ static void *aligned_class_block(struct local_heap *heap, const struct aligned_r
     void *block = alloc_from(heap, need - ALLOC_PADDING_BYTES, request->is_zeroed);
     if (block == NULL) return NULL;
     check(bits_is_aligned(block, request->alignment));
-    if (CFG_PADDING) {
-        struct page *page = page_of(block);
-        if (CFG_STAT_BLOCKS) {
-            stats_block_removed(page->size_class, page->block_bytes, need - ALLOC_PADDING_BYTES);
-            stats_block_added(page->size_class, page->block_bytes, request->bytes);
-        }
-        alloc_pad(page, block, request->bytes);
+    if (CFG_PADDING) { // it counts with what was asked for, not with what it took
+        const struct page *page = page_of(block);
+        stats_block_removed(page->size_class, page->block_bytes, need - ALLOC_PADDING_BYTES);
+        alloc_mark(page, block, request->bytes);
     }
     return block;
 }

@@ -19,7 +19,7 @@ static unsigned char *alloc_padding(const struct page *page, const void *block)
     return (unsigned char *)(uintptr_t)block + page->block_bytes - ALLOC_PADDING_BYTES;
 }
 
-void alloc_pad(const struct page *page, void *block, size_t bytes)
+static void alloc_pad(const struct page *page, void *block, size_t bytes)
 {
     unsigned char *padding = alloc_padding(page, block), *end = (unsigned char *)block + bytes;
     uint64_t words[2] = {alloc_canary(block, bytes), bytes};

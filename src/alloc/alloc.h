@@ -29,9 +29,7 @@ INTERNAL void alloc_open_block(const struct page *page, struct block *block);
 // Debug builds: writes padding, counts.
 INTERNAL void alloc_mark(const struct page *page, void *block, size_t bytes);
 
-// writes padding
-INTERNAL void   alloc_pad(const struct page *page, void *block, size_t bytes);
-INTERNAL bool   alloc_padding_is_intact(const struct page *page, const void *block);
+INTERNAL bool alloc_padding_is_intact(const struct page *page, const void *block);
 
 // The usual case, without a call: the heap's part when that is what malloc uses, else NULL.
 static always_inline struct local_heap *alloc_part_near(const mi_heap_t *heap)

@@ -86,8 +86,13 @@ bool resize_in_place(const struct free_place *place, const void *pointer, size_t
     struct page *page = place->page;
     if ((page->flags & PAGE_LARGE) == 0 || pointer != place->block) return false;
     if (bytes > ALLOC_MAX_BYTES - ALLOC_PADDING_BYTES - CHUNK_BYTES) return false;
+    size_t block_bytes = page->block_bytes;
+    size_t requested_bytes = CFG_PADDING ? block_requested_bytes(place->block, block_bytes) : 0;
     if (!resize_large_in_place(page, bytes)) return false;
-    if (CFG_PADDING) alloc_pad(page, place->block, bytes);
+    if (CFG_PADDING) {
+        stats_block_removed(page->size_class, block_bytes, requested_bytes);
+        alloc_mark(page, place->block, bytes);
+    }
     return true;
 }
 
