@@ -110,10 +110,15 @@ size_t free_usable_bytes(const struct free_place *place, const void *pointer)
 // others' pages.
 static struct local_heap *free_own_part(struct local_heap *heap, uintptr_t owner)
 {
-    const struct local_heap *named = (const struct local_heap *)(owner & ~(uintptr_t)OWNER_FLAGS);
-    struct local_heap *part = heap->main; // NULL in a thread that has no heap
-    while (part != NULL && part != named) part = part->next_of_thread;
-    return part;
+    struct local_heap *named = (struct local_heap *)(owner & ~(uintptr_t)OWNER_FLAGS);
+    struct local_heap *main = heap->main; // NULL in a thread that has no heap
+    if (main == NULL || named == main) return main;
+    if (main->next_of_thread == NULL) return NULL; // the usual case: others' memory is not read
+    // Local heaps stay local heaps, so this can be read whoever's it is; a part of this thread was
+    // named so by this thread.
+    bool is_own =
+        named != NULL && atomic_load_explicit(&named->thread, memory_order_relaxed) == main;
+    return is_own ? named : NULL;
 }
 
 static no_inline void free_to_ring(struct local_heap *heap, struct page *page, struct block *block)

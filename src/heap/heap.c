@@ -15,7 +15,8 @@ static struct local_heap *heap_take_item(struct pool *pool)
 {
     bool is_new;
     struct local_heap *item = (struct local_heap *)pool_take(pool, &is_new);
-    if (item != NULL && !is_new) memset((void *)item, 0, sizeof(*item));
+    // not `thread`: others may be reading it (free_own_part)
+    if (item != NULL && !is_new) memset((void *)item, 0, offsetof(struct local_heap, thread));
     return item;
 }
 
@@ -77,6 +78,14 @@ static struct local_heap *heap_find_part(const struct mi_heap_s *heap, struct lo
     return NULL;
 }
 
+// NULL: nobody's. relaxed: who finds its own main there stored it itself, and nobody else can: a
+// main local heap changes hands through its pool, after this.
+static void heap_give_part(struct local_heap *part, struct local_heap *main)
+{
+    part->main = main;
+    atomic_store_explicit(&part->thread, main, memory_order_relaxed);
+}
+
 // One of the thread's parts whose heap is gone, or a new one, for `heap`.
 static struct local_heap *heap_add_part(struct local_heap *main, struct mi_heap_s *heap)
 {
@@ -87,7 +96,7 @@ static struct local_heap *heap_add_part(struct local_heap *main, struct mi_heap_
         part->next_of_thread = main->next_of_thread;
         main->next_of_thread = part;
     }
-    part->main = main;
+    heap_give_part(part, main);
     part->is_pinned = true;
     part->next_of_heap = NULL;
     atomic_store_explicit(&part->is_used, 0, memory_order_relaxed);
@@ -106,8 +115,12 @@ static void heap_unlink_part(struct local_heap *part)
 static void heap_drop_part(struct local_heap *part, const struct local_heap *main)
 {
     bool is_own = part->main == main;
-    if (is_own) heap_unlink_part(part);
-    else atomic_store_explicit(&part->heap, NULL, memory_order_relaxed);
+    if (is_own) {
+        heap_unlink_part(part);
+        heap_give_part(part, NULL);
+    } else {
+        atomic_store_explicit(&part->heap, NULL, memory_order_relaxed);
+    }
     if (is_own || heap_part_loses(part, PART_HEAP_IS_GONE)) pool_put(&heap_parts, part);
 }
 
@@ -207,7 +220,7 @@ void heap_leave_all(struct local_heap *main)
             continue;
         }
         main->next_of_thread = part->next_of_thread;
-        part->main = NULL; // F2: the heap lives on with this part's pages
+        heap_give_part(part, NULL); // F2: the heap lives on with this part's pages
         if (heap_part_loses(part, PART_THREAD_IS_GONE)) pool_put(&heap_parts, part);
     }
 }

@@ -71,6 +71,8 @@ struct local_heap {
     // the thread has ended already; everything is parked again after each call
     bool               is_transient;
     struct chacha      random;
+    // [any] `main` once more, for threads that do not know whether the local heap is theirs
+    ATOMIC(struct local_heap *) thread;
 };
 static_assert(sizeof(struct local_heap) <= 4096, "one OS page at most");
 

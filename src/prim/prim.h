@@ -76,6 +76,9 @@ INTERNAL bool prim_env_ready(void);
 enum { PRIM_PATH_BYTES = 4096 };
 INTERNAL must_use int prim_real_path(const char *path, char *buffer);
 INTERNAL void prim_write_error(const char *text, size_t bytes); // to stderr, unbuffered
+// Keeps what is stderr now, for messages after the program has closed it. May fail silently: then
+// such messages are lost.
+INTERNAL void prim_keep_error(void);
 INTERNAL __attribute__((noreturn)) void prim_abort(void);
 INTERNAL __attribute__((noreturn)) void prim_exit(int code); // as exit(3)
 // Return addresses of the callers, innermost first; 0 where it cannot be told. May allocate (debug

@@ -25,6 +25,8 @@ struct chunk {
     ATOMIC(uint64_t) free;  // [any] 1: nobody's
     ATOMIC(uint64_t) dirty; // [any] 1: may hold something else than zeroes
     ATOMIC(uint64_t) aging; // [any] 1: was free and dirty at the last purge round
+    // [any] 1: free and dirty since the OS was told to take it back when it wants to
+    ATOMIC(uint64_t) advised;
     ATOMIC(uint64_t) kind;  // [any] enum chunk_kind
 };
 
@@ -40,6 +42,9 @@ static inline bool chunk_claim(struct chunk *chunk, uint64_t bits, size_t *dirty
                                                     memory_order_acquire, memory_order_relaxed));
     // reuse makes it young again (A3)
     atomic_fetch_and_explicit(&chunk->aging, ~bits, memory_order_relaxed);
+    // rarely set: looked at first
+    if ((atomic_load_explicit(&chunk->advised, memory_order_relaxed) & bits) != 0)
+        atomic_fetch_and_explicit(&chunk->advised, ~bits, memory_order_relaxed);
     *dirty_count +=
         bits_popcount64(atomic_load_explicit(&chunk->dirty, memory_order_relaxed) & bits);
     return true;

@@ -14,21 +14,28 @@ static uint64_t purge_take_bits(struct chunk *chunk, uint64_t wanted)
     return atomic_fetch_and_explicit(&chunk->free, ~wanted, memory_order_acquire) & wanted;
 }
 
-// Purges each run of `taken`, at most *calls of them; returns the bits that read as zeroes now.
-static uint64_t purge_runs(const struct arena *arena, size_t index, uint64_t taken, unsigned *calls)
+struct purge_result {
+    uint64_t purged;  // reads as zeroes now
+    uint64_t advised; // the OS drops it when it wants to, or refused
+};
+
+// Purges each run of `taken`, at most *calls of them.
+static struct purge_result purge_runs(const struct arena *arena, size_t index, uint64_t taken,
+                                      unsigned *calls)
 {
-    uint64_t purged = 0;
+    struct purge_result result = {0, 0};
     while (taken != 0 && *calls > 0) {
         unsigned first = bits_lowest(taken);
         uint64_t above = ~(taken >> first);
         unsigned count = above == 0 ? CHUNK_SLICES : bits_lowest(above);
         uint64_t run = bits_ones(count) << first;
         void *start = arena_slice_start(arena, index * CHUNK_SLICES + first);
-        if (os_purge(start, (size_t)count << SLICE_SHIFT)) purged |= run;
+        if (os_purge(start, (size_t)count << SLICE_SHIFT)) result.purged |= run;
+        else result.advised |= run;
         taken &= ~run;
         --*calls;
     }
-    return purged;
+    return result;
 }
 
 // Returns the bytes given back.
@@ -36,20 +43,25 @@ static size_t purge_chunk(struct arena *arena, size_t index, bool is_forced, uns
 {
     struct chunk *chunk = &arena->chunks[index];
     uint64_t dirty = atomic_load_explicit(&chunk->dirty, memory_order_relaxed);
-    uint64_t old =
-        is_forced ? dirty : dirty & atomic_load_explicit(&chunk->aging, memory_order_relaxed);
-    old &= atomic_load_explicit(&chunk->free, memory_order_relaxed);
+    uint64_t old = dirty & atomic_load_explicit(&chunk->free, memory_order_relaxed);
+    if (!is_forced) {
+        old &= atomic_load_explicit(&chunk->aging, memory_order_relaxed);
+        // once is enough, also where the OS refused
+        old &= ~atomic_load_explicit(&chunk->advised, memory_order_relaxed);
+    }
     if (atomic_load_explicit(&chunk->kind, memory_order_relaxed) == CHUNK_PINNED) old = 0;
     size_t bytes = 0;
     if (old != 0) {
         uint64_t taken = purge_take_bits(chunk, old);
         // read again: it may have been used and given back clean meanwhile
         uint64_t still_dirty = taken & atomic_load_explicit(&chunk->dirty, memory_order_relaxed);
-        uint64_t purged = purge_runs(arena, index, still_dirty, calls);
-        atomic_fetch_and_explicit(&chunk->dirty, ~purged, memory_order_relaxed);
+        struct purge_result result = purge_runs(arena, index, still_dirty, calls);
+        atomic_fetch_and_explicit(&chunk->dirty, ~result.purged, memory_order_relaxed);
+        if (result.advised != 0)
+            atomic_fetch_or_explicit(&chunk->advised, result.advised, memory_order_relaxed);
         // release: whoever claims these sees that they are clean (A4)
         atomic_fetch_or_explicit(&chunk->free, taken, memory_order_release);
-        size_t count = bits_popcount64(purged);
+        size_t count = bits_popcount64(result.purged);
         bytes = count << SLICE_SHIFT;
         atomic_fetch_sub_explicit(&arena->dirty_free, count, memory_order_relaxed);
         stats_remove(STAT_committed, (int64_t)bytes);

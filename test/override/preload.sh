@@ -16,4 +16,6 @@ check "the same when symbols are bound at the start" \
     env LD_BIND_NOW=1 LD_PRELOAD="$library" "$work/operators"
 check "a shell with pipes and children runs" \
     env LD_PRELOAD="$library" sh -c 'ls / | sort | tr a-z A-Z | wc -l'
+check "statistics are printed for a program that closes stderr at its end" sh -c \
+    "MIMALLOC_SHOW_STATS=1 LD_PRELOAD='$library' ls / 2>&1 >/dev/null | grep -q committed"
 finish

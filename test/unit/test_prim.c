@@ -390,6 +390,18 @@ TEST(prim_write_error_survives_a_closed_stderr)
     EXPECT_STDERR(write_to_nobody(), "");
 }
 
+static void write_to_kept(void)
+{
+    prim_keep_error();
+    close(STDERR_FILENO);
+    prim_write_error("kept", 4);
+}
+
+TEST(prim_keep_error_serves_messages_after_stderr_was_closed)
+{
+    EXPECT_STDERR(write_to_kept(), "kept");
+}
+
 TEST(prim_abort_ends_the_process)
 {
     EXPECT_DEATH(prim_abort(), "");

@@ -10,6 +10,7 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
+#include <unistd.h>
 
 // What the port does on a kernel, or in a sandbox, that lacks a system call: a filter refuses it in
 // a child process.
@@ -189,4 +190,22 @@ __attribute__((constructor(101))) static void call_early(void)
 TEST(M5_calls_work_before_other_constructors)
 {
     EXPECT(early_calls_worked);
+}
+
+// All descriptors are closed, and their numbers go to a file that must not get our messages.
+static void write_to_reused(void)
+{
+    prim_keep_error();
+    int file = memfd_create("other", 0);
+    for (int number = 100; number < 300; number++) {
+        if (number != file) dup2(file, number);
+    }
+    close(STDERR_FILENO);
+    prim_write_error("lost", 4);
+    if (lseek(file, 0, SEEK_END) != 0) abort();
+}
+
+TEST(prim_keep_error_never_writes_to_another_file)
+{
+    EXPECT_STDERR(write_to_reused(), "");
 }

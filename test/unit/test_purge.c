@@ -113,6 +113,20 @@ static void reset_only(void)
 
 TEST(purge_by_reset_promises_no_zeroes) { IN_CHILD(reset_only()); }
 
+static void reset_once(void)
+{
+    start(100);
+    options_set(OPTION_reset_decommits, 0);
+    arena_release(dirty_slices(SLICES), SLICES, true);
+    for (int i = 0; i < 9; i++) purge_round();
+    EXPECT_EQ(fake_prim_count(FAKE_PRIM_reset), 1);
+    arena_release(dirty_slices(SLICES), SLICES, true); // used again, so told again
+    for (int i = 0; i < 9; i++) purge_round();
+    EXPECT_EQ(fake_prim_count(FAKE_PRIM_reset), 2);
+}
+
+TEST(purge_by_reset_tells_the_OS_once) { IN_CHILD(reset_once()); }
+
 static void bounded_calls(void)
 {
     enum { RUNS = 400 };

@@ -8,6 +8,7 @@
 #include <sys/auxv.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/sysinfo.h>
 #include <time.h>
@@ -287,12 +288,40 @@ bool prim_env_ready(void) { return environ != NULL; }
 
 const char *prim_env(const char *name) { return environ != NULL ? secure_getenv(name) : NULL; }
 
+// A copy of stderr, and which file that was: by the time it is needed, a program that closes
+// descriptors it does not know may have given the number to another file.
+static int prim_linux_kept = -1;
+static struct stat prim_linux_kept_file;
+
+void prim_keep_error(void)
+{
+    enum { OUT_OF_THE_WAY = 200 }; // programs may count on getting small numbers
+    int before = errno;
+    if (fstat(STDERR_FILENO, &prim_linux_kept_file) == 0)
+        prim_linux_kept = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, OUT_OF_THE_WAY);
+    errno = before;
+}
+
+// The kept copy, or -1.
+static int prim_linux_kept_error(void)
+{
+    struct stat now;
+    bool is_same = prim_linux_kept >= 0 && fstat(prim_linux_kept, &now) == 0 &&
+                   now.st_dev == prim_linux_kept_file.st_dev &&
+                   now.st_ino == prim_linux_kept_file.st_ino;
+    return is_same ? prim_linux_kept : -1;
+}
+
 void prim_write_error(const char *text, size_t bytes)
 {
-    int before = errno;
+    int before = errno, file = STDERR_FILENO;
     while (bytes > 0) {
-        long written = syscall(SYS_write, STDERR_FILENO, text, bytes);
+        long written = syscall(SYS_write, file, text, bytes);
         if (written <= 0 && errno == EINTR) continue;
+        if (written <= 0 && errno == EBADF && file == STDERR_FILENO) {
+            file = prim_linux_kept_error();
+            continue;
+        }
         if (written <= 0) break; // nobody listens
         text += written;
         bytes -= (size_t)written;
