@@ -3,6 +3,7 @@
 #   make run        the release library, at work: a factoring program, then python3
 #   make test       release, debug and secure builds, all tests
 #   make test-all   the same, with every real program and the sanitizers
+#   make bench      the benchmark suite, all of it: hours; bench-quick: minutes
 #   make sanitize   unit, API and stress tests under three sanitizers
 #   make ci         test and sanitize with one summary; warnings are errors
 #   make abi-record abi-check   the recorded interface
@@ -32,6 +33,7 @@ BUILDS    := release debug secure
 SANITIZED := asan ubsan tsan
 
 .PHONY: all run test test-all sanitize ci install abi-record abi-check clean setup-run setup-test
+.PHONY: bench bench-quick
 all: build-release
 
 setup-run:
@@ -85,6 +87,15 @@ ci: setup-test
 test-all: test
 	/usr/bin/python3 test/override/programs/run.py --all $(LIBRARY)
 	@$(MAKE) sanitize
+
+# --- benchmarks -----------------------------------------------------------------------------------
+
+# More flags by BENCH_FLAGS, see bench/run --help.
+bench: setup-run
+	bench/run --full $(BENCH_FLAGS)
+
+bench-quick: setup-run
+	bench/run --quick $(BENCH_FLAGS)
 
 # --- the rest -------------------------------------------------------------------------------------
 

@@ -425,6 +425,7 @@ typedef enum mi_option_e {
     mi_option_allow_thp,
     mi_option_on_foreign,
     mi_option_show_stats_json,
+    mi_option_background_purge, // 0: never; 1: in programs with several threads; 2: always
     _mi_option_last,
 
     // other names for the same options

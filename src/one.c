@@ -20,6 +20,7 @@
 #include "prim/posix/prim_posix.c"
 #include "prim/posix/posix_path.c"
 #include "prim/linux/prim_linux.c"
+#include "prim/linux/linux_helper.c"
 #endif
 
 // F2 core
@@ -38,6 +39,7 @@
 #include "region/arena.c"
 #include "region/marks.c"
 #include "region/purge.c"
+#include "region/purger.c"
 
 // F5 page
 #include "page/page.c"

@@ -1,19 +1,28 @@
 #!/bin/bash
 # Installs what a make target needs and this machine lacks, from the system's own packages.
 #
-# usage: setup.sh run|test|all
+# usage: setup.sh run|test|bench|all
 #
-# Does nothing when all is there. Uses sudo when not root. Where there is no apt-get, it only says
+# Does nothing when all is there. Servers among the packages are not started. Uses sudo when not root. Where there is no apt-get, it only says
 # which commands are missing.
 set -euo pipefail
 
 purpose=${1:-test}
+case $purpose in
+    run | test | bench | all) ;;
+    *) echo "setup: purpose $purpose is not one of run, test, bench, all" >&2; exit 2 ;;
+esac
 packages=(cmake gcc g++ make libc6-dev python3)
 commands=(cmake cc c++ make python3)
-if [ "$purpose" != run ]; then
+if [ "$purpose" = test ] || [ "$purpose" = all ]; then
     packages+=(clang libclang-rt-14-dev valgrind pkg-config binutils abigail-tools libjemalloc2
         redis-server redis-tools perl git sqlite3)
     commands+=(clang valgrind pkg-config readelf perl git sqlite3)
+fi
+if [ "$purpose" = bench ] || [ "$purpose" = all ]; then
+    packages+=(libjemalloc2 libtcmalloc-minimal4 libmimalloc2.0 libtbbmalloc2 python3-matplotlib
+        valgrind redis-server redis-tools ghostscript z3 lua5.4 rocksdb-tools sqlite3 ruby)
+    commands+=(valgrind redis-server gs z3 lua5.4 db_bench sqlite3 ruby)
 fi
 
 if ! command -v apt-get >/dev/null; then
@@ -42,5 +51,5 @@ for package in "${missing[@]}"; do # one package that this release lacks must no
         echo "setup: this release has no package $package"
     fi
 done
-$sudo env DEBIAN_FRONTEND=noninteractive \
+$sudo env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 \
     apt-get install -y -qq --no-install-recommends "${known[@]}" >/dev/null

@@ -14,15 +14,15 @@
  * factors are prime, the largest first, and their product is checked. A factor counts as prime
  * after 24 Miller-Rabin tests; below 3.3e24 these are a proof.
  *
- * Uses malloc, calloc, realloc and free only. Build: cc -std=c11 -O2 -o cfrac cfrac.c
+ *     cfrac [NUMBER] [--scale RUNS] [--seed N] [...]
+ *
+ * prints the prime factors of NUMBER (2 or more, at most 60 decimal digits). The work depends on
+ * the number, so a smaller one makes a shorter run; --scale says how often to factor it, at least
+ * once. The seed is that of the Miller-Rabin tests.
+ *
+ * One operation is one block: a malloc, calloc or realloc, and its free.
  */
-#include <errno.h>
-#include <stdbool.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <time.h>
+#include "bench.h"
 
 static const char default_number[] = "17545186520507317056371138836327483792789528";
 
@@ -50,13 +50,9 @@ static struct {
 
 static void *counted(void *memory, size_t bytes)
 {
-    if (memory == NULL) {
-        fputs("cfrac: out of memory\n", stderr);
-        exit(1);
-    }
     count.allocations++;
     count.bytes += bytes;
-    return memory;
+    return bench_block(memory);
 }
 
 static void *block_new(size_t bytes) { return counted(malloc(bytes), bytes); }
@@ -1014,8 +1010,7 @@ static struct number *split(struct number *number)
         if (found != NULL) return found;
         multiplier = multiplier_next(number, used);
     }
-    fputs("cfrac: no multiplier leads to a factor\n", stderr);
-    exit(1);
+    bench_fail(1, "no multiplier leads to a factor");
 }
 
 struct factors {
@@ -1111,122 +1106,34 @@ static bool factors_are_right(const struct factors *factors, struct number *numb
 // ---------------------------------------------------------------------------------------------
 // Command line
 
-struct request {
-    const char *text; // the number, NULL: from the seed if one was given, else the default
-    uint64_t seed;
-    bool seeded;
-    bool json;
-    uint64_t scale; // runs
-    double seconds; // runs go on for so long
-};
-
-static const char usage[] =
-    "usage: cfrac [NUMBER] [--scale RUNS] [--seconds S] [--seed N] [--json]\n"
-    "  NUMBER       2 or more, at most 60 decimal digits (default "
-    "17545186520507317056371138836327483792789528)\n"
-    "  --scale N    factor it N times (default 1)\n"
-    "  --seconds S  factor it again until S seconds are over\n"
-    "  --seed N     without NUMBER: factor a product of two random primes of 64 bits\n"
-    "  --json       one line of JSON\n";
-
-static _Noreturn void refuse_input(const char *what, const char *value)
+// Takes the number out of the arguments, NULL when there is none; what is left are flags.
+static const char *take_number(int *argc, char **argv)
 {
-    fprintf(stderr, "cfrac: %s: %.80s (--help shows the usage)\n", what, value);
-    exit(2);
-}
-
-static uint64_t parse_count(const char *flag, const char *text)
-{
-    char *end = NULL;
-    errno = 0;
-    unsigned long long value = text != NULL ? strtoull(text, &end, 10) : 0;
-    if (text == NULL || *text < '0' || *text > '9' || *end != '\0' || errno != 0) {
-        refuse_input("not a whole number", text != NULL ? text : flag);
-    }
-    return value;
-}
-
-static double parse_seconds(const char *flag, const char *text)
-{
-    char *end = NULL;
-    double value = text != NULL ? strtod(text, &end) : 0;
-    if (text == NULL || end == text || *end != '\0' || !(value >= 0 && value < 1e6)) {
-        refuse_input("not a number of seconds", text != NULL ? text : flag);
-    }
-    return value;
-}
-
-static void parse_arguments(struct request *request, char **arguments)
-{
-    while (*arguments != NULL) {
-        const char *flag = *arguments++;
-        if (strcmp(flag, "--help") == 0) {
-            fputs(usage, stdout);
-            exit(0);
-        } else if (strcmp(flag, "--json") == 0) {
-            request->json = true;
-        } else if (strcmp(flag, "--scale") == 0) {
-            request->scale = parse_count(flag, *arguments);
-            arguments += *arguments != NULL;
-        } else if (strcmp(flag, "--seed") == 0) {
-            request->seed = parse_count(flag, *arguments);
-            request->seeded = true;
-            arguments += *arguments != NULL;
-        } else if (strcmp(flag, "--seconds") == 0) {
-            request->seconds = parse_seconds(flag, *arguments);
-            arguments += *arguments != NULL;
-        } else if (flag[0] == '-' || request->text != NULL) {
-            refuse_input("unknown argument", flag);
-        } else {
-            request->text = flag;
+    const char *number = NULL;
+    int kept = 1;
+    for (int i = 1; i < *argc; i++) {
+        if (argv[i][0] != '-' && number == NULL) {
+            number = argv[i];
+            continue;
         }
+        bool has_value = strcmp(argv[i], "--json") != 0 && i + 1 < *argc;
+        argv[kept++] = argv[i];
+        if (has_value) argv[kept++] = argv[++i];
     }
-    if (request->scale == 0) refuse_input("--scale must be at least 1", "0");
-}
-
-// The next prime after a random number of 64 bits
-static struct number *random_prime(void)
-{
-    struct number *candidate = number_new(2);
-    candidate->digits[0] = random_next() | 1;
-    candidate->digits[1] = random_next() | 0x80000000u;
-    struct number *two = number_of(2);
-    for (;; number_set(&candidate, number_add(candidate, two))) {
-        bool small = false;
-        for (uint32_t i = 0; primes[i] < TRIAL_LIMIT && !small; i++)
-            small = number_modulo_short(candidate, primes[i]) == 0;
-        if (!small && number_is_prime(candidate)) break;
-    }
-    number_drop(two);
-    return candidate;
-}
-
-static struct number *requested_number(const struct request *request)
-{
-    if (request->text == NULL && request->seeded) {
-        struct number *first = random_prime();
-        struct number *second = random_prime();
-        struct number *product = number_multiply(first, second);
-        number_drop(first);
-        number_drop(second);
-        return product;
-    }
-    const char *text = request->text != NULL ? request->text : default_number;
-    if (strlen(text) > INPUT_DIGITS_MAX) refuse_input("more than 60 digits", text);
-    struct number *number = number_from_text(text);
-    if (number == NULL) refuse_input("not a natural number", text);
-    if (number_is(number, 0) || number_is(number, 1)) refuse_input("no prime factors", text);
+    *argc = kept;
     return number;
 }
 
-static double seconds_now(void)
+static struct number *requested_number(const char *text)
 {
-    struct timespec now;
-    timespec_get(&now, TIME_UTC);
-    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+    if (strlen(text) > INPUT_DIGITS_MAX) bench_fail(2, "more than 60 digits: %.80s", text);
+    struct number *number = number_from_text(text);
+    if (number == NULL) bench_fail(2, "not a natural number: %s", text);
+    if (number_is(number, 0) || number_is(number, 1)) bench_fail(2, "no prime factors: %s", text);
+    return number;
 }
 
-static void print_text(struct number *number, const struct factors *factors)
+static void print_factors(struct number *number, const struct factors *factors)
 {
     number_print(number, stdout);
     if (factors->count == 1) {
@@ -1240,78 +1147,42 @@ static void print_text(struct number *number, const struct factors *factors)
     fputs("\n", stdout);
 }
 
-struct result {
-    uint64_t runs;
-    uint64_t allocations, bytes;
-    double seconds;
-};
-
-static void print_json(struct number *number, const struct factors *factors,
-                       const struct request *request, const struct result *result)
-{
-    printf("{\"workload\": \"cfrac\", \"number\": \"");
-    number_print(number, stdout);
-    printf("\", \"factors\": [");
-    for (uint32_t i = 0; i < factors->count; i++) {
-        printf(i == 0 ? "\"" : ", \"");
-        number_print(factors->list[i], stdout);
-        printf("\"");
-    }
-    printf("], \"seed\": %llu, \"runs\": %llu, \"allocations\": %llu, \"bytes\": %llu, "
-           "\"seconds\": %.6f}\n",
-           (unsigned long long)request->seed, (unsigned long long)result->runs,
-           (unsigned long long)result->allocations, (unsigned long long)result->bytes,
-           result->seconds);
-}
-
 // Factor as often as asked for; every run is checked.
-static void run(const struct request *request, struct number *number, struct factors *factors,
-                struct result *result)
+static void run(struct number *number, struct factors *factors)
 {
-    double start = seconds_now();
-    uint64_t allocations = count.allocations, bytes = count.bytes;
-    result->runs = 0;
+    uint64_t wanted = bench_scaled(1, 1);
     factors->count = 0;
-    do {
+    bench_begin();
+    for (uint64_t runs = 0; runs == 0 || bench_more(runs, wanted); runs++) {
         factors_done(factors);
         factors_of(factors, number);
         if (!factors_are_right(factors, number)) {
-            fputs("cfrac: the product of the factors is not the number\n", stderr);
-            exit(1);
+            bench_fail(1, "the product of the factors is not the number");
         }
-        result->runs++;
-        result->seconds = seconds_now() - start;
-    } while (result->runs < request->scale || result->seconds < request->seconds);
-    result->allocations = count.allocations - allocations;
-    result->bytes = count.bytes - bytes;
+    }
+    bench_end();
 }
 
 int main(int argc, char **argv)
 {
-    struct request request = {.text = NULL, .seed = 1, .scale = 1};
-    if (argc > 0) parse_arguments(&request, argv + 1);
-    random_state = request.seed;
+    const char *text = take_number(&argc, argv);
+    bench_start(argc, argv, "cfrac", 1);
+    bench_one_thread();
+    random_state = bench.seed;
     primes_init();
-    struct number *number = requested_number(&request);
+    struct number *number = requested_number(text != NULL ? text : default_number);
 
     struct factors factors;
-    struct result result;
-    run(&request, number, &factors, &result);
-    if (request.json)
-        print_json(number, &factors, &request, &result);
-    else
-        print_text(number, &factors);
+    uint64_t allocations = count.allocations, bytes = count.bytes;
+    run(number, &factors);
+    double operations = (double)(count.allocations - allocations);
+    bench_add_value("block_mean", "B", (double)(count.bytes - bytes) / operations);
+    if (!bench.json) print_factors(number, &factors);
 
     factors_done(&factors);
     number_drop(number);
     block_drop(primes);
-    if (count.allocations != count.frees) {
-        fputs("cfrac: a number was not freed\n", stderr);
-        return 1;
-    }
-    if (fflush(stdout) != 0) {
-        perror("cfrac: output");
-        return 1;
-    }
-    return 0;
+    if (count.allocations != count.frees) bench_fail(1, "a number was not freed");
+    if (fflush(stdout) != 0) bench_fail(1, "output: %s", strerror(errno));
+    return bench.json ? bench_finish(operations) : 0;
 }

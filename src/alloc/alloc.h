@@ -56,8 +56,12 @@ static always_inline bool alloc_unlink(struct local_heap *heap, size_t size_clas
         if (unlikely(!state_is_free(state))) return false;
         state_set_live(state, true);
     }
-    heap->list[size_class] = block_next(block, &page->key);
-    if (CFG_DEBUG) alloc_open_block(page, block);
+    struct block *next = block_next(block, &page->key);
+    heap->list[size_class] = next;
+    // The next call needs its link, and the user after that writes there: lists of blocks that were
+    // used long ago lie in no cache.
+    compiler_prefetch(next);
+    if (CFG_DEBUG >= 1) alloc_open_block(page, block);
     return true;
 }
 

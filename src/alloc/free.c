@@ -46,21 +46,6 @@ static void free_fill(const struct page *page, void *block)
     if (page->size_class < CLASS_COUNT) memset(block, FILL_FREED, page->block_bytes);
 }
 
-// The block is in use, and nobody else is freeing it: this free is the one that counts.
-static always_inline bool free_take_state(struct state state, bool is_own)
-{
-    if (is_own) {
-        if (unlikely(!state_is_in_use(state))) return false;
-        state_set_live(state, false);
-        return true;
-    }
-    // mark first, then look: while a live block is marked its page stays what it is
-    if (!state_mark_freed_remotely(state)) return false;
-    if (state_is_live(state)) return true;
-    state_unmark_freed_remotely(state);
-    return false;
-}
-
 // Debug builds: the padding is as it was; then the block is filled.
 static void free_close_block(struct page *page, char *block)
 {
@@ -74,11 +59,11 @@ static void free_close_block(struct page *page, char *block)
 static bool free_validate(struct page *page, char *block, const void *pointer, bool is_own)
 {
     // by the arena of the address, not the page's: the page may be gone
-    if (unlikely(!free_take_state(arena_state_of(arena_of(block), block), is_own))) {
+    if (unlikely(!state_take(arena_state_of(arena_of(block), block), is_own))) {
         free_refuse(page, pointer, "free");
         return false;
     }
-    if (CFG_DEBUG) free_close_block(page, block);
+    if (CFG_DEBUG >= 1) free_close_block(page, block);
     return true;
 }
 
@@ -196,11 +181,11 @@ void mi_free(void *p)
     if (likely(arena_has_units(units))) {
         struct page *page = (struct page *)arena_descriptor_near(units);
         if (likely(ATOMIC_FOLDED_LOAD(&page->owner) == (uintptr_t)heap)) {
-            if (CFG_STATES && unlikely(!free_take_state(arena_state_of(&arena_main, p), true))) {
+            if (CFG_STATES && unlikely(!state_take(arena_state_of(&arena_main, p), true))) {
                 free_refuse(page, p, "free");
                 return;
             }
-            if (CFG_DEBUG) free_close_block(page, (char *)p);
+            if (CFG_DEBUG >= 1) free_close_block(page, (char *)p);
             if (unlikely(page_put(page, (struct block *)p))) free_emptied(page, heap);
             return;
         }

@@ -5,8 +5,9 @@
 #include "core/options.h"
 #include "core/report.h"
 #include "core/stats.h"
+#include "heap/walk.h"
 #include "os/os.h"
-#include "region/arena.h"
+#include "region/purger.h"
 #include "api/api_report.h"
 
 
@@ -24,8 +25,14 @@ static void api_reserve_on_request(void)
 void mi_process_init(void) { thread_start_process(); }
 void mi_thread_init(void) { (void)thread_ready(thread_heap()); }
 void mi_thread_done(void) { thread_done(); }
-void mi_collect(bool force) { thread_collect(force); }
 bool mi_is_redirected(void) { return false; } // only Windows redirects
+
+void mi_collect(bool force)
+{
+    thread_collect(force);
+    const struct local_heap *main = thread_heap()->main; // NULL: the thread has none
+    check_rules(main == NULL ? NULL : walk_broken_rule(main));
+}
 
 // Huge pages are taken one by one, until one is refused or the time is up.
 int mi_reserve_huge_os_pages(size_t pages, double max_secs, size_t *pages_reserved)
@@ -63,7 +70,7 @@ static void api_say_choices(void)
     text_init(&text, buffer, sizeof(buffer));
     text_add_unsigned(&text, os_page_bytes());
     report_verbose("bytes in an OS page: ", buffer);
-    report_verbose("build: ", CFG_DEBUG ? "debug" : CFG_SECURE ? "secure" : "release");
+    report_verbose("build: ", CFG_DEBUG >= 1 ? "debug" : CFG_SECURE ? "secure" : "release");
 }
 
 run_at_start static void api_at_start(void)
@@ -80,5 +87,7 @@ run_at_exit static void api_at_exit(void)
 {
     report_statistics_at_exit();
     thread_end_process();
-    if (options_is_on(OPTION_destroy_on_exit)) arena_unmap_all();
+    if (!options_is_on(OPTION_destroy_on_exit)) return;
+    purger_stop();
+    arena_unmap_all();
 }

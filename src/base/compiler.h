@@ -47,6 +47,12 @@
 #define THREAD_LOCAL __thread __attribute__((tls_model("initial-exec")))
 #endif
 
+// Fetches a cache line that is soon written; any address is allowed.
+static always_inline void compiler_prefetch(const void *address)
+{
+    __builtin_prefetch(address, 1);
+}
+
 // The same value, but the compiler cannot see what is known about it.
 static always_inline size_t compiler_hide(size_t value)
 {

@@ -3,6 +3,7 @@
  * Values come from, strongest first: mi_option_set, the environment (MIMALLOC_<NAME>, upper or
  * lower case), a string in the program (the weak symbol `mi_default_options`: "name=value
  * name=value"), the default here.
+ * Rules (tested under these names in test_options.c):
  *   O1  a value is a single atomic word; reading one is a relaxed load and may happen anywhere
  *   O2  a value from the environment that cannot be read leaves the default and prints one line
  * The order is that of the public mi_option_t; old names never move.
@@ -41,7 +42,8 @@
     X(arena_reserve, 0, KIB, NULL) \
     X(allow_thp, 1, COUNT, NULL) \
     X(on_foreign, -1, CHOICE, NULL) \
-    X(show_stats_json, 0, FLAG, NULL)
+    X(show_stats_json, 0, FLAG, NULL) \
+    X(background_purge, 1, COUNT, NULL)
 
 enum option {
 #define X(name, value, unit, no_effect) OPTION_##name,

@@ -85,3 +85,14 @@ void stats_reset(void)
         atomic_store_explicit(&stats_of_process.counter[id], 0, memory_order_relaxed);
     }
 }
+
+const char *stats_broken_rule(const struct stats_level *level)
+{
+    int64_t current = atomic_load_explicit(&level->current, memory_order_relaxed);
+    int64_t added = atomic_load_explicit(&level->added, memory_order_relaxed);
+    int64_t removed = atomic_load_explicit(&level->removed, memory_order_relaxed);
+    if (current != added - removed) return "S1: the totals do not make the current value";
+    if (atomic_load_explicit(&level->peak, memory_order_relaxed) < current)
+        return "S2: the peak is below the current value";
+    return NULL;
+}

@@ -4,6 +4,7 @@
  * A `level` has a current value, a peak and totals of what was added and taken away; a `counter`
  * only grows. All are process-wide relaxed atomics: events are rare (a page, a mapping, a thread),
  * and any thread can read them.
+ * Rules (see stats_broken_rule):
  *   S1  current == total added - total removed, at quiescence
  *   S2  peak >= current, and peak was reached at some moment (it may miss a peak that two threads
  *       made together)
@@ -63,6 +64,8 @@ INTERNAL void stats_block_added(unsigned size_class, size_t block_bytes, size_t 
 INTERNAL void stats_block_removed(unsigned size_class, size_t block_bytes, size_t requested_bytes);
 INTERNAL struct stats_level *stats_block_class(unsigned size_class);
 INTERNAL struct stats_level *stats_requested(void);
+// NULL while S1 and S2 hold. Only when no other thread counts.
+INTERNAL const char *stats_broken_rule(const struct stats_level *level);
 // peaks and totals start anew at the current values; counters at 0
 INTERNAL void stats_reset(void);
 

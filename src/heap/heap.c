@@ -124,6 +124,53 @@ static void heap_drop_part(struct local_heap *part, const struct local_heap *mai
     if (is_own || heap_part_loses(part, PART_HEAP_IS_GONE)) pool_put(&heap_parts, part);
 }
 
+// --- rules ---------------------------------------------------------------------------------------
+
+static const struct local_heap *heap_thread_of(const struct local_heap *part)
+{
+    return atomic_load_explicit(&part->thread, memory_order_relaxed);
+}
+
+// Only this thread makes a part its own, so that others do not disturb.
+static const char *heap_broken_list(const struct local_heap *main)
+{
+    const struct local_heap *part = main->next_of_thread;
+    uint32_t most = pool_used(&heap_parts), listed = 0, own = 0;
+    for (; part != NULL; part = part->next_of_thread, listed++) {
+        if (listed == most || !pool_owns(&heap_parts, part))
+            return "F1: the list of a thread's parts is torn";
+        if (part->main != main || heap_thread_of(part) != main)
+            return "F1: a part is on another thread's list";
+    }
+    for (uint32_t i = 0; i < most; i++) {
+        part = (const struct local_heap *)pool_at(&heap_parts, i);
+        if (part != NULL && heap_thread_of(part) == main) own++;
+    }
+    return own == listed ? NULL : "F1: a part has left its thread's list";
+}
+
+static bool heap_has_part(const struct mi_heap_s *heap, const struct local_heap *part)
+{
+    return pool_owns(&heap_parts, part) && heap_of_part(part) == heap && part->is_pinned;
+}
+
+const char *heap_broken_rule(const struct mi_heap_s *heap, const struct local_heap *main)
+{
+    const char *broken = heap_broken_list(main);
+    if (heap == NULL || broken != NULL) return broken;
+    if (heap->state != HEAP_MADE || !heap_has_part(heap, heap->local))
+        return "F1: a heap has lost its part";
+    bool is_left = heap_thread_of(heap->local) == NULL;
+    // acquire: pairs with the release in heap_local
+    const struct local_heap *part = atomic_load_explicit(&heap->others, memory_order_acquire);
+    if (is_left && part == NULL) return "F2: a heap lives on that no thread has";
+    uint32_t most = pool_used(&heap_parts);
+    for (uint32_t count = 0; part != NULL; part = part->next_of_heap, count++) {
+        if (count == most || !heap_has_part(heap, part)) return "F1: a heap has lost a part";
+    }
+    return NULL;
+}
+
 // --- heaps ---------------------------------------------------------------------------------------
 
 struct mi_heap_s *heap_new(struct local_heap *main)
@@ -139,6 +186,7 @@ struct mi_heap_s *heap_new(struct local_heap *main)
     atomic_store_explicit(&heap->others, NULL, memory_order_relaxed);
     heap->state = HEAP_MADE;
     stats_add(STAT_heaps, 1);
+    check_rules(heap_broken_rule(heap, main));
     return heap;
 }
 
@@ -174,6 +222,7 @@ struct local_heap *heap_local(struct mi_heap_s *heap, struct local_heap *main)
         // release: pairs with the acquire in heap_visit_parts
     } while (!atomic_compare_exchange_weak_explicit(&heap->others, &others, part,
                                                     memory_order_release, memory_order_relaxed));
+    check_rules(heap_broken_rule(heap, main));
     return part;
 }
 
@@ -192,8 +241,10 @@ static void heap_move_part(struct local_heap *part, void *main)
 
 void heap_delete(struct mi_heap_s *heap, struct local_heap *main)
 {
+    check_rules(heap_broken_rule(heap, main));
     heap_visit_parts(heap, heap_move_part, main);
     heap_end(heap);
+    check_rules(heap_broken_rule(NULL, main));
 }
 
 static void heap_destroy_part(struct local_heap *part, void *main)
@@ -204,8 +255,10 @@ static void heap_destroy_part(struct local_heap *part, void *main)
 
 void heap_destroy(struct mi_heap_s *heap, struct local_heap *main)
 {
+    check_rules(heap_broken_rule(heap, main));
     heap_visit_parts(heap, heap_destroy_part, main);
     heap_end(heap);
+    check_rules(heap_broken_rule(NULL, main));
 }
 
 void heap_leave_all(struct local_heap *main)

@@ -6,6 +6,7 @@
  *   main local heap of thread B -> its parts of other heaps            (next_of_thread)
  *
  * Parts are pinned: their pages are never parked, so that they can be found and released at once.
+ * Rules (see heap_broken_rule):
  *   F1  a part is on its thread's list until that thread ends, also after its heap is gone (heap ==
  *       NULL)
  *   F2  a heap whose making thread ends lives on only if another thread has a part in it
@@ -37,6 +38,9 @@ INTERNAL bool heap_is_valid(const struct mi_heap_s *heap, const struct local_hea
 INTERNAL struct local_heap *heap_local(struct mi_heap_s *heap, struct local_heap *main);
 // The thread ends: heaps that it made are deleted, unless F2.
 INTERNAL void heap_leave_all(struct local_heap *main);
+// NULL while F1 holds for the thread's parts, and F1 and F2 for `heap`, which no other thread is
+// ending. heap NULL: the thread's parts only.
+INTERNAL const char *heap_broken_rule(const struct mi_heap_s *heap, const struct local_heap *main);
 // Runs `visit` over all parts of a heap.
 INTERNAL void heap_visit_parts(struct mi_heap_s *heap,
                                void (*visit)(struct local_heap *part, void *arg), void *arg);

@@ -7,7 +7,11 @@
 #include "page/remote.h"
 #include "page/retire.h"
 
-enum { LOCAL_HEAP_CANDIDATES = 4, LOCAL_HEAP_FULL_SCAN = 8 };
+enum {
+    LOCAL_HEAP_CANDIDATES = 4,
+    LOCAL_HEAP_FULL_SCAN = 8,
+    LOCAL_HEAP_KEPT_BYTES = 256 * 1024 // of empty pages, for each thread
+};
 
 static struct chacha *local_heap_random(struct local_heap *heap)
 {
@@ -60,6 +64,20 @@ static void local_heap_take_other(void *heap, struct page *page)
     local_heap_place((struct local_heap *)heap, page);
 }
 
+// The page is no longer one that is empty and kept.
+static void local_heap_unkeep(struct local_heap *heap, struct page *page)
+{
+    if (page->kept_bytes == 0) return;
+    heap->main->kept_bytes -= page->kept_bytes;
+    page->kept_bytes = 0;
+}
+
+static void local_heap_release_page(struct local_heap *heap, struct page *page)
+{
+    local_heap_unkeep(heap, page);
+    page_release(page);
+}
+
 // --- finding a page with room --------------------------------------------------------------------
 
 // The fullest of the first few, so that sparse pages get a chance to become empty; but if there is
@@ -108,7 +126,7 @@ static struct page *local_heap_new_page(struct local_heap *heap, size_t size_cla
     plan.slices = class_page_slices(size_class, plan.lost_bytes);
 
     bool is_zero;
-    char *memory = (char *)arena_claim(plan.slices, SLICE_BYTES, &heap->main->slice_hint, &is_zero);
+    char *memory = (char *)arena_claim(plan.slices, SLICE_BYTES, &is_zero);
     if (memory == NULL) return NULL;
     if (is_zero) plan.flags |= PAGE_ZERO;
     size_t bytes = (size_t)plan.slices << SLICE_SHIFT;
@@ -145,7 +163,8 @@ static struct page *local_heap_next_page(struct local_heap *heap, size_t size_cl
 // Broken rules of a page are most often a write to a free block, so they go to the user as such.
 static void local_heap_check_page(const struct page *page)
 {
-    const char *broken = CFG_DEBUG ? page_broken_rule(page) : NULL;
+    const char *broken = CFG_DEBUG >= 1 ? page_broken_rule(page) : NULL;
+    if (CFG_DEBUG >= 1 && broken == NULL) broken = remote_broken_rule(page);
     if (broken == NULL) return;
     report_always("a page is not as it should be: ", broken);
     report_fault(FAULT_LINK, "malloc", page->start, page->block_bytes);
@@ -159,6 +178,7 @@ static bool local_heap_refill(struct local_heap *heap, size_t size_class, bool *
     while (page != NULL) {
         heap->current[size_class] = page;
         local_heap_check_page(page);
+        local_heap_unkeep(heap, page);
         if (refill_page(page, local_heap_random(heap), is_zero)) return true;
         if (!local_heap_leave_full(heap, page)) continue; // freed by others just now
         heap->current[size_class] = NULL;
@@ -189,7 +209,7 @@ void *local_heap_take_large(struct local_heap *heap, size_t bytes, size_t alignm
     plan.slices = (uint32_t)slices;
     if (alignment < SLICE_BYTES) alignment = SLICE_BYTES;
 
-    char *memory = (char *)arena_claim(slices, alignment, &heap->main->slice_hint, is_zero);
+    char *memory = (char *)arena_claim(slices, alignment, is_zero);
     if (memory == NULL) return NULL;
     size_t end_bytes = slices << SLICE_SHIFT;
     if (CFG_SECURE) plan.flags |= page_guard(memory, end_bytes);
@@ -212,15 +232,27 @@ void local_heap_free_large(struct local_heap *heap, struct page *page)
 
 // --- blocks come back ----------------------------------------------------------------------------
 
+// An empty page is kept while the thread has little of that kind: so a single block can come and go
+// at no cost, and a thread that goes to sleep holds little.
+static bool local_heap_keep(struct local_heap *heap, struct page *page)
+{
+    if (heap->is_pinned) return true; // not counted: another thread may end this heap
+    size_t bytes = (size_t)page->capacity * page->block_bytes;
+    if (heap->main->kept_bytes + bytes > LOCAL_HEAP_KEPT_BYTES) return false;
+    heap->main->kept_bytes += bytes;
+    page->kept_bytes = (uint32_t)bytes;
+    return true;
+}
+
 void local_heap_page_is_empty(struct local_heap *heap, struct page *page)
 {
     size_t size_class = page->size_class;
-    // its list is used up; the next malloc reloads it
-    if (page == heap->current[size_class]) return;
+    bool is_current = page == heap->current[size_class]; // its list is used up
     bool is_only = heap->current[size_class] == NULL && page->next == NULL && page->prev == NULL;
-    if (is_only) return; // one is kept, so that a single block can come and go
-    local_heap_unlink(&heap->queue[size_class], page);
-    page_release(page);
+    if ((is_current || is_only) && local_heap_keep(heap, page)) return;
+    if (is_current) heap->current[size_class] = NULL;
+    else local_heap_unlink(&heap->queue[size_class], page);
+    local_heap_release_page(heap, page);
 }
 
 bool local_heap_put_in_full(struct local_heap *heap, struct page *page, struct block *block)
@@ -268,7 +300,7 @@ static void local_heap_drop_current(struct local_heap *heap, size_t size_class)
     if (page == NULL) return;
     local_heap_unload(heap, size_class);
     heap->current[size_class] = NULL;
-    if (page->out == 0) page_release(page);
+    if (page->out == 0) local_heap_release_page(heap, page);
     else local_heap_place(heap, page);
 }
 
@@ -279,7 +311,7 @@ static void local_heap_collect_queue(struct local_heap *heap, size_t size_class)
         refill_from_remote(page);
         if (page->out != 0) continue;
         local_heap_unlink(&heap->queue[size_class], page);
-        page_release(page);
+        local_heap_release_page(heap, page);
     }
 }
 
@@ -290,7 +322,7 @@ static void local_heap_collect_full(struct local_heap *heap)
         refill_from_remote(page);
         if (page->out == page->capacity) continue;
         local_heap_unlink_full(heap, page);
-        if (page->out == 0) page_release(page);
+        if (page->out == 0) local_heap_release_page(heap, page);
         else local_heap_enqueue(heap, page);
     }
 }
@@ -399,23 +431,100 @@ bool local_heap_visit_pages(struct local_heap *heap, bool (*visit)(struct page *
     return local_heap_visit_list(heap->full, visit, arg);
 }
 
+// --- rules ---------------------------------------------------------------------------------------
+
+// A walk whose every step is linked with the one before comes to an end, whatever it meets.
+static bool local_heap_is_linked(const struct page *page, const struct page *before)
+{
+    return page_is_descriptor(page) && page->prev == before;
+}
+
+static uintptr_t local_heap_named_by(const struct page *page)
+{
+    return page_owner(page) & ~(uintptr_t)OWNER_INTERIOR;
+}
+
+static const char *local_heap_broken_current(const struct local_heap *heap, size_t size_class)
+{
+    const struct page *page = heap->current[size_class];
+    const struct block *list = heap->list[size_class];
+    if (page == NULL) return list == NULL ? NULL : "H1: a loaded list without a page";
+    if (!page_is_descriptor(page) || page->size_class != size_class)
+        return "H1: the current page is none of the class";
+    if (page_list_count(page, list) > page->out)
+        return "H1: the loaded list is longer than what the page has out";
+    if (local_heap_named_by(page) != (uintptr_t)heap)
+        return "H2: the current page has another owner";
+    if (page->next != NULL || page->prev != NULL) return "H2: the current page is queued";
+    return NULL;
+}
+
+static const char *local_heap_broken_queue(const struct local_heap *heap, size_t size_class)
+{
+    const struct page *page = heap->queue[size_class], *before = NULL;
+    for (; page != NULL; before = page, page = page->next) {
+        if (!local_heap_is_linked(page, before)) return "H2: a queue is torn";
+        if (page == heap->current[size_class]) return "H2: the current page is queued";
+        if (page->size_class != size_class) return "H3: a page is in the queue of another class";
+        if (!page_has_room(page)) return "H3: a queued page has no room";
+        if (local_heap_named_by(page) != (uintptr_t)heap)
+            return "H2: a queued page has another owner";
+    }
+    return NULL;
+}
+
+static const char *local_heap_broken_full(const struct local_heap *heap)
+{
+    const struct page *page = heap->full, *before = NULL;
+    bool has_cursor = heap->full_cursor == NULL;
+    if (page != NULL && !heap->is_pinned) return "H2: a full page is not parked";
+    for (; page != NULL; before = page, page = page->next) {
+        if (!local_heap_is_linked(page, before)) return "H2: the list of full pages is torn";
+        if (local_heap_named_by(page) != ((uintptr_t)heap | OWNER_FULL))
+            return "H2: a full page has another owner";
+        if (remote_is_parked(page)) return "H2: a full page is parked and on the list";
+        has_cursor = has_cursor || page == heap->full_cursor;
+    }
+    return has_cursor ? NULL : "H2: the search goes on at a page that is not full";
+}
+
+static const char *local_heap_broken_slot(const struct ring_slot *slot)
+{
+    const struct page *page = slot->page;
+    const struct block *block = slot->first, *last = NULL;
+    if (!page_is_descriptor(page) || page->block_bytes == 0) return "H4: the ring names no page";
+    if (page->block_bytes > RING_BLOCK_BYTES || (page->flags & (PAGE_PINNED | PAGE_LARGE)) != 0)
+        return "H4: the ring holds what is not for it";
+    for (size_t i = 0; i < slot->count; i++) {
+        if (!page_has_block_at(page, block)) return "H4: a chain in the ring is torn";
+        last = block;
+        block = block_next(block, &page->key);
+    }
+    return block == NULL && last == slot->last ? NULL : "H4: a chain in the ring is torn";
+}
+
+static const char *local_heap_broken_ring(const struct local_heap *heap)
+{
+    size_t bytes = 0;
+    if (heap->ring_bytes > RING_MAX_BYTES) return "H4: the ring holds too much";
+    for (unsigned i = 0; i < RING_SLOTS; i++) {
+        const struct ring_slot *slot = &heap->ring[i];
+        if (slot->page == NULL) continue;
+        if (slot->count > RING_MAX_BYTES / CLASS_STEP_BYTES) return "H4: the ring holds too much";
+        const char *broken = local_heap_broken_slot(slot);
+        if (broken != NULL) return broken;
+        bytes += slot->count * slot->page->block_bytes;
+    }
+    return bytes == heap->ring_bytes ? NULL : "H4: the ring does not hold what it counts";
+}
+
 const char *local_heap_broken_rule(const struct local_heap *heap)
 {
-    for (size_t size_class = 0; size_class < CLASS_COUNT; size_class++) {
-        const struct page *current = heap->current[size_class];
-        if (current == NULL && heap->list[size_class] != NULL)
-            return "H1: a loaded list without a page";
-        if (current != NULL && page_list_count(current, heap->list[size_class]) > current->out) {
-            return "H1: the loaded list is longer than what the page has out";
-        }
-        for (const struct page *page = heap->queue[size_class]; page != NULL; page = page->next) {
-            if (page == current) return "H2: the current page is queued";
-            if (page->size_class != size_class)
-                return "H3: a page is in the queue of another class";
-            if (!page_has_room(page)) return "H3: a queued page has no room";
-            if ((page_owner(page) & ~(uintptr_t)OWNER_FLAGS) != (uintptr_t)heap)
-                return "H2: a queued page has another owner";
-        }
+    const char *broken = NULL;
+    for (size_t size_class = 0; size_class < CLASS_COUNT && broken == NULL; size_class++) {
+        broken = local_heap_broken_current(heap, size_class);
+        if (broken == NULL) broken = local_heap_broken_queue(heap, size_class);
     }
-    return heap->ring_bytes > RING_MAX_BYTES ? "H4: the ring holds too much" : NULL;
+    if (broken == NULL) broken = local_heap_broken_full(heap);
+    return broken != NULL ? broken : local_heap_broken_ring(heap);
 }

@@ -8,7 +8,7 @@
  *               (remote.h) and forget them
  *   ring        blocks of other threads' pages on their way home, in chains by page
  *
- * Rules (see local_heap_broken_rule):
+ * Rules (see local_heap_broken_rule; that no page of the heap is anywhere else, walk_broken_rule):
  *   H1  list[c] != NULL only with current[c] != NULL, and its blocks belong to that page
  *   H2  a page is current, in one queue, on `full`, or parked: exactly one of these
  *   H3  a queued page has room and its class is the queue's
@@ -61,7 +61,7 @@ struct local_heap {
     // remote frees; added to the process's statistics when the thread ends
     uint64_t           chains, chain_blocks;
     unsigned           emptied;             // pages that a free emptied
-    size_t             slice_hint;          // where this thread claimed slices last
+    size_t             kept_bytes;          // in empty pages: current, or the only one of a class
     // [any] 1: give back what you can at your next slow path, 2: all
     ATOMIC(uint32_t)   collect_asked;
     // [any] main: 1: some thread has it; 2: that thread vanished in a fork. Parts: heap.c
@@ -107,6 +107,7 @@ INTERNAL void local_heap_destroy_pages(struct local_heap *heap);
 INTERNAL bool local_heap_visit_pages(struct local_heap *heap,
                                      bool (*visit)(struct page *page, void *arg), void *arg);
 
+// NULL while all rules hold. Bounded also when lists are corrupt. Owner only.
 INTERNAL const char *local_heap_broken_rule(const struct local_heap *heap);
 
 static inline void local_heap_set_zero(struct local_heap *heap, size_t size_class, bool is_zero)

@@ -6,7 +6,7 @@
 #include "core/stats.h"
 #include "heap/ring.h"
 #include "os/os.h"
-#include "region/purge.h"
+#include "region/purger.h"
 
 DEFINE_DATA(struct local_heap thread_empty_heap)
 DEFINE_DATA(struct local_heap thread_ended_heap)
@@ -100,6 +100,7 @@ static bool thread_is_in_new_child(void)
 static no_inline void thread_in_child(struct local_heap *main)
 {
     purge_after_fork();
+    purger_after_fork();
     thread_visit_all(thread_mark_vanished, main);
     if (CFG_SECURE) random_init(&main->random);
     stats_count(COUNT_fork_children, 1);
@@ -143,6 +144,7 @@ static void thread_put_main(struct local_heap *main)
     stats_remove(STAT_threads, 1);
     atomic_store_explicit(&main->heap, NULL, memory_order_release);
     heap_put_main(main);
+    if (stats_current(STAT_threads) <= 1) purger_stop();
 }
 
 struct local_heap *thread_ready(struct local_heap *heap)

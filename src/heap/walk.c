@@ -94,6 +94,7 @@ static void walk_part(struct local_heap *part, void *arg)
 {
     struct walk_heap_visit *walk = (struct walk_heap_visit *)arg;
     if (part->main != walk->main && part->main != NULL) return; // a running thread's: left alone
+    check_rules(walk_broken_rule(part));
     if (walk->goes_on) walk->goes_on = local_heap_visit_pages(part, walk->visit, walk->arg);
 }
 
@@ -114,7 +115,47 @@ bool walk_heap_pages(struct mi_heap_s *heap, bool (*visit)(struct page *page, vo
     // a backing heap knows only its pages with room: full ones are found by their owner word
     local_heap_collect(heap->local, true);
     (void)walk_all_pages(walk_take_back, heap->local);
+    check_rules(walk_broken_rule(heap->local));
     return walk_all_pages(walk_owned_by, &walk);
+}
+
+// --- rules ---------------------------------------------------------------------------------------
+
+// Slices whose descriptor names the heap as their page's owner: nobody else writes that, and only
+// that word is read of others' descriptors. Full pages of a heap that parks them may be anybody's.
+static size_t walk_count_named(const struct local_heap *heap)
+{
+    size_t count = 0;
+    for (unsigned i = 0; i < ARENA_MAX; i++) {
+        const struct arena *arena = arena_at(i);
+        if (arena == NULL) break;
+        size_t slices = arena_mapped_chunks(arena) * CHUNK_SLICES;
+        for (size_t slice = 0; slice < slices; slice++) {
+            uintptr_t owner = page_owner(arena_descriptor(arena, slice));
+            if (heap->is_pinned) owner &= ~(uintptr_t)OWNER_FULL;
+            if ((owner & ~(uintptr_t)OWNER_INTERIOR) == (uintptr_t)heap) count++;
+        }
+    }
+    return count;
+}
+
+static size_t walk_list_length(const struct page *page)
+{
+    size_t count = 0;
+    for (; page != NULL; page = page->next) count++;
+    return count;
+}
+
+const char *walk_broken_rule(const struct local_heap *heap)
+{
+    const char *broken = local_heap_broken_rule(heap);
+    if (broken != NULL) return broken;
+    size_t count = walk_list_length(heap->full);
+    for (size_t size_class = 0; size_class < CLASS_COUNT; size_class++) {
+        count += heap->current[size_class] != NULL;
+        count += walk_list_length(heap->queue[size_class]);
+    }
+    return count == walk_count_named(heap) ? NULL : "H2: an owned page is nowhere";
 }
 
 // --- counting ------------------------------------------------------------------------------------

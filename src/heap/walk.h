@@ -24,6 +24,10 @@ INTERNAL bool walk_blocks(struct page *page, bool (*visit)(void *block, void *ar
 // The heap that a page belongs to, as far as its owner word tells; NULL when its thread has ended.
 INTERNAL struct mi_heap_s *walk_heap_of(const struct page *page);
 
+// NULL while all rules of the local heap hold, and H2 for every page that names it as its owner.
+// O(slices). Owner only, also while other threads are at theirs.
+INTERNAL const char *walk_broken_rule(const struct local_heap *heap);
+
 // What is with the user, from page counters minus listed blocks.
 struct walk_totals {
     size_t pages, blocks, bytes; // blocks of any size, in bytes of block sizes

@@ -3,6 +3,7 @@
 #include "core/stats.h"
 #include "os/os.h"
 #include "region/marks.h"
+#include "region/purger.h"
 
 static const uint64_t page_reciprocal_one = UINT64_C(1) << 42; // exact for pages up to 4 MiB
 
@@ -123,6 +124,7 @@ void page_release(struct page *page)
     uint32_t described = has_one ? 1 : slices;
     for (uint32_t i = 0; i < described; i++) page_blank(&page[i]); // A2
     if (is_usable) arena_release(start, slices, !is_clean); // else these slices are lost
+    purger_consider();
 }
 
 // Cut about an OS page at first, then as much again as is cut already, up to four.
@@ -140,7 +142,7 @@ static uint32_t page_cut_count(const struct page *page)
 
 static void page_fill_cut(const struct page *page, uint32_t first, uint32_t count)
 {
-    if (CFG_DEBUG) memset(page_block_at(page, first), FILL_FREED, count * page->block_bytes);
+    if (CFG_DEBUG >= 1) memset(page_block_at(page, first), FILL_FREED, count * page->block_bytes);
 }
 
 // Links blocks first .. first + count - 1 in order of address.
@@ -155,20 +157,31 @@ static struct block *page_link_in_order(const struct page *page, uint32_t first,
     return next;
 }
 
-// The same in random order ("inside-out" Fisher-Yates, Knuth, The Art of Computer Programming 2,
-// 3.4.2).
+// A random order of 0 .. count - 1 ("inside-out" Fisher-Yates, Knuth, The Art of Computer
+// Programming 2, 3.4.2). Half a word for each draw: of at most 64 places each has its chance to
+// within 0.1 %.
+static void page_shuffle(uint8_t *order, uint32_t count, struct chacha *chacha)
+{
+    uint32_t bits = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        bits = i % 2 == 0 ? chacha_next32(chacha) : bits >> 16;
+        uint32_t at = (bits & 0xffff) * (i + 1) >> 16;
+        order[i] = order[at];
+        order[at] = (uint8_t)i;
+    }
+}
+
+// Blocks first .. first + count - 1, piece by piece in random order: so small blocks that are
+// handed out one after the other still lie on few OS pages.
 static struct block *page_link_shuffled(const struct page *page, uint32_t first, uint32_t count,
                                         struct chacha *chacha)
 {
-    uint16_t order[256];
+    enum { PIECE = 64 };
+    uint8_t order[PIECE];
     struct block *next = NULL;
-    while (count > 0) { // pieces of 256 bound the stack
-        uint32_t piece = count < 256 ? count : 256;
-        for (uint32_t i = 0; i < piece; i++) {
-            uint32_t at = chacha_below(chacha, i + 1);
-            order[i] = order[at];
-            order[at] = (uint16_t)i;
-        }
+    while (count > 0) {
+        uint32_t piece = count < PIECE ? count : PIECE;
+        page_shuffle(order, piece, chacha);
         for (uint32_t i = 0; i < piece; i++) {
             struct block *block = page_block_at(page, first + order[i]);
             block_set_next(block, next, &page->key);
@@ -218,14 +231,87 @@ unsigned page_list_count(const struct page *page, const struct block *list)
     return count;
 }
 
+bool page_is_descriptor(const void *address)
+{
+    for (unsigned i = 0; i < ARENA_MAX; i++) {
+        const struct arena *arena = arena_at(i);
+        if (arena == NULL) return false;
+        uintptr_t offset = (uintptr_t)address - (uintptr_t)arena->descriptors;
+        uintptr_t span = atomic_load_explicit(&arena->span_units, memory_order_acquire);
+        if (offset >> DESCRIPTOR_SHIFT < span >> (SLICE_SHIFT - GRANULE_SHIFT) &&
+            offset % DESCRIPTOR_BYTES == 0)
+            return true;
+    }
+    return false;
+}
+
+// What page_init wrote follows from the descriptor's place and a few numbers.
+static bool page_is_as_made(const struct page *page)
+{
+    const struct arena *arena = page->arena;
+    if (arena == NULL || arena != arena_of(page->start)) return false;
+    if (page != arena_descriptor(arena, arena_slice_of(arena, page->start))) return false;
+    if (!bits_is_aligned(page->start, SLICE_BYTES) || page->block_bytes == 0) return false;
+    if (page->back != 0 || page->roomy != page_roomy(page->reserved)) return false;
+    if (page->slices == 0 || !page_is_descriptor(page + page->slices - 1)) return false;
+    size_t bytes = (size_t)page->slices << SLICE_SHIFT;
+    if (page->reserved == 0 || page->block_bytes > bytes / page->reserved) return false;
+    if ((page->flags & PAGE_LARGE) != 0) return page->reserved == 1 && page->reciprocal == 0;
+    if (page->reciprocal != page_reciprocal_one / page->block_bytes + 1) return false;
+    for (uint32_t i = 1; i < page->slices; i++) {
+        if (page[i].block_bytes != 0 || page[i].back != i) return false;
+    }
+    return true;
+}
+
+// Of the memory what comes next is read.
+static bool page_is_uncut_zero(const struct page *page)
+{
+    if ((page->flags & PAGE_ZERO) == 0) return true;
+    const uint64_t *words = (const uint64_t *)(const void *)page_block_at(page, page->capacity);
+    size_t uncut_bytes = (size_t)(page->reserved - page->capacity) * page->block_bytes;
+    if (uncut_bytes > os_page_bytes()) uncut_bytes = os_page_bytes();
+    for (size_t i = 0; i < uncut_bytes / sizeof(*words); i++) {
+        if (words[i] != 0) return false;
+    }
+    return true;
+}
+
+static bool page_is_uncut_unused(const struct page *page)
+{
+    for (uint32_t index = page->capacity; index < page->reserved; index++) {
+        if (state_is_live(page_state_of(page, page_block_at(page, index)))) return false;
+    }
+    return true;
+}
+
+// The list stays in the page and comes to an end.
+static bool page_has_live_on(const struct page *page, const struct block *list)
+{
+    for (; list != NULL; list = block_next(list, &page->key)) {
+        if (state_is_live(page_state_of(page, list))) return true;
+    }
+    return false;
+}
+
+static const char *page_broken_states(const struct page *page)
+{
+    if (!page_is_uncut_unused(page)) return "P5: a block is in use that was never cut";
+    if (page_has_live_on(page, page->free) || page_has_live_on(page, page->local_free))
+        return "T1: a listed block is in use";
+    return NULL;
+}
+
 const char *page_broken_rule(const struct page *page)
 {
     if (page->capacity > page->reserved) return "P1: more blocks cut than fit";
+    if (!page_is_as_made(page)) return "P3: what is constant has changed";
     unsigned on_free = page_list_count(page, page->free);
     unsigned on_local = page_list_count(page, page->local_free);
     if (on_free > page->capacity) return "P2: the free list loops or leaves the page";
     if (on_local > page->capacity) return "P2: the local free list loops or leaves the page";
     if (on_free != page->free_count) return "P1: the free list is not as long as its count";
     if (page->out + on_free + on_local != page->capacity) return "P1: blocks lost or doubled";
-    return NULL;
+    if (!page_is_uncut_zero(page)) return "P5: the uncut rest is not zero";
+    return CFG_STATES ? page_broken_states(page) : NULL;
 }

@@ -9,7 +9,8 @@
  * descriptor of a page's first slice describes the page; those of its other slices only say how far
  * back that is. A descriptor that belongs to no page is all zeroes.
  *
- * Rules (see page_broken_rule):
+ * Rules (see page_broken_rule; P4: remote_broken_rule while the page is parked, and
+ * test/model/test_pages.cpp, where every write is ordered with the claim):
  *   P1  out + |free| + |local_free| == capacity <= reserved, and free_count == |free|
  *   P2  a listed block lies in the page, at a multiple of block_bytes
  *   P3  what is marked [const] changes only while nobody else can know the page: in page_init, and
@@ -71,7 +72,9 @@ struct page {
     uint64_t      reciprocal;     // [const] 2^42 / block_bytes + 1; 0 for PAGE_LARGE
     struct link_key key;          // [const] of links in this page
     struct arena *arena;          // [const]
-    char          room[16];       // keeps the size at DESCRIPTOR_BYTES
+    // [owner] how much of what its thread may keep this empty page takes; local_heap.h
+    uint32_t      kept_bytes;
+    char          room[12];       // keeps the size at DESCRIPTOR_BYTES
 };
 static_assert(sizeof(struct page) == DESCRIPTOR_BYTES, "two cache lines");
 static_assert(offsetof(struct page, remote) == 64, "what others write is on the second line");
@@ -104,9 +107,11 @@ INTERNAL bool page_cut(struct page *page, struct chacha *chacha);
 // Puts `count` blocks of a list onto `free`; they are not out any more. Owner only.
 INTERNAL void page_put_list(struct page *page, struct block *list, unsigned count);
 
-// NULL while all rules hold, else the broken rule as text. Bounded also when links are corrupt.
-// Owner only.
+// NULL while all rules hold, T1 for listed blocks too, else the broken rule as text. Bounded also
+// when links are corrupt. Owner only.
 INTERNAL const char *page_broken_rule(const struct page *page);
+// The address is that of a descriptor, whatever it describes: for checkers of lists of pages.
+INTERNAL bool page_is_descriptor(const void *address);
 // Length of a list of this page's blocks; capacity + 1 when it loops or leaves the page.
 INTERNAL unsigned page_list_count(const struct page *page, const struct block *list);
 

@@ -61,6 +61,6 @@ bool refill_page(struct page *page, struct chacha *chacha, bool *is_zero)
     if (page->free == NULL && page->local_free != NULL) refill_from_local(page);
     if (page->free == NULL) refill_from_remote(page);
     if (page->free != NULL) return true;
-    *is_zero = (page->flags & PAGE_ZERO) != 0 && !CFG_DEBUG;
+    *is_zero = (page->flags & PAGE_ZERO) != 0 && CFG_DEBUG == 0;
     return page_cut(page, chacha);
 }

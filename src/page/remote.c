@@ -107,3 +107,22 @@ unsigned remote_waiting(const struct page *page)
     uint32_t word = atomic_load_explicit(&page->remote, memory_order_acquire);
     return (word & REMOTE_PARKED) == 0 ? remote_number(word) : page->out - remote_number(word);
 }
+
+const char *remote_broken_rule(const struct page *page)
+{
+    // acquire: pairs with remote_push, so that the links can be followed from this head on
+    uint32_t word = atomic_load_explicit(&page->remote, memory_order_acquire);
+    unsigned number = remote_number(word);
+    bool is_large = (page->flags & PAGE_LARGE) != 0;
+    if ((word & REMOTE_HEAD_MASK) > page->reserved) return "R1: the remote list begins nowhere";
+    unsigned count = page_list_count(page, remote_head(page, word));
+    if ((word & REMOTE_PARKED) == 0) {
+        if ((word & (REMOTE_IS_LISTED | REMOTE_IS_LARGE)) != 0)
+            return "R5: listed or large, but not parked";
+        return count == number && number <= page->out
+                   ? NULL : "R1: the remote list is not as long as its number";
+    }
+    if (((word & REMOTE_IS_LARGE) != 0) != is_large) return "R5: parked as the other kind";
+    if (number == 0 || number > page->out) return "R2: parked with no block out";
+    return count == page->out - number ? NULL : "R2: blocks lost or doubled while parked";
+}

@@ -10,7 +10,8 @@
  *     ^                                  |                                           that thread
  *     `-------- remote_try_claim --------'   (anybody)
  *
- * Rules:
+ * Rules (see remote_broken_rule for what one word and its list show; R3, R4, R6 and who may do what
+ * when: test/model/test_pages.cpp, and the mutants that break it):
  *   R1  OWNED:  number counts the blocks on the remote list; only the owner touches the page's
  *       first line
  *   R2  PARKED: number counts the blocks still out, more than 0; out - number blocks are on the
@@ -51,6 +52,9 @@ INTERNAL must_use bool remote_try_park(struct page *page);
 INTERNAL must_use bool remote_try_claim(struct page *page, unsigned kind,
                                         struct remote_list *taken);
 
+// NULL while R1, R2 and R5 hold. Owner only, or of a parked page when no other thread is at it.
+// Bounded also when links are corrupt.
+INTERNAL const char *remote_broken_rule(const struct page *page);
 INTERNAL bool remote_is_parked(const struct page *page);
 INTERNAL unsigned remote_waiting(const struct page *page); // blocks on the remote list, about
 

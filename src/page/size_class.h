@@ -7,6 +7,7 @@
  *   33 ..112   576, 640, ... 1024, 1152, ... 512 KiB      at most 1/8 of the request: eight steps
  *              per doubling
  *
+ * Rules (tested for every size in test_size_class.c):
  *   C1  a size rounded up to a multiple of a power of two A <= 64 KiB falls into a class whose
  *       blocks are multiples of A
  *   C2  the tail of a page, where no block fits, is at most 1/16 of it
@@ -50,12 +51,13 @@ static inline size_t class_block_bytes(size_t size_class)
     return (9 + step % 8) << (step / 8 + 6);
 }
 
-// Slices of a page of this class: few, but so many that C2 holds, with 8 blocks at least (4 above
-// 64 KiB) if `lost_bytes` at the page's end cannot be used (a guard).
+// Slices of a page of this class: few, but so many that C2 holds, with two blocks at least, if
+// `lost_bytes` at the page's end cannot be used (a guard). The shorter a page, the sooner all of it
+// is free.
 static inline unsigned class_page_slices(size_t size_class, size_t lost_bytes)
 {
     size_t block_bytes = class_block_bytes(size_class);
-    size_t least_bytes = block_bytes * (block_bytes <= SLICE_BYTES ? 8 : 4) + lost_bytes;
+    size_t least_bytes = 2 * block_bytes + lost_bytes;
     size_t slices = (least_bytes + SLICE_BYTES - 1) >> SLICE_SHIFT;
     while (((slices << SLICE_SHIFT) - lost_bytes) % block_bytes > (slices << SLICE_SHIFT) / 16)
         slices++;

@@ -1,6 +1,7 @@
 /* prim.h: what the allocator asks of an operating system. One folder per system fulfils it.
  *
- * Rules of the contract:
+ * Rules of the contract (M1: what is below has no options or messages, says check_floors.py; the
+ * others: test_prim.c and test_prim_linux.c, on each port):
  *   M1  no policy: no retry, no cache, no option, no message; a port only translates
  *   M2  a call that can fail returns 0 or an OS error number (errno values) and writes its outputs
  *       on success only
@@ -96,6 +97,19 @@ INTERNAL must_use int  prim_thread_exit_init(void (*callback)(void *value));
 INTERNAL must_use int  prim_thread_exit_arm(void *value);
 INTERNAL void prim_thread_exit_done(void); // the callback will not be called any more
 INTERNAL void prim_yield(void);
+
+// Sleeps while *word == value, until prim_wake, or for so many ms at most; it may wake for no
+// reason.
+INTERNAL void prim_wait(ATOMIC(uint32_t) *word, uint32_t value, uint32_t timeout_ms);
+INTERNAL void prim_wake(ATOMIC(uint32_t) *word); // one that sleeps there
+
+// Starts a thread that the C library does not know: from anywhere, also inside malloc. `body` runs
+// with all signals blocked, on memory that the caller provides (zeroed or used by a helper before),
+// and may use no thread-local variable and of the C library only what prim uses for memory, time
+// and waiting. *alive is not 0 from before it runs until its memory is no longer used; then the OS
+// clears it, with a wake. ENOTSUP where that cannot be.
+enum { PRIM_HELPER_BYTES = 256 * 1024 };
+INTERNAL must_use int prim_helper_start(void (*body)(void), void *memory, ATOMIC(uint32_t) *alive);
 INTERNAL unsigned prim_cpu_count(void);
 INTERNAL unsigned prim_numa_count(void); // nodes, at least 1
 INTERNAL unsigned prim_numa_node(void);  // of the calling thread

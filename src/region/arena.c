@@ -38,6 +38,34 @@ static void arena_free_range(struct arena *arena, size_t slice, size_t count)
     }
 }
 
+// A slice that nobody else can claim, before its new owner touches it. Of its memory each OS page's
+// first and last word are read.
+static const char *arena_broken_slice(const struct arena *arena, size_t slice, bool is_clean)
+{
+    const uint64_t *words = (const uint64_t *)(const void *)arena_descriptor(arena, slice);
+    for (size_t i = 0; i < DESCRIPTOR_BYTES / sizeof(*words); i++) {
+        if (words[i] != 0) return "A2: a free slice has a descriptor in use";
+    }
+    const uint64_t *memory = (const uint64_t *)arena_slice_start(arena, slice);
+    size_t step = os_page_bytes() / sizeof(*memory);
+    for (size_t i = 0; is_clean && i < SLICE_BYTES / sizeof(*memory); i += step) {
+        if ((memory[i] | memory[i + step - 1]) != 0) return "A4: a clean slice is not zero";
+    }
+    return NULL;
+}
+
+// The same for slices that were just claimed, of a long run for the first ones.
+static const char *arena_broken_claim(const struct arena *arena, size_t slice, size_t count,
+                                      bool is_clean)
+{
+    enum { CHECKED_SLICES = 16 };
+    const char *broken = NULL;
+    for (size_t i = 0; i < count && i < CHECKED_SLICES && broken == NULL; i++) {
+        broken = arena_broken_slice(arena, slice + i, is_clean);
+    }
+    return broken;
+}
+
 // All of [slice, slice+count) or nothing.
 static bool arena_claim_range(struct arena *arena, size_t slice, size_t count, bool *is_zero)
 {
@@ -54,24 +82,30 @@ static bool arena_claim_range(struct arena *arena, size_t slice, size_t count, b
     *is_zero = dirty == 0;
     if (dirty != 0) atomic_fetch_sub_explicit(&arena->dirty_free, dirty, memory_order_relaxed);
     if (dirty != count) stats_add(STAT_committed, (int64_t)((count - dirty) << SLICE_SHIFT));
+    check_rules(arena_broken_claim(arena, slice, count, *is_zero));
     return true;
 }
+
+enum {
+    ARENA_SHORT_SLICES = 16, // runs up to this stay inside a chunk
+    ARENA_SHORT_TRIES = 3    // who loses so many races goes on to the next chunk
+};
 
 // A short run inside one chunk. Returns the slice, or SIZE_MAX.
 static size_t arena_claim_short(struct arena *arena, size_t chunk_index, size_t count,
                                 bool *is_zero)
 {
     struct chunk *chunk = &arena->chunks[chunk_index];
-    for (;;) {
+    for (int tries = 0; tries < ARENA_SHORT_TRIES; tries++) {
         uint64_t starts = chunk_run_starts(atomic_load_explicit(&chunk->free, memory_order_relaxed),
                                            (unsigned)count);
         if (starts == 0) return SIZE_MAX;
         size_t slice = chunk_index * CHUNK_SLICES + bits_lowest(starts);
         if (arena_claim_range(arena, slice, count, is_zero)) return slice;
     }
+    return SIZE_MAX;
 }
 
-enum { ARENA_SHORT_SLICES = 16 }; // runs up to this stay inside a chunk
 
 static size_t arena_search_short(struct arena *arena, size_t count, size_t from, size_t to,
                                  bool *is_zero)
@@ -396,34 +430,31 @@ static void arena_raise_first_free(struct arena *arena, size_t lowest)
                                             memory_order_relaxed, memory_order_relaxed);
 }
 
-static size_t arena_claim_main(size_t count, size_t alignment, size_t *hint, bool *is_zero)
+// Short runs at the lowest address that has room: so that memory in use lies together, and what was
+// used before is used again before anything else is touched.
+static size_t arena_claim_main(size_t count, size_t alignment, bool *is_zero)
 {
     size_t mapped = arena_mapped_chunks(&arena_main);
     if (count <= ARENA_SHORT_SLICES && alignment <= SLICE_BYTES) {
         size_t lowest = atomic_load_explicit(&arena_main.first_free, memory_order_relaxed);
-        size_t from = *hint < lowest || *hint >= mapped ? lowest : *hint;
-        size_t slice = arena_search_short(&arena_main, count, from, mapped, is_zero);
-        if (slice == SIZE_MAX) {
-            slice =
-                arena_search_short(&arena_main, count, 0, from < mapped ? from : mapped, is_zero);
-        }
-        if (slice == SIZE_MAX) return SIZE_MAX;
-        *hint = slice / CHUNK_SLICES;
-        arena_raise_first_free(&arena_main, lowest);
+        size_t slice = arena_search_short(&arena_main, count, lowest, mapped, is_zero);
+        if (slice == SIZE_MAX && lowest != 0)
+            slice = arena_search_short(&arena_main, count, 0, lowest, is_zero);
+        if (slice != SIZE_MAX) arena_raise_first_free(&arena_main, lowest);
         return slice;
     }
     return arena_search_long(&arena_main, count, alignment, is_zero);
 }
 
-void *arena_claim(size_t count, size_t alignment, size_t *hint, bool *is_zero)
+void *arena_claim(size_t count, size_t alignment, bool *is_zero)
 {
-    size_t slice = arena_claim_main(count, alignment, hint, is_zero);
+    size_t slice = arena_claim_main(count, alignment, is_zero);
     if (slice == SIZE_MAX) {
         // memory handed over by the user or reserved on request is used before more is mapped
         void *elsewhere = arena_claim_elsewhere(count, alignment, is_zero);
         if (elsewhere != NULL) return elsewhere;
         if (options_is_on(OPTION_disallow_os_alloc)) return NULL;
-        if (arena_try_large(count)) slice = arena_claim_main(count, alignment, hint, is_zero);
+        if (arena_try_large(count)) slice = arena_claim_main(count, alignment, is_zero);
     }
     if (slice == SIZE_MAX) {
         *is_zero = true;
@@ -466,22 +497,18 @@ void arena_release(void *start, size_t count, bool touched)
 
 const char *arena_broken_rule(const struct arena *arena)
 {
-    size_t span = atomic_load_explicit(&arena->span_units, memory_order_acquire) >>
-                  (SLICE_SHIFT - GRANULE_SHIFT);
+    const char *broken = window_broken_rule(arena);
     size_t mapped = atomic_load_explicit(&arena->mapped, memory_order_acquire);
-    if (mapped > span || span > arena->capacity)
-        return "A1: more slices are mapped than have descriptors";
-    for (size_t slice = 0; slice < mapped; slice++) {
+    for (size_t slice = 0; slice < mapped && broken == NULL; slice++) {
         const struct chunk *chunk = &arena->chunks[slice / CHUNK_SLICES];
         uint64_t bit = UINT64_C(1) << (slice % CHUNK_SLICES);
         if ((atomic_load_explicit(&chunk->free, memory_order_acquire) & bit) == 0) continue;
-        const uint64_t *words = (const uint64_t *)(const void *)arena_descriptor(arena, slice);
-        for (size_t i = 0; i < DESCRIPTOR_BYTES / sizeof(uint64_t); i++) {
-            bool still_free = (atomic_load_explicit(&chunk->free, memory_order_acquire) & bit) != 0;
-            if (words[i] != 0 && still_free) return "A2: a free slice has a descriptor in use";
-        }
+        bool is_clean = (atomic_load_explicit(&chunk->dirty, memory_order_relaxed) & bit) == 0;
+        if (is_clean && (atomic_load_explicit(&chunk->aging, memory_order_relaxed) & bit) != 0)
+            broken = "A3: a clean slice grows old";
+        else broken = arena_broken_slice(arena, slice, is_clean);
     }
-    return NULL;
+    return broken;
 }
 
 static void arena_unmap(struct arena *arena)

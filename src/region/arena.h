@@ -6,7 +6,7 @@
  *    `------ memory, used or free ------------'`- not mapped-'
  *    `------ descriptors and chunk records can be read ------'
  *
- * Rules (see arena_broken_rule):
+ * Rules (see arena_broken_rule; what a stale reader meets, A5: test/model/test_pages.cpp):
  *   A1  mapped <= span <= capacity, and span never falls
  *   A2  a slice whose free bit is set belongs to nobody: its descriptor is blank (block_bytes 0,
  *       owner 0)
@@ -32,8 +32,7 @@ INTERNAL bool arena_init(void);
 
 // Takes `count` consecutive slices, the first at a multiple of `alignment` bytes (a power of two,
 // at least SLICE_BYTES). *is_zero tells whether they read as zeroes. NULL when memory is exhausted.
-// hint: chunk to begin with in arena 0.
-INTERNAL void *arena_claim(size_t count, size_t alignment, size_t *hint, bool *is_zero);
+INTERNAL void *arena_claim(size_t count, size_t alignment, bool *is_zero);
 // Gives slices back. `touched` false: they still read as zeroes. Blanks nothing: descriptors are
 // blank already (A2).
 INTERNAL void arena_release(void *start, size_t count, bool touched);
@@ -63,7 +62,8 @@ INTERNAL struct arena *arena_at(unsigned index); // NULL beyond the last
 INTERNAL struct arena *arena_of(const void *address); // NULL when no arena covers the address
 // at process exit, when asked for; no block may be used afterwards
 INTERNAL void arena_unmap_all(void);
-// NULL while all rules hold that can be seen from one thread.
+// NULL while all rules hold. O(memory). Only when no other thread is inside the allocator; whoever
+// claims slices looks at A2 and A4 for them.
 INTERNAL const char *arena_broken_rule(const struct arena *arena);
 
 // How far into arena 0 an address lies, in granules; huge for addresses elsewhere and for those

@@ -42,3 +42,18 @@ struct page *marks_take(struct arena *arena, size_t kind, size_t max_chunks)
                           memory_order_relaxed);
     return NULL;
 }
+
+const char *marks_broken_rule(const struct arena *arena)
+{
+    size_t chunks = arena_mapped_chunks(arena);
+    for (size_t kind = 0; kind < MARK_KINDS; kind++) {
+        uint32_t count = 0;
+        for (size_t i = 0; i < chunks; i++) {
+            count += bits_popcount64(
+                atomic_load_explicit(&arena->marks[i].kind[kind], memory_order_relaxed));
+        }
+        if (count != atomic_load_explicit(&arena->mark_count[kind], memory_order_relaxed))
+            return "K1: marks are lost or miscounted";
+    }
+    return NULL;
+}

@@ -135,3 +135,15 @@ void pool_put(struct pool *pool, void *item)
                                                     (head >> 32) << 32 | (index + 1),
                                                     memory_order_release, memory_order_relaxed));
 }
+
+const char *pool_broken_rule(const struct pool *pool, uint32_t taken)
+{
+    uint32_t used = pool_used(pool), free_count = 0;
+    uint32_t next = (uint32_t)atomic_load_explicit(&pool->head, memory_order_acquire);
+    for (; next != 0 && free_count <= used; free_count++) {
+        if (next > used) return "L1: the list leads to what is no item";
+        next = atomic_load_explicit(pool_link(pool, next - 1), memory_order_relaxed);
+    }
+    if (free_count > used) return "L1: the list loops";
+    return free_count + taken == used ? NULL : "L1: items are lost, or free and taken";
+}

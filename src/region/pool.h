@@ -4,6 +4,7 @@
  *
  *   block 0: 16 items | block 1: 16 | block 2: 32 | block 3: 64 | ...    (each its own mapping)
  *
+ * Rules (see pool_broken_rule; the tag: test/model/test_regions.cpp):
  *   L1  free items are on the list: `head` is {tag, index + 1}; the tag changes with each take, so
  *       that a thread that was asleep between reading the list and changing it fails (the ABA
  *       problem)
@@ -30,5 +31,7 @@ INTERNAL void *pool_at(const struct pool *pool, uint32_t index);
 INTERNAL uint32_t pool_used(const struct pool *pool);
 // is exactly the start of an item
 INTERNAL bool pool_owns(const struct pool *pool, const void *item);
+// NULL while L1 holds, `taken` items being in use. Only when no other thread takes or puts.
+INTERNAL const char *pool_broken_rule(const struct pool *pool, uint32_t taken);
 
 #endif

@@ -5,6 +5,7 @@
  * after one to two delays, and what is reused within one delay never is. A round is cut into steps
  * of bounded work, made on slow paths by whichever thread comes by; a thread that finds another one
  * at it goes on without waiting.
+ * Rules (a matter of order: test/model/test_regions.cpp, and the mutant that breaks it):
  *   G1  memory is purged only while its free bits are taken away, so that nobody can claim it
  *       meanwhile
  */
@@ -15,8 +16,11 @@
 // the most that one step visits, and asks of the OS
 enum { PURGE_STEP_CHUNKS = 32, PURGE_STEP_CALLS = 8 };
 
-// One step of a round if one is due.
+// One step of a round if one is due, and no helper sees to it.
 INTERNAL void purge_tick(void);
+// A whole round; false when there was nothing to do. For the helper (purger.h).
+INTERNAL bool purge_whole_round(void);
+INTERNAL void purge_delegate(bool has_helper);
 // Everything free, now, without regard to age. Returns the bytes given back. It waits for nobody:
 // what another thread is purging at this moment is left to that thread.
 INTERNAL size_t purge_all(void);

@@ -6,6 +6,8 @@
  *   in use     1       0
  *   freed      1       1     by a thread that does not own the page, until the owner collects it
  *
+ * Rules (matters of order: test/model/test_states.cpp, and the mutants that break them; that no
+ * listed block is live: page_broken_rule):
  *   T1  only the owner of a block's page changes `live`; any thread sets `remote`, the owner clears
  *       it
  *   T2  whoever frees remotely marks first and looks at `live` afterwards; whoever makes a block
@@ -71,6 +73,21 @@ static inline bool state_mark_freed_remotely(struct state state)
 static inline void state_unmark_freed_remotely(struct state state)
 {
     atomic_fetch_and_explicit(&state.states->remote, ~state.bit, memory_order_release);
+}
+
+// The block is in use, and nobody else is freeing it: this free is the one that counts.
+static always_inline bool state_take(struct state state, bool is_own)
+{
+    if (is_own) {
+        if (unlikely(!state_is_in_use(state))) return false;
+        state_set_live(state, false);
+        return true;
+    }
+    // T2: mark first, then look: while a live block is marked its page stays what it is
+    if (!state_mark_freed_remotely(state)) return false;
+    if (state_is_live(state)) return true;
+    state_unmark_freed_remotely(state);
+    return false;
 }
 
 // The block is free again, whoever freed it. Owner only. `live` first: whoever finds the other mark

@@ -100,6 +100,28 @@ void window_set_kind(struct arena *arena, size_t first, size_t slices, enum chun
     }
 }
 
+const char *window_broken_rule(const struct arena *arena)
+{
+    // in this order: a thread that takes more at this moment moves the span first. acquire: pairs
+    // with window_take
+    size_t mapped = atomic_load_explicit(&arena->mapped, memory_order_acquire);
+    size_t span = atomic_load_explicit(&arena->span_units, memory_order_acquire) >>
+                  (SLICE_SHIFT - GRANULE_SHIFT);
+    if (mapped > span || span > arena->capacity)
+        return "A1: more slices are mapped than have descriptors";
+    if (arena->capacity == 0) return NULL; // not ready
+
+    struct window_layout layout = window_lay_out(arena->capacity);
+    const char *side = (const char *)arena->side;
+    if (arena->descriptors != side + layout.descriptors) return "A5: the descriptors have moved";
+    if ((const char *)arena->chunks != side + layout.chunks ||
+        (const char *)arena->marks != side + layout.marks ||
+        (CFG_STATES && (const char *)arena->states != side + layout.states) ||
+        arena->side_bytes != layout.end)
+        return "W1: a part of the side memory is not in its place";
+    return NULL;
+}
+
 size_t window_take(struct arena *arena, size_t slices, size_t alignment)
 {
     size_t before = atomic_load_explicit(&arena->mapped, memory_order_relaxed), first;
@@ -112,5 +134,6 @@ size_t window_take(struct arena *arena, size_t slices, size_t alignment)
                                                     memory_order_acq_rel, memory_order_relaxed));
     stats_add(STAT_metadata, (int64_t)(slices * window_bytes_per_slice()));
     window_set_kind(arena, before, first - before, CHUNK_ABSENT);
+    check_rules(window_broken_rule(arena));
     return first;
 }

@@ -5,6 +5,7 @@
  *
  *   |guard| chunks |guard| marks |guard| states (debug, secure) |guard| descriptors |guard|
  *
+ * Rules (see window_broken_rule; test_window.c reads all of it):
  *   W1  everything about the slices below `span` can be read, and `mapped` never passes it
  */
 #ifndef REGION_WINDOW_H
@@ -59,5 +60,8 @@ INTERNAL void window_set_kind(struct arena *arena, size_t first, size_t slices,
 // Takes the next `slices` addresses of the window, aligned; what is skipped stays unused. Returns
 // the first slice, or SIZE_MAX when the window is used up.
 INTERNAL size_t window_take(struct arena *arena, size_t slices, size_t alignment);
+// NULL while W1 holds, and A1 and A5 (arena.h), also while other threads are at it. Reads the arena
+// only, not its side memory.
+INTERNAL const char *window_broken_rule(const struct arena *arena);
 
 #endif

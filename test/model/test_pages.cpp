@@ -14,7 +14,7 @@
 #include "core/stats.h"
 #include "os/os.h"
 #include "region/marks.h"
-#include "region/purge.h"
+#include "region/purger.h"
 #include "alloc/free.h"
 
 // --- what lies below -----------------------------------------------------------------------------
@@ -44,12 +44,14 @@ static void report_fault(enum fault, const char *, const void *, size_t)
 }
 static void report_always(const char *, const char *) {}
 static uint32_t chacha_below(struct chacha *, uint32_t) { return 0; }
+static uint32_t chacha_next32(struct chacha *) { return 0; }
 static uint64_t chacha_next64(struct chacha *) { return 0; }
 static size_t os_page_bytes(void) { return 4096; }
 static enum os_guard_kind os_guard(void *, size_t) { return OS_GUARD_NONE; }
 static bool os_unguard(void *, size_t, enum os_guard_kind) { return true; }
 static bool os_restore(void *, size_t) { return true; }
 static void purge_tick(void) {}
+static void purger_start(void) {}
 static struct local_heap *thread_ready(struct local_heap *heap) { return heap; }
 static bool alloc_padding_is_intact(const struct page *, const void *) { return true; }
 
@@ -57,7 +59,7 @@ static struct arena *arena_at(unsigned index) { return index == 0 ? &arena_main 
 static struct arena *arena_of(const void *) { return &arena_main; }
 static void *arena_descriptor_far(const void *) { return NULL; }
 
-static void *arena_claim(size_t count, size_t, size_t *, bool *is_zero)
+static void *arena_claim(size_t count, size_t, bool *is_zero)
 {
     *is_zero = false;
     uint64_t free = atomic_load_explicit(&pages_free_slices, memory_order_relaxed);
@@ -201,8 +203,7 @@ static struct page *pages_make_loose(struct local_heap *heap, struct pages_shape
     struct page_plan plan = {shape.block_bytes, CLASS, 1, flags,
                              SLICE_BYTES - shape.blocks * shape.block_bytes};
     bool is_zero;
-    size_t hint = 0;
-    struct page *page = page_init(arena_claim(1, 1, &hint, &is_zero), &plan, NULL);
+    struct page *page = page_init(arena_claim(1, 1, &is_zero), &plan, NULL);
     page_set_owner(page, (uintptr_t)heap);
     for (uint32_t count = 0; count < shape.blocks;) {
         if (!refill_page(page, NULL, &is_zero)) model_fail("a page is smaller than planned");
@@ -243,6 +244,7 @@ static unsigned pages_loaded_of(const struct local_heap *heap, const struct page
 static void pages_check(const struct page *page)
 {
     check_rules(page_broken_rule(page));
+    check_rules(remote_broken_rule(page));
     unsigned loaded = pages_loaded_of(&pages_part, page);
     for (unsigned i = 0; i < MODEL_THREADS; i++) loaded += pages_loaded_of(&pages_heaps[i], page);
     if (page->out != pages_out_of(page) + loaded + remote_waiting(page))

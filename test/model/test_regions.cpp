@@ -70,6 +70,7 @@ static uint64_t prim_clock_ms(void) { return 1; }
 // --- before and after the threads ----------------------------------------------------------------
 
 static struct chunk regions_chunk;
+alignas(DESCRIPTOR_BYTES) static char regions_descriptors[SLICES][DESCRIPTOR_BYTES]; // blank (A2)
 static uint32_t regions_is_used[SLICES];
 static struct pool regions_pool;
 static uint32_t regions_item_is_used[ITEMS];
@@ -88,6 +89,7 @@ static void start_slices()
     arena_main.mapped = CHUNK_SLICES;
     arena_main.capacity = CHUNK_SLICES;
     arena_main.chunks = &regions_chunk;
+    arena_main.descriptors = regions_descriptors[0];
     regions_chunk.free = bits_ones(SLICES);
     regions_chunk.dirty = regions_chunk.aging = 3;
     arena_main.dirty_free = 2;
@@ -157,9 +159,8 @@ static void finish_pool()
 // NULL when there is no such run.
 static void *claim(size_t count)
 {
-    size_t hint = 0;
     bool is_zero;
-    void *start = arena_claim(count, SLICE_BYTES, &hint, &is_zero);
+    void *start = arena_claim(count, SLICE_BYTES, &is_zero);
     if (start == NULL) return NULL;
     size_t first = regions_slice_of(start);
     for (size_t i = first; i < first + count; i++) {

@@ -1,4 +1,6 @@
 #include "fake_prim.h"
+#include <stdlib.h>
+#include <unistd.h>
 
 // The real functions, under the names that rename_prim.h gives them.
 INTERNAL void real_prim_info_read(struct prim_info *info);
@@ -175,6 +177,23 @@ static int fake_prim_enter(enum fake_prim_call call)
     return atomic_load_explicit(&plan->error, memory_order_relaxed);
 }
 
+static size_t fake_prim_page_bytes(void)
+{
+    bool is_made_up = atomic_load_explicit(&fake_prim_has_info, memory_order_relaxed);
+    return is_made_up ? fake_prim_info.page_bytes : (size_t)sysconf(_SC_PAGESIZE);
+}
+
+// The same for a call about a range, which M4 says begins and ends with an OS page.
+static int fake_prim_enter_range(enum fake_prim_call call, const void *start, size_t bytes)
+{
+    const char *text = "M4: the range is not one of OS pages\n";
+    if ((((uintptr_t)start | bytes) & (fake_prim_page_bytes() - 1)) != 0) {
+        real_prim_write_error(text, strlen(text));
+        abort();
+    }
+    return fake_prim_enter(call);
+}
+
 static int fake_prim_add_mapped(int error, size_t bytes)
 {
     if (error == 0) atomic_fetch_add_explicit(&fake_prim_mapped, bytes, memory_order_relaxed);
@@ -190,50 +209,51 @@ void prim_info_read(struct prim_info *info)
 
 int prim_map(void *hint, size_t bytes, unsigned flags, void **start)
 {
-    int error = fake_prim_enter(FAKE_PRIM_map);
+    int error = fake_prim_enter_range(FAKE_PRIM_map, hint, bytes);
     if (error == 0) error = real_prim_map(hint, bytes, flags, start);
     return (flags & PRIM_MAP_REPLACE) != 0 ? error : fake_prim_add_mapped(error, bytes);
 }
 
 int prim_unmap(void *start, size_t bytes)
 {
-    int error = fake_prim_enter(FAKE_PRIM_unmap);
+    int error = fake_prim_enter_range(FAKE_PRIM_unmap, start, bytes);
     return error != 0 ? error : fake_prim_add_mapped(real_prim_unmap(start, bytes), 0 - bytes);
 }
 
 int prim_access(void *start, size_t bytes, bool accessible)
 {
-    int error = fake_prim_enter(FAKE_PRIM_access);
+    int error = fake_prim_enter_range(FAKE_PRIM_access, start, bytes);
     return error != 0 ? error : real_prim_access(start, bytes, accessible);
 }
 
 int prim_purge(void *start, size_t bytes)
 {
-    int error = fake_prim_enter(FAKE_PRIM_purge);
+    int error = fake_prim_enter_range(FAKE_PRIM_purge, start, bytes);
     return error != 0 ? error : real_prim_purge(start, bytes);
 }
 
 int prim_reset(void *start, size_t bytes)
 {
-    int error = fake_prim_enter(FAKE_PRIM_reset);
+    int error = fake_prim_enter_range(FAKE_PRIM_reset, start, bytes);
     return error != 0 ? error : real_prim_reset(start, bytes);
 }
 
 int prim_guard(void *start, size_t bytes)
 {
-    int error = fake_prim_enter(FAKE_PRIM_guard);
+    int error = fake_prim_enter_range(FAKE_PRIM_guard, start, bytes);
     return error != 0 ? error : real_prim_guard(start, bytes);
 }
 
 int prim_unguard(void *start, size_t bytes)
 {
-    int error = fake_prim_enter(FAKE_PRIM_unguard);
+    int error = fake_prim_enter_range(FAKE_PRIM_unguard, start, bytes);
     return error != 0 ? error : real_prim_unguard(start, bytes);
 }
 
 int prim_move(void *from, size_t bytes, void *to, bool *hole)
 {
-    int error = fake_prim_enter(FAKE_PRIM_move);
+    // of both ranges: the other one may end where it likes
+    int error = fake_prim_enter_range(FAKE_PRIM_move, from, bytes | (uintptr_t)to);
     if (error == 0) return real_prim_move(from, bytes, to, hole);
     *hole = false;
     return error;
@@ -241,20 +261,20 @@ int prim_move(void *from, size_t bytes, void *to, bool *hole)
 
 int prim_advise_huge(void *start, size_t bytes, bool wanted)
 {
-    int error = fake_prim_enter(FAKE_PRIM_advise_huge);
+    int error = fake_prim_enter_range(FAKE_PRIM_advise_huge, start, bytes);
     return error != 0 ? error : real_prim_advise_huge(start, bytes, wanted);
 }
 
 int prim_map_large(void *hint, size_t bytes, size_t page_bytes, int numa_node, void **start)
 {
-    int error = fake_prim_enter(FAKE_PRIM_map_large);
+    int error = fake_prim_enter_range(FAKE_PRIM_map_large, hint, bytes);
     if (error == 0) error = real_prim_map_large(hint, bytes, page_bytes, numa_node, start);
     return fake_prim_add_mapped(error, bytes);
 }
 
 int prim_wipe_on_fork(void *start, size_t bytes)
 {
-    int error = fake_prim_enter(FAKE_PRIM_wipe_on_fork);
+    int error = fake_prim_enter_range(FAKE_PRIM_wipe_on_fork, start, bytes);
     return error != 0 ? error : real_prim_wipe_on_fork(start, bytes);
 }
 

@@ -1,5 +1,6 @@
 /* fake_prim.h: the OS of the unit tests. It passes every call on to the real one, and on demand
- * makes it fail or answer something else, so that each failure branch above can be reached.
+ * makes it fail or answer something else, so that each failure branch above can be reached. A call
+ * that breaks M4 (prim.h) ends the program.
  *
  * Every unit test is linked with it; without a word from it nothing differs but the counts. All of
  * this may be called while other threads are inside, except fake_prim_reset and _set_info, the

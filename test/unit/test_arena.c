@@ -4,9 +4,8 @@ enum { KIB = 1024, MIB = 1024 * KIB };
 
 static void *claim(size_t count, size_t alignment)
 {
-    size_t hint = 0;
     bool is_clean;
-    return arena_claim(count, alignment, &hint, &is_clean);
+    return arena_claim(count, alignment, &is_clean);
 }
 
 static void claim_alignments(void)
@@ -35,7 +34,6 @@ static void random_claims(size_t limit_bytes)
         size_t count;
     } slots[SLOTS];
     uint64_t random = test_seed();
-    size_t hint = 0;
     start_with_limit(limit_bytes);
     for (unsigned i = 0; i < ROUNDS; i++) {
         unsigned at = (unsigned)(test_random(&random) % SLOTS);
@@ -48,7 +46,7 @@ static void random_claims(size_t limit_bytes)
         slots[at].count = (size_t)1 << test_random(&random) % 8;
         slots[at].count += test_random(&random) % slots[at].count;
         slots[at].start = (uint64_t *)arena_claim(
-            slots[at].count, (size_t)SLICE_BYTES << test_random(&random) % 4, &hint, &is_clean);
+            slots[at].count, (size_t)SLICE_BYTES << test_random(&random) % 4, &is_clean);
         if (slots[at].start == NULL) abort();
         if (is_clean)
             EXPECT(is_zero(slots[at].start, 64) &&
@@ -274,13 +272,12 @@ TEST(arena_add_that_fails_at_any_call_leaves_nothing_behind) { IN_CHILD(add_fail
 static void flags(void)
 {
     bool is_clean;
-    size_t hint = 0;
     start_quietly();
     char *memory = (char *)os_map(16 * MIB, CHUNK_BYTES);
     EXPECT(arena_add(memory, 4 * MIB, ARENA_EXCLUSIVE | ARENA_ZERO) != NULL);
     struct arena *dirty = arena_add(memory + 4 * MIB, 4 * MIB, ARENA_PINNED);
     options_set(OPTION_disallow_os_alloc, 1);
-    char *slice = (char *)arena_claim(1, SLICE_BYTES, &hint, &is_clean);
+    char *slice = (char *)arena_claim(1, SLICE_BYTES, &is_clean);
     EXPECT(slice >= memory + 4 * MIB && slice < memory + 8 * MIB && !is_clean);
     slice[0] = 5;
     arena_release(slice, 1, true);
@@ -353,6 +350,61 @@ static void broken_descriptor(size_t at)
     EXPECT_TEXT(arena_broken_rule(&arena_main), "A2: a free slice has a descriptor in use");
 }
 
+static void broken_age(void)
+{
+    start_quietly();
+    (void)claim(1, SLICE_BYTES);
+    atomic_store_explicit(&arena_main.chunks[0].aging, 1, memory_order_relaxed);
+    EXPECT_TEXT(arena_broken_rule(&arena_main), NULL); // claimed since
+    atomic_store_explicit(&arena_main.chunks[0].aging, 1 << 3, memory_order_relaxed);
+    EXPECT_TEXT(arena_broken_rule(&arena_main), "A3: a clean slice grows old");
+}
+
+static char *broken_zero(size_t at)
+{
+    start_quietly();
+    char *memory = (char *)claim(1, SLICE_BYTES) + 7 * SLICE_BYTES;
+    memory[at] = 1;
+    EXPECT_TEXT(arena_broken_rule(&arena_main), "A4: a clean slice is not zero");
+    return memory;
+}
+
+static void claim_what_is_not_zero(void)
+{
+    bool is_clean;
+    EXPECT(arena_claim_at(&arena_main, broken_zero(0), 1, &is_clean));
+}
+
+static void broken_place(void)
+{
+    start_quietly();
+    (void)claim(1, SLICE_BYTES);
+    arena_main.descriptors += DESCRIPTOR_BYTES;
+    EXPECT_TEXT(arena_broken_rule(&arena_main), "A5: the descriptors have moved");
+}
+
+static void descriptors_stay(void)
+{
+    start_quietly();
+    const struct page *before = arena_descriptor(&arena_main, 3);
+    for (size_t count = 1; count < 20000; count *= 7) {
+        (void)claim(count, SLICE_BYTES);
+        EXPECT(arena_descriptor(&arena_main, 3) == before);
+    }
+}
+
+TEST(arena_A3_notices_a_clean_slice_that_ages) { IN_CHILD(broken_age()); }
+TEST(arena_A4_notices_a_clean_slice_that_is_not_zero)
+{
+    IN_CHILD(broken_zero(0));
+    IN_CHILD(broken_zero(SLICE_BYTES - 1));
+    if (CFG_DEBUG >= 2) EXPECT_DEATH(claim_what_is_not_zero(), "A4: a clean slice is not zero");
+}
+TEST(arena_A5_notices_descriptors_that_moved) { IN_CHILD(broken_place()); }
+TEST(arena_A5_descriptors_stay_where_they_are_when_the_arena_grows)
+{
+    IN_CHILD(descriptors_stay());
+}
 TEST(arena_A1_notices_slices_without_descriptors) { IN_CHILD(broken_span()); }
 TEST(arena_A2_notices_a_free_slice_that_is_described)
 {
@@ -367,7 +419,7 @@ enum { THREADS = 4, ROUNDS = 3000, HELD = 8 };
 static void *hammer(void *number)
 {
     uint64_t *held[HELD] = {NULL}, self = (uintptr_t)number + 1, random = self;
-    size_t counts[HELD] = {0}, hint = 0;
+    size_t counts[HELD] = {0};
     for (unsigned i = 0; i < ROUNDS; i++) {
         unsigned at = (unsigned)(test_random(&random) % HELD);
         if (held[at] != NULL) {
@@ -377,7 +429,7 @@ static void *hammer(void *number)
         }
         bool is_clean;
         counts[at] = 1 + test_random(&random) % 40;
-        held[at] = (uint64_t *)arena_claim(counts[at], SLICE_BYTES, &hint, &is_clean);
+        held[at] = (uint64_t *)arena_claim(counts[at], SLICE_BYTES, &is_clean);
         if (held[at] == NULL) abort();
         EXPECT(held[at][0] == 0);
         held[at][0] = held[at][counts[at] * SLICE_BYTES / 8 - 1] = self;

@@ -294,6 +294,95 @@ static void part_fails(void)
 
 TEST(heap_part_that_finds_no_memory_gives_NULL_and_ENOMEM) { IN_CHILD(part_fails()); }
 
+// --- F1 and F2, broken on purpose ----------------------------------------------------------------
+
+static struct mi_heap_s *sound_heap(void)
+{
+    start();
+    struct mi_heap_s *heap = heap_new(main_heap());
+    EXPECT_TEXT(heap_broken_rule(heap, main_heap()), NULL);
+    return heap;
+}
+
+static void expect_broken(const struct mi_heap_s *heap, const char *text)
+{
+    EXPECT_TEXT(heap_broken_rule(heap, main_heap()), text);
+}
+
+static void part_off_list(void)
+{
+    struct mi_heap_s *heap = sound_heap();
+    main_heap()->next_of_thread = NULL;
+    expect_broken(heap, "F1: a part has left its thread's list");
+    expect_broken(NULL, "F1: a part has left its thread's list");
+}
+
+static void part_of_other_thread(void)
+{
+    struct mi_heap_s *heap = sound_heap();
+    heap->local->main = heap->local;
+    expect_broken(heap, "F1: a part is on another thread's list");
+}
+
+static void list_torn(void)
+{
+    struct mi_heap_s *heap = sound_heap();
+    heap->local->next_of_thread = heap->local;
+    expect_broken(heap, "F1: the list of a thread's parts is torn");
+    heap->local->next_of_thread = (struct local_heap *)(uintptr_t)0x40;
+    expect_broken(heap, "F1: the list of a thread's parts is torn");
+}
+
+static void part_of_other_heap(void)
+{
+    struct mi_heap_s *heap = sound_heap(), *other = heap_new(main_heap());
+    heap->local = other->local;
+    expect_broken(heap, "F1: a heap has lost its part");
+    heap->local = NULL;
+    expect_broken(heap, "F1: a heap has lost its part");
+}
+
+static void others_lost(void)
+{
+    struct mi_heap_s *heap = sound_heap();
+    run_thread(allocate_in, heap);
+    expect_broken(heap, NULL);
+    struct local_heap *part = atomic_load_explicit(&heap->others, memory_order_acquire);
+    part->next_of_heap = part;
+    expect_broken(heap, "F1: a heap has lost a part");
+    part->next_of_heap = NULL;
+    atomic_store_explicit(&part->heap, NULL, memory_order_relaxed);
+    expect_broken(heap, "F1: a heap has lost a part");
+}
+
+static void *make_and_lend(void *unused)
+{
+    (void)unused;
+    made_by_thread = heap_new(thread_ready(thread_heap()));
+    run_thread(allocate_in, made_by_thread); // so that it lives on
+    return NULL;
+}
+
+static void lives_on_alone(void)
+{
+    start();
+    run_thread(make_and_lend, NULL);
+    struct mi_heap_s *heap = (struct mi_heap_s *)made_by_thread;
+    expect_broken(heap, NULL);
+    atomic_store_explicit(&heap->others, NULL, memory_order_relaxed);
+    expect_broken(heap, "F2: a heap lives on that no thread has");
+}
+
+TEST(heap_F1_notices_a_part_that_left_its_threads_list) { IN_CHILD(part_off_list()); }
+TEST(heap_F1_notices_a_part_on_another_threads_list) { IN_CHILD(part_of_other_thread()); }
+TEST(heap_F1_notices_a_list_that_loops_or_leads_away) { IN_CHILD(list_torn()); }
+TEST(heap_F1_notices_a_heap_without_its_parts)
+{
+    IN_CHILD(part_of_other_heap());
+    IN_CHILD(others_lost());
+}
+TEST(heap_F2_notices_a_heap_that_lives_on_alone) { IN_CHILD(lives_on_alone()); }
+
 // --- deleted while another thread frees its blocks -----------------------------------------------
 
 enum { LARGE_BLOCKS = 24, RACE_ROUNDS = 60 };

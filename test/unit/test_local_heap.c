@@ -266,6 +266,122 @@ static void queue_without_room(void)
     EXPECT_TEXT(local_heap_broken_rule(heap), "H3: a queued page has no room");
 }
 
+static void current_of_other_class(void)
+{
+    struct local_heap *heap = heap_with_queue();
+    heap->current[3] = heap->current[CLASS];
+    EXPECT_TEXT(local_heap_broken_rule(heap), "H1: the current page is none of the class");
+    heap->current[3] = (struct page *)(void *)((char *)heap->current[CLASS] + 8); // no descriptor
+    EXPECT_TEXT(local_heap_broken_rule(heap), "H1: the current page is none of the class");
+}
+
+static void current_of_other_owner(void)
+{
+    struct local_heap *heap = heap_with_queue();
+    page_set_owner(heap->current[CLASS], (uintptr_t)heap | OWNER_FULL); // as if it were parked
+    EXPECT_TEXT(local_heap_broken_rule(heap), "H2: the current page has another owner");
+}
+
+static void current_is_linked(void)
+{
+    struct local_heap *heap = heap_with_queue();
+    heap->current[CLASS]->next = heap->queue[CLASS];
+    EXPECT_TEXT(local_heap_broken_rule(heap), "H2: the current page is queued");
+}
+
+// A queue of two pages.
+static struct local_heap *heap_with_long_queue(void)
+{
+    struct local_heap *heap = start();
+    size_t per_page = blocks_in_page(CLASS);
+    for (size_t i = 0; i < 2 * per_page + 2; i++) blocks[i] = pop(heap, CLASS);
+    put(heap, blocks[0]);
+    put(heap, blocks[per_page]);
+    EXPECT(heap->queue[CLASS]->next != NULL && heap->queue[CLASS]->next->next == NULL);
+    EXPECT_TEXT(local_heap_broken_rule(heap), NULL);
+    return heap;
+}
+
+static void queue_loops(void)
+{
+    struct local_heap *heap = heap_with_long_queue();
+    heap->queue[CLASS]->next->next = heap->queue[CLASS];
+    EXPECT_TEXT(local_heap_broken_rule(heap), "H2: a queue is torn");
+}
+
+static void queue_leads_away(struct page *next)
+{
+    struct local_heap *heap = heap_with_long_queue();
+    heap->queue[CLASS]->next = next;
+    EXPECT_TEXT(local_heap_broken_rule(heap), "H2: a queue is torn");
+}
+
+// The part of a made heap with a few full pages.
+static struct local_heap *part_with_full_pages(void)
+{
+    struct local_heap *part = heap_new(start())->local;
+    size_t count = 3 * blocks_in_page(CLASS) + 1;
+    for (size_t i = 0; i < count; i++) blocks[i] = pop(part, CLASS);
+    EXPECT(part->full != NULL && part->full->next != NULL && part->full->next->next != NULL);
+    EXPECT_TEXT(local_heap_broken_rule(part), NULL);
+    return part;
+}
+
+static void full_is_torn(void)
+{
+    struct local_heap *part = part_with_full_pages();
+    part->full->next->next->next = part->full->next;
+    EXPECT_TEXT(local_heap_broken_rule(part), "H2: the list of full pages is torn");
+}
+
+static void full_of_other_owner(void)
+{
+    struct local_heap *part = part_with_full_pages();
+    page_set_owner(part->full, (uintptr_t)part);
+    EXPECT_TEXT(local_heap_broken_rule(part), "H2: a full page has another owner");
+}
+
+static void full_and_parked(void)
+{
+    struct local_heap *part = part_with_full_pages();
+    EXPECT(remote_try_park(part->full));
+    EXPECT_TEXT(local_heap_broken_rule(part), "H2: a full page is parked and on the list");
+}
+
+static void full_of_heap_that_parks(void)
+{
+    struct local_heap *part = part_with_full_pages();
+    part->is_pinned = false;
+    EXPECT_TEXT(local_heap_broken_rule(part), "H2: a full page is not parked");
+}
+
+static void cursor_elsewhere(void)
+{
+    struct local_heap *part = part_with_full_pages();
+    part->full_cursor = part->full->next;
+    EXPECT_TEXT(local_heap_broken_rule(part), NULL);
+    part->full_cursor = part->current[CLASS];
+    EXPECT_TEXT(local_heap_broken_rule(part),
+                "H2: the search goes on at a page that is not full");
+}
+
+TEST(local_heap_H1_notices_a_current_page_of_another_class) { IN_CHILD(current_of_other_class()); }
+TEST(local_heap_H2_notices_a_current_page_of_somebody_else) { IN_CHILD(current_of_other_owner()); }
+TEST(local_heap_H2_notices_a_current_page_with_neighbours) { IN_CHILD(current_is_linked()); }
+TEST(local_heap_H2_notices_a_queue_that_loops_or_leads_away)
+{
+    IN_CHILD(queue_loops());
+    IN_CHILD(queue_leads_away((struct page *)(uintptr_t)0x80)); // where nothing can be read
+    IN_CHILD(queue_leads_away((struct page *)(void *)blocks));
+}
+TEST(local_heap_H2_notices_a_list_of_full_pages_that_loops) { IN_CHILD(full_is_torn()); }
+TEST(local_heap_H2_notices_a_full_page_that_does_not_say_so) { IN_CHILD(full_of_other_owner()); }
+TEST(local_heap_H2_notices_a_full_page_that_is_parked_too) { IN_CHILD(full_and_parked()); }
+TEST(local_heap_H2_notices_full_pages_of_a_heap_that_parks_its_own)
+{
+    IN_CHILD(full_of_heap_that_parks());
+}
+TEST(local_heap_H2_notices_a_search_that_left_the_full_pages) { IN_CHILD(cursor_elsewhere()); }
 TEST(local_heap_H1_notices_a_list_without_a_page) { IN_CHILD(list_without_page()); }
 TEST(local_heap_H1_notices_a_list_of_another_page) { IN_CHILD(list_of_other_page()); }
 TEST(local_heap_H2_notices_a_current_page_that_is_queued) { IN_CHILD(current_is_queued()); }

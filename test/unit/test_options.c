@@ -3,6 +3,7 @@
 #include "../support/fake_prim.h"
 #include "../support/test.h"
 #include <limits.h>
+#include <pthread.h>
 
 // What a program would define. Options are read once in a process: each test that reads them has
 // its own child.
@@ -45,6 +46,33 @@ TEST(options_outside_the_list_read_as_zero_and_are_not_written)
     options_set_default(OPTION_COUNT, 5);
     EXPECT_EQ(options_get(OPTION_COUNT), 0);
     EXPECT_EQ(options_get_bytes(OPTION_COUNT), 0);
+}
+
+// O1: a reader finds a value that was set as a whole, whoever sets another one meanwhile.
+static const long option_pattern = LONG_MAX / 5;
+
+static void *set_in_turn(void *unused)
+{
+    for (int i = 0; i < 20000; i++)
+        options_set(OPTION_max_errors, i % 2 == 0 ? option_pattern : -option_pattern);
+    return unused;
+}
+
+static void read_while_set(void)
+{
+    pthread_t thread;
+    options_set(OPTION_max_errors, option_pattern);
+    EXPECT_EQ(pthread_create(&thread, NULL, set_in_turn, NULL), 0);
+    for (int i = 0; i < 20000; i++) {
+        long value = options_get(OPTION_max_errors);
+        EXPECT(value == option_pattern || value == -option_pattern);
+    }
+    pthread_join(thread, NULL);
+}
+
+TEST(O1_a_value_that_is_being_set_reads_as_the_old_or_the_new_one)
+{
+    EXPECT_STDERR(read_while_set(), "");
 }
 
 static void early(void)

@@ -16,7 +16,7 @@ static void every_block_once(void)
             EXPECT((char *)blocks[i] == page->start + i * page->block_bytes);
         }
         EXPECT_TEXT(page_broken_rule(page), NULL);
-        for (unsigned i = 0; i < count; i++) EXPECT_EQ(page_put(page, blocks[i]), i == count - 1);
+        for (unsigned i = 0; i < count; i++) EXPECT_EQ(put_own(page, blocks[i]), i == count - 1);
         EXPECT_TEXT(page_broken_rule(page), NULL);
         page_release(page);
     }
@@ -123,6 +123,7 @@ static void put_list(void)
     start_quietly();
     struct page *page = new_page(64, 0);
     unsigned count = take_every_block(page, blocks);
+    for (unsigned i = 0; CFG_STATES && i < 3; i++) state_clear(page_state_of(page, blocks[i]));
     block_set_next(blocks[0], blocks[1], &page->key);
     block_set_next(blocks[1], NULL, &page->key);
     page_put_list(page, blocks[0], 2);
@@ -204,6 +205,90 @@ TEST(page_P1_notices_blocks_beyond_the_end) { IN_CHILD(cut_too_far()); }
 TEST(page_P2_notices_a_list_that_loops) { IN_CHILD(loops()); }
 TEST(page_P2_notices_a_list_that_leaves_the_page_and_survives_it) { IN_CHILD(leaves_page()); }
 TEST(page_P2_notices_a_local_list_that_loops) { IN_CHILD(local_leaves_page()); }
+
+// A field that page_init wrote is changed in one bit.
+static void changed(size_t at)
+{
+    struct page *page = half_full();
+    ((char *)page)[at] ^= 1;
+    EXPECT_TEXT(page_broken_rule(page), "P3: what is constant has changed");
+}
+
+static void changed_later_slice(void)
+{
+    start_quietly();
+    struct page *page = new_page(100, 0);
+    EXPECT_TEXT(page_broken_rule(page), NULL);
+    page[2].back = 1;
+    EXPECT_TEXT(page_broken_rule(page), "P3: what is constant has changed");
+}
+
+static void changed_length(void)
+{
+    struct page *page = half_full();
+    page->slices = UINT32_MAX; // beyond what has descriptors
+    EXPECT_TEXT(page_broken_rule(page), "P3: what is constant has changed");
+}
+
+TEST(page_P3_notices_a_constant_that_changed)
+{
+    IN_CHILD(changed(offsetof(struct page, start)));
+    IN_CHILD(changed(offsetof(struct page, start) + 3));
+    IN_CHILD(changed(offsetof(struct page, arena)));
+    IN_CHILD(changed(offsetof(struct page, reserved) + 1));
+    IN_CHILD(changed(offsetof(struct page, block_bytes)));
+    IN_CHILD(changed(offsetof(struct page, block_bytes) + 2));
+    IN_CHILD(changed(offsetof(struct page, reciprocal)));
+    IN_CHILD(changed(offsetof(struct page, roomy)));
+    IN_CHILD(changed(offsetof(struct page, back)));
+    IN_CHILD(changed(offsetof(struct page, slices))); // one: none is left
+    IN_CHILD(changed_length());
+    IN_CHILD(changed_later_slice());
+}
+
+static void uncut_is_written(void)
+{
+    struct page *page = half_full();
+    ((char *)page_block_at(page, page->capacity))[9] = 1;
+    EXPECT_TEXT(page_broken_rule(page), "P5: the uncut rest is not zero");
+}
+
+static void uncut_is_live(void)
+{
+    struct page *page = half_full();
+    state_set_live(page_state_of(page, page_block_at(page, page->reserved - 1u)), true);
+    EXPECT_TEXT(page_broken_rule(page), "P5: a block is in use that was never cut");
+}
+
+static void listed_is_live(struct page *page, struct block *block)
+{
+    state_set_live(page_state_of(page, block), true);
+    EXPECT_TEXT(page_broken_rule(page), "T1: a listed block is in use");
+}
+
+static void free_is_live(void)
+{
+    struct page *page = half_full();
+    listed_is_live(page, block_next(page->free, &page->key));
+}
+
+static void local_is_live(void)
+{
+    struct page *page = half_full();
+    listed_is_live(page, page->local_free);
+}
+
+TEST(page_P5_notices_a_write_to_the_uncut_part_of_a_zero_page) { IN_CHILD(uncut_is_written()); }
+TEST(page_P5_notices_a_block_that_is_in_use_and_was_never_cut)
+{
+    if (CFG_STATES) IN_CHILD(uncut_is_live());
+}
+TEST(page_T1_notices_a_listed_block_that_is_in_use)
+{
+    if (!CFG_STATES) return;
+    IN_CHILD(free_is_live());
+    IN_CHILD(local_is_live());
+}
 
 static void uncut_is_zero(void)
 {

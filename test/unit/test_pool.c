@@ -117,6 +117,51 @@ static void tag_moves(void)
 
 TEST(pool_L1_the_head_differs_after_each_take) { IN_CHILD(tag_moves()); }
 
+// The links of the first block, behind its items.
+static ATOMIC(uint32_t) *links_of_pool(void)
+{
+    char *block = atomic_load_explicit(&pool.block[0], memory_order_acquire);
+    return (ATOMIC(uint32_t) *)(void *)(block + POOL_FIRST_ITEMS * ITEM_BYTES);
+}
+
+// Five items; 0, 1 and 2 are free.
+static void start_with_free_items(void)
+{
+    void *items[5];
+    bool is_new;
+    start();
+    for (unsigned i = 0; i < 5; i++) items[i] = pool_take(&pool, &is_new);
+    for (unsigned i = 0; i < 3; i++) pool_put(&pool, items[i]);
+    EXPECT_TEXT(pool_broken_rule(&pool, 2), NULL);
+}
+
+static void list_loops(void)
+{
+    start_with_free_items();
+    atomic_store_explicit(&links_of_pool()[0], 3, memory_order_relaxed);
+    EXPECT_TEXT(pool_broken_rule(&pool, 2), "L1: the list loops");
+}
+
+static void list_leads_away(void)
+{
+    start_with_free_items();
+    atomic_store_explicit(&links_of_pool()[1], 6, memory_order_relaxed); // never handed out
+    EXPECT_TEXT(pool_broken_rule(&pool, 2), "L1: the list leads to what is no item");
+    atomic_store_explicit(&links_of_pool()[1], UINT32_MAX, memory_order_relaxed);
+    EXPECT_TEXT(pool_broken_rule(&pool, 2), "L1: the list leads to what is no item");
+}
+
+static void item_lost(void)
+{
+    start_with_free_items();
+    atomic_store_explicit(&links_of_pool()[2], 1, memory_order_relaxed); // item 1 is left out
+    EXPECT_TEXT(pool_broken_rule(&pool, 2), "L1: items are lost, or free and taken");
+}
+
+TEST(pool_L1_notices_a_list_that_loops) { IN_CHILD(list_loops()); }
+TEST(pool_L1_notices_a_list_that_leads_to_no_item) { IN_CHILD(list_leads_away()); }
+TEST(pool_L1_notices_a_lost_item) { IN_CHILD(item_lost()); }
+
 enum { HAMMER_THREADS = 4, HAMMER_ROUNDS = 20000 };
 
 static void *hammer(void *number)
@@ -150,6 +195,7 @@ static void hammer_all(void)
     start();
     run_threads(HAMMER_THREADS, hammer);
     EXPECT(pool_used(&pool) <= HAMMER_THREADS * 16);
+    EXPECT_TEXT(pool_broken_rule(&pool, 0), NULL);
     bool is_new = false;
     unsigned count = 0;
     while (pool_take(&pool, &is_new) != NULL && !is_new) count++;

@@ -501,7 +501,30 @@ TEST(prim_usage_is_plausible_and_follows_the_process)
     unmap(memory);
 }
 
-// --- M3 ------------------------------------------------------------------------------------------
+// --- M2, M3, M4 ----------------------------------------------------------------------------------
+
+TEST(M2_calls_that_fail_say_why_and_leave_their_outputs_alone)
+{
+    void *nowhere = (void *)(0 - 2 * (uintptr_t)page_bytes()), *start = &start;
+    unsigned char *memory = map(range_bytes(), PRIM_MAP_ANYWHERE);
+    EXPECT_EQ(prim_map(memory, page_bytes(), PRIM_MAP_EXACT, &start), EEXIST);
+    EXPECT(prim_map(NULL, SIZE_MAX - page_bytes() + 1, 0, &start) > 0);
+    EXPECT(prim_map_large(nowhere, (size_t)1 << 50, (size_t)1 << 30, 0, &start) > 0);
+    EXPECT(start == &start);
+    EXPECT(prim_access(nowhere, page_bytes(), true) > 0);
+    EXPECT(prim_purge(nowhere, page_bytes()) > 0 && prim_reset(nowhere, page_bytes()) > 0);
+    EXPECT(prim_guard(nowhere, page_bytes()) > 0 && prim_unguard(nowhere, page_bytes()) > 0);
+    unmap(memory);
+}
+
+// The fake one, which stands before the real one in every unit test, notices.
+TEST(M4_notices_ranges_that_are_not_of_OS_pages)
+{
+    unsigned char *memory = map(range_bytes(), PRIM_MAP_ANYWHERE);
+    EXPECT_DEATH(EXPECT_EQ(prim_purge(memory + 16, page_bytes()), 0), "M4: ");
+    EXPECT_DEATH(EXPECT_EQ(prim_access(memory, page_bytes() / 2, true), 0), "M4: ");
+    unmap(memory);
+}
 
 #define EXPECT_ERRNO_KEPT(call) \
     do { \
@@ -526,18 +549,18 @@ TEST(M3_calls_leave_errno_alone_when_they_succeed_and_when_they_fail)
     char random[8];
     void *start = NULL;
     unsigned char *memory = map(range_bytes(), PRIM_MAP_ANYWHERE);
-    unsigned char *odd = memory + 1; // refused by the system
+    void *nowhere = (void *)(0 - 2 * (uintptr_t)page_bytes()); // refused by the system
     EXPECT_ERRNO_KEPT(prim_map(memory, page_bytes(), PRIM_MAP_EXACT, &start));
     EXPECT_ERRNO_KEPT(prim_map(NULL, 0, 0, &start));
-    EXPECT_ERRNO_KEPT(prim_unmap(odd, page_bytes()));
-    EXPECT_ERRNO_KEPT(prim_access(odd, page_bytes(), true));
-    EXPECT_ERRNO_KEPT(prim_purge(odd, page_bytes()));
-    EXPECT_ERRNO_KEPT(prim_reset(odd, page_bytes()));
-    EXPECT_ERRNO_KEPT(prim_guard(odd, page_bytes()));
-    EXPECT_ERRNO_KEPT(prim_unguard(odd, page_bytes()));
-    EXPECT_ERRNO_KEPT(prim_move(odd, page_bytes(), memory, &hole));
-    EXPECT_ERRNO_KEPT(prim_advise_huge(odd, page_bytes(), true));
-    EXPECT_ERRNO_KEPT(prim_wipe_on_fork(odd, page_bytes()));
+    EXPECT_ERRNO_KEPT(prim_unmap(nowhere, page_bytes()));
+    EXPECT_ERRNO_KEPT(prim_access(nowhere, page_bytes(), true));
+    EXPECT_ERRNO_KEPT(prim_purge(nowhere, page_bytes()));
+    EXPECT_ERRNO_KEPT(prim_reset(nowhere, page_bytes()));
+    EXPECT_ERRNO_KEPT(prim_guard(nowhere, page_bytes()));
+    EXPECT_ERRNO_KEPT(prim_unguard(nowhere, page_bytes()));
+    EXPECT_ERRNO_KEPT(prim_move(nowhere, page_bytes(), memory, &hole));
+    EXPECT_ERRNO_KEPT(prim_advise_huge(nowhere, page_bytes(), true));
+    EXPECT_ERRNO_KEPT(prim_wipe_on_fork(nowhere, page_bytes()));
     EXPECT_ERRNO_KEPT(prim_map_large(NULL, (size_t)1 << 40, (size_t)1 << 30, 0, &start));
     EXPECT_ERRNO_KEPT(prim_random(random, sizeof random));
     EXPECT_ERRNO_KEPT(prim_clock_ms());

@@ -5,9 +5,8 @@ static const uint64_t begin_ms = 1000000;
 
 static char *dirty_slices(size_t count)
 {
-    size_t hint = 0;
     bool is_clean;
-    char *memory = (char *)arena_claim(count, SLICE_BYTES, &hint, &is_clean);
+    char *memory = (char *)arena_claim(count, SLICE_BYTES, &is_clean);
     if (memory == NULL) abort();
     for (size_t i = 0; i < count; i++) memory[i * SLICE_BYTES] = 1;
     return memory;
@@ -106,9 +105,8 @@ static void reset_only(void)
     options_set(OPTION_reset_decommits, 0);
     arena_release(dirty_slices(SLICES), SLICES, true);
     EXPECT_EQ(purge_all(), 0); // what is reset may come back
-    size_t hint = 0;
     bool is_clean = true;
-    EXPECT(arena_claim(1, SLICE_BYTES, &hint, &is_clean) != NULL && !is_clean);
+    EXPECT(arena_claim(1, SLICE_BYTES, &is_clean) != NULL && !is_clean);
 }
 
 TEST(purge_by_reset_promises_no_zeroes) { IN_CHILD(reset_only()); }
@@ -171,11 +169,10 @@ static void *claimer(void *number)
 {
     uint64_t random = (uintptr_t)number + 1;
     char self = (char)((uintptr_t)number + 1);
-    size_t hint = 0;
     for (int i = 0; i < 4000; i++) {
         bool is_clean, touches = test_random(&random) % 2 == 0;
         size_t count = 1 + test_random(&random) % 5;
-        char *memory = (char *)arena_claim(count, SLICE_BYTES, &hint, &is_clean);
+        char *memory = (char *)arena_claim(count, SLICE_BYTES, &is_clean);
         if (is_clean) EXPECT_EQ(memory[0], 0);      // A4
         if (touches || !is_clean) memory[0] = self; // G1: nobody takes it away from under us
         EXPECT(!touches || memory[0] == self);
@@ -199,10 +196,9 @@ TEST(purge_G1_never_touches_claimed_slices_and_counts_exactly) { IN_CHILD(hammer
 
 static void *release_clean(void *unused)
 {
-    size_t hint = 0;
     for (int i = 0; i < 20000; i++) { // moved away: comes back clean although it was dirty
         bool is_clean;
-        char *memory = (char *)arena_claim(1, SLICE_BYTES, &hint, &is_clean);
+        char *memory = (char *)arena_claim(1, SLICE_BYTES, &is_clean);
         if (!is_clean && !os_purge(memory, SLICE_BYTES)) abort();
         arena_release(memory, 1, unused != NULL && i % 2 == 0);
         if (unused != NULL) (void)purge_all();

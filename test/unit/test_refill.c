@@ -18,7 +18,7 @@ static void order(void)
     bool is_clean = true;
     struct page *page = full_page(&count);
     EXPECT(!refill_page(page, NULL, &is_clean)); // every block is out
-    EXPECT(!page_put(page, blocks[0]));
+    EXPECT(!put_own(page, blocks[0]));
     EXPECT_EQ(remote_push(page, blocks[1], blocks[1], 1), REMOTE_DONE);
     EXPECT(refill_page(page, NULL, &is_clean) && !is_clean);
     EXPECT(page->free == blocks[0] && page->free_count == 1); // the owner's first

@@ -135,6 +135,94 @@ static void chain(void)
 
 TEST(remote_push_takes_chains) { IN_CHILD(chain()); }
 
+// --- rules, broken on purpose --------------------------------------------------------------------
+
+// The word as remote.h describes it.
+enum { NUMBER_ONE = 1 << 13, PARKED = 1 << 26, LISTED = 1 << 27, LARGE = 1 << 28 };
+
+// Three blocks on the remote list.
+static struct page *pushed_page(bool is_parked)
+{
+    unsigned count;
+    struct page *page = full_page(&count);
+    if (is_parked) EXPECT(remote_try_park(page));
+    for (unsigned i = 0; i < 3; i++)
+        EXPECT(remote_push(page, blocks[i], blocks[i], 1) != REMOTE_LAST);
+    EXPECT_TEXT(remote_broken_rule(page), NULL);
+    return page;
+}
+
+static void change_word(struct page *page, uint32_t amount)
+{
+    atomic_fetch_add_explicit(&page->remote, amount, memory_order_relaxed);
+}
+
+static void owned_number(void)
+{
+    struct page *page = pushed_page(false);
+    change_word(page, NUMBER_ONE);
+    EXPECT_TEXT(remote_broken_rule(page), "R1: the remote list is not as long as its number");
+}
+
+static void owned_list(struct block *next)
+{
+    struct page *page = pushed_page(false);
+    block_set_next(blocks[1], next, &page->key);
+    EXPECT_TEXT(remote_broken_rule(page), "R1: the remote list is not as long as its number");
+}
+
+static void owned_head(void)
+{
+    struct page *page = pushed_page(false);
+    change_word(page, page->reserved);
+    EXPECT_TEXT(remote_broken_rule(page), "R1: the remote list begins nowhere");
+}
+
+static void parked_out(void)
+{
+    struct page *page = pushed_page(true);
+    page->out--;
+    EXPECT_TEXT(remote_broken_rule(page), "R2: blocks lost or doubled while parked");
+    page->out = 1;
+    EXPECT_TEXT(remote_broken_rule(page), "R2: parked with no block out");
+}
+
+static void parked_number(void)
+{
+    struct page *page = pushed_page(true);
+    change_word(page, NUMBER_ONE);
+    EXPECT_TEXT(remote_broken_rule(page), "R2: blocks lost or doubled while parked");
+    change_word(page, 0u - (page->out - 2u) * NUMBER_ONE);
+    EXPECT_TEXT(remote_broken_rule(page), "R2: parked with no block out");
+}
+
+static void listed_or_large(void)
+{
+    struct page *page = pushed_page(false);
+    change_word(page, LISTED);
+    EXPECT_TEXT(remote_broken_rule(page), "R5: listed or large, but not parked");
+    change_word(page, LARGE - LISTED);
+    EXPECT_TEXT(remote_broken_rule(page), "R5: listed or large, but not parked");
+    page = pushed_page(true);
+    change_word(page, LARGE);
+    EXPECT_TEXT(remote_broken_rule(page), "R5: parked as the other kind");
+}
+
+TEST(remote_R1_notices_a_wrong_number) { IN_CHILD(owned_number()); }
+TEST(remote_R1_notices_a_list_that_ends_early_or_loops)
+{
+    IN_CHILD(owned_list(NULL));
+    IN_CHILD(owned_list(blocks[2]));
+    IN_CHILD(owned_list((struct block *)(uintptr_t)0x10));
+}
+TEST(remote_R1_notices_a_head_beyond_the_page) { IN_CHILD(owned_head()); }
+TEST(remote_P4_notices_counts_that_changed_while_the_page_was_parked) { IN_CHILD(parked_out()); }
+TEST(remote_R2_notices_a_parked_page_that_miscounts_what_is_out) { IN_CHILD(parked_number()); }
+TEST(remote_R5_notices_flags_of_a_page_that_is_not_parked_or_of_the_other_kind)
+{
+    IN_CHILD(listed_or_large());
+}
+
 // --- many threads: two free blocks while the owner takes, parks and claims; each block comes back
 // once -----------------------
 
@@ -164,7 +252,6 @@ static void *freer(void *number)
 
 static void *parker(void *unused)
 {
-    struct remote_list taken;
     (void)unused;
     for (unsigned round = 0; round < ROUNDS; round++) {
         unsigned count = take_every_block(shared, blocks);
@@ -176,8 +263,7 @@ static void *parker(void *unused)
                 refill_from_remote(shared);
                 if (shared->out == 0) break;
                 is_parked = remote_try_park(shared);
-            } else if (remote_try_claim(shared, 0, &taken)) {
-                page_put_list(shared, taken.first, taken.count);
+            } else if (refill_claim(shared)) {
                 is_parked = false;
             }
             if (i % 4 == 0) sched_yield();
@@ -193,6 +279,7 @@ static void *parker(void *unused)
         refill_from_remote(shared);
         EXPECT_EQ(shared->out, 0);
         EXPECT_TEXT(page_broken_rule(shared), NULL);
+        EXPECT_TEXT(remote_broken_rule(shared), NULL);
     }
     return NULL;
 }

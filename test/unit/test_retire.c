@@ -220,7 +220,7 @@ TEST(retire_adopt_tries_a_few_marks_for_one_call) { IN_CHILD(bounded_search()); 
 // --- many threads: parked pages of four blocks; of every four frees one marks and the last one
 // releases -----------------
 
-enum { THREADS = 4, ROUNDS = 300, PAGES = 8, LARGEST = CLASS_COUNT - 1 };
+enum { THREADS = 4, ROUNDS = 300, PAGES = 8, FOUR_BYTES = SLICE_BYTES / 4 };
 static struct page *hammer_pages[PAGES];
 static struct block *hammer_blocks[PAGES][THREADS];
 static pthread_barrier_t hammer_gate;
@@ -228,7 +228,7 @@ static pthread_barrier_t hammer_gate;
 static void hammer_fill(void)
 {
     for (unsigned i = 0; i < PAGES; i++) {
-        hammer_pages[i] = new_page(LARGEST, owner_of(owner_b));
+        hammer_pages[i] = new_page(class_of(FOUR_BYTES), owner_of(owner_b));
         EXPECT_EQ(take_every_block(hammer_pages[i], hammer_blocks[i]), THREADS);
         EXPECT(retire_full(hammer_pages[i]));
     }
@@ -252,8 +252,7 @@ static void *hammer(void *number)
 static void hammer_all(void)
 {
     start();
-    EXPECT_EQ(class_block_bytes(LARGEST) * THREADS, (size_t)class_page_slices(LARGEST, 0)
-                                                        << SLICE_SHIFT);
+    EXPECT_EQ(class_page_slices(class_of(FOUR_BYTES), 0), 1);
     pthread_barrier_init(&hammer_gate, NULL, THREADS);
     run_threads(THREADS, hammer);
     EXPECT_EQ(used_slices(), 0);

@@ -115,11 +115,76 @@ static void flush_releases(void)
 
 TEST(ring_flush_releases_a_parked_page_with_its_last_block) { IN_CHILD(flush_releases()); }
 
-static void broken(void)
+// --- H4, broken on purpose -----------------------------------------------------------------------
+
+// Three blocks of a page in the ring.
+static struct ring_slot *filled_slot(void)
 {
+    unsigned count;
     struct local_heap *main = start();
-    main->ring_bytes = RING_MAX_BYTES + 1;
-    EXPECT_TEXT(local_heap_broken_rule(main), "H4: the ring holds too much");
+    struct page *page = others_page(4, &count);
+    for (unsigned i = 0; i < 3; i++) ring_put(main, page, blocks[i]);
+    EXPECT_TEXT(local_heap_broken_rule(main), NULL);
+    return ring_slot_of(main, page);
 }
 
-TEST(ring_H4_broken_is_noticed) { IN_CHILD(broken()); }
+static void expect_broken(const char *text)
+{
+    EXPECT_TEXT(local_heap_broken_rule(thread_heap()->main), text);
+}
+
+static void too_much(void)
+{
+    struct ring_slot *slot = filled_slot();
+    thread_heap()->main->ring_bytes = RING_MAX_BYTES + 1;
+    expect_broken("H4: the ring holds too much");
+    thread_heap()->main->ring_bytes = RING_MAX_BYTES;
+    expect_broken("H4: the ring does not hold what it counts");
+    slot->count = SIZE_MAX;
+    expect_broken("H4: the ring holds too much");
+}
+
+static void of_pinned_page(unsigned flag)
+{
+    struct page *page = filled_slot()->page;
+    page->flags = (uint8_t)(page->flags | flag);
+    expect_broken("H4: the ring holds what is not for it");
+}
+
+static void of_no_page(void)
+{
+    struct ring_slot *slot = filled_slot();
+    slot->page++; // a free slice
+    expect_broken("H4: the ring names no page");
+    slot->page = (struct page *)(uintptr_t)0x80;
+    expect_broken("H4: the ring names no page");
+}
+
+static void torn_chain(struct block *next)
+{
+    struct ring_slot *slot = filled_slot();
+    block_set_next(slot->first, next, &slot->page->key);
+    expect_broken("H4: a chain in the ring is torn");
+}
+
+static void wrong_last(void)
+{
+    struct ring_slot *slot = filled_slot();
+    slot->last = slot->first;
+    expect_broken("H4: a chain in the ring is torn");
+}
+
+TEST(ring_H4_notices_bytes_beyond_the_bound_and_a_wrong_count) { IN_CHILD(too_much()); }
+TEST(ring_H4_notices_blocks_of_a_pinned_page_or_a_large_one)
+{
+    IN_CHILD(of_pinned_page(PAGE_PINNED));
+    IN_CHILD(of_pinned_page(PAGE_LARGE));
+}
+TEST(ring_H4_notices_a_slot_without_a_page) { IN_CHILD(of_no_page()); }
+TEST(ring_H4_notices_a_chain_that_ends_early_or_loops_or_leads_away)
+{
+    IN_CHILD(torn_chain(NULL));
+    IN_CHILD(torn_chain(blocks[2])); // in the child: the first of the chain
+    IN_CHILD(torn_chain((struct block *)(uintptr_t)0x10));
+    IN_CHILD(wrong_last());
+}

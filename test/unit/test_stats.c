@@ -88,3 +88,14 @@ TEST(S1_S2_hold_when_threads_count_at_the_same_time)
     expect_level(STAT_large, 0, peak, 60000 * THREADS, 60000 * THREADS);
     EXPECT_EQ(counter(COUNT_large_blocks), 20000 * THREADS);
 }
+
+TEST(S1_S2_broken_are_noticed)
+{
+    struct stats_level level = {5, 8, 11, 6};
+    EXPECT_TEXT(stats_broken_rule(&level), NULL);
+    level.removed = 5;
+    EXPECT_TEXT(stats_broken_rule(&level), "S1: the totals do not make the current value");
+    level.removed = 6;
+    level.peak = 4;
+    EXPECT_TEXT(stats_broken_rule(&level), "S2: the peak is below the current value");
+}

@@ -149,3 +149,64 @@ TEST(walk_heap_pages_leaves_a_page_alone_that_another_thread_is_adopting)
 {
     IN_CHILD(backing_pages());
 }
+
+// --- H2, of all pages ----------------------------------------------------------------------------
+
+static void nowhere(void)
+{
+    allocate();
+    struct local_heap *main = thread_heap()->main;
+    EXPECT_TEXT(walk_broken_rule(main), NULL);
+    size_t size_class = page_of(blocks[COUNT - 1])->size_class;
+    EXPECT(main->current[size_class] != NULL);
+    main->current[size_class] = NULL; // a page is lost
+    main->list[size_class] = NULL;
+    EXPECT_TEXT(walk_broken_rule(main), "H2: an owned page is nowhere");
+}
+
+static void full_nowhere(void)
+{
+    allocate();
+    struct mi_heap_s *heap = heap_new(thread_heap()->main);
+    for (unsigned i = 0; i < COUNT; i++) blocks[i] = mi_heap_malloc(heap, 1000);
+    EXPECT(heap->local->full != NULL && heap->local->full->next != NULL);
+    EXPECT_TEXT(walk_broken_rule(heap->local), NULL);
+    heap->local->full = heap->local->full->next;
+    heap->local->full->prev = NULL;
+    EXPECT_TEXT(walk_broken_rule(heap->local), "H2: an owned page is nowhere");
+}
+
+TEST(walk_H2_notices_an_owned_page_that_is_in_none_of_its_places)
+{
+    IN_CHILD(nowhere());
+    IN_CHILD(full_nowhere());
+}
+
+static ATOMIC(void *) exchanged[64]; // any thread's blocks, for any thread to free
+
+static void *pass_blocks(void *number)
+{
+    enum { ROUNDS = 300, SLOTS = sizeof exchanged / sizeof exchanged[0] };
+    uint64_t random = (uintptr_t)number + 1;
+    for (unsigned round = 0; round < ROUNDS; round++) {
+        for (unsigned i = 0; i < 100; i++) {
+            void *block = mi_malloc(1 + test_random(&random) % 20000);
+            unsigned at = (unsigned)(test_random(&random) % SLOTS);
+            mi_free(atomic_exchange_explicit(&exchanged[at], block, memory_order_acq_rel));
+        }
+        if (round % 100 == (uintptr_t)number) mi_collect(true);
+        EXPECT_TEXT(walk_broken_rule(thread_heap()->main), NULL);
+    }
+    return NULL;
+}
+
+static void many_threads(void)
+{
+    start_quietly();
+    run_threads(4, pass_blocks);
+    for (unsigned i = 0; i < sizeof exchanged / sizeof exchanged[0]; i++) mi_free(exchanged[i]);
+    mi_collect(true);
+    expect_arena_rules();
+}
+
+TEST(walk_H2_holds_for_each_thread_while_others_are_at_it) { IN_CHILD(many_threads()); }

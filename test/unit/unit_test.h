@@ -74,11 +74,16 @@ __attribute__((unused)) static uint64_t counter_now(enum stats_counter_id id)
     return atomic_load_explicit(&stats_process()->counter[id], memory_order_relaxed);
 }
 
-// Every arena keeps its rules.
+// Every arena keeps its rules, and every level. When no other thread is inside the library.
 __attribute__((unused)) static void expect_arena_rules(void)
 {
-    for (unsigned i = 0; i < ARENA_MAX && arena_at(i) != NULL; i++)
+    for (unsigned i = 0; i < ARENA_MAX && arena_at(i) != NULL; i++) {
         EXPECT_TEXT(arena_broken_rule(arena_at(i)), NULL);
+        EXPECT_TEXT(marks_broken_rule(arena_at(i)), NULL);
+    }
+    for (unsigned id = 0; id < STATS_LEVEL_COUNT; id++)
+        EXPECT_TEXT(stats_broken_rule(&stats_process()->level[id]), NULL);
+    EXPECT_TEXT(stats_broken_rule(stats_requested()), NULL);
 }
 
 __attribute__((unused)) static bool is_zero(const void *memory, size_t bytes)
@@ -150,10 +155,9 @@ __attribute__((unused)) static struct page *new_page(size_t size_class, uintptr_
 {
     struct page_plan plan = {class_block_bytes(size_class), (unsigned)size_class, 0, 0, 0};
     struct link_key key = {0x1234567u, 0x89abcdefu};
-    size_t hint = 0;
     bool is_clean;
     plan.slices = class_page_slices(size_class, 0);
-    void *memory = arena_claim(plan.slices, SLICE_BYTES, &hint, &is_clean);
+    void *memory = arena_claim(plan.slices, SLICE_BYTES, &is_clean);
     if (memory == NULL) abort();
     if (is_clean) plan.flags = PAGE_ZERO;
     struct page *page = page_init(memory, &plan, &key);
@@ -169,6 +173,13 @@ __attribute__((unused)) static void mark_as_freed_by_others(const struct page *p
     struct state state = page_state_of(page, block);
     state_set_live(state, true);
     (void)state_mark_freed_remotely(state);
+}
+
+// What free does in builds with block states, before the owner puts a block back.
+__attribute__((unused)) static bool put_own(struct page *page, struct block *block)
+{
+    if (CFG_STATES) state_clear(page_state_of(page, block));
+    return page_put(page, block);
 }
 
 // Hands out every block of a page: blocks[i] is the i-th. They may be pushed back by any thread.

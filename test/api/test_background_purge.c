@@ -1,0 +1,162 @@
+/* test_background_purge.c: a process in which nothing happens any more gives its memory back, by a
+ * helper thread that is there only when it may be. */
+#include "mimalloc.h"
+#include "../support/child.h"
+#include "../support/process_info.h"
+#include <dirent.h>
+#include <pthread.h>
+
+enum { THREADS = 3, BLOCKS = 40000, BLOCK_BYTES = 1000, DELAY_MS = 20, PATIENCE_MS = 10000 };
+
+static pthread_barrier_t gate;
+
+static int task_count(void)
+{
+    int count = 0;
+    DIR *directory = opendir("/proc/self/task");
+    for (struct dirent *entry; directory != NULL && (entry = readdir(directory)) != NULL;) {
+        if (entry->d_name[0] != '.') count++;
+    }
+    if (directory != NULL) closedir(directory);
+    return count;
+}
+
+// Polls, without an allocation of its own; false when time is up.
+static bool wait_for(bool (*is_so)(void))
+{
+    long long end_ms = child_now_ms() + PATIENCE_MS;
+    while (!is_so()) {
+        if (child_now_ms() > end_ms) return false;
+        usleep(2000);
+    }
+    return true;
+}
+
+static bool has_given_back(void) { return process_resident_kib() < 20 * 1024; }
+static bool is_alone(void) { return task_count() == 1; }
+static bool has_only_its_threads(void) { return task_count() == 1 + THREADS; }
+
+static void spike(void)
+{
+    char **blocks = (char **)mi_malloc(BLOCKS * sizeof *blocks);
+    ENSURE(blocks != NULL);
+    for (int i = 0; i < BLOCKS; i++) {
+        blocks[i] = (char *)mi_malloc(BLOCK_BYTES);
+        ENSURE(blocks[i] != NULL);
+        memset(blocks[i], 1, BLOCK_BYTES);
+    }
+    for (int i = 0; i < BLOCKS; i++) mi_free(blocks[i]);
+    mi_free(blocks);
+}
+
+static void *spike_and_sleep(void *unused)
+{
+    spike();
+    pthread_barrier_wait(&gate); // all have freed
+    pthread_barrier_wait(&gate); // the end
+    return unused;
+}
+
+static void start_threads(pthread_t *thread)
+{
+    pthread_barrier_init(&gate, NULL, THREADS + 1);
+    for (int i = 0; i < THREADS; i++) {
+        if (pthread_create(&thread[i], NULL, spike_and_sleep, NULL) != 0) _exit(99);
+    }
+    mi_free(mi_malloc(1));
+    pthread_barrier_wait(&gate);
+}
+
+static void join_threads(const pthread_t *thread)
+{
+    pthread_barrier_wait(&gate);
+    for (int i = 0; i < THREADS; i++) pthread_join(thread[i], NULL);
+}
+
+static void idle_with_threads(void *unused)
+{
+    pthread_t thread[THREADS];
+    (void)unused;
+    start_threads(thread);
+    EXPECT(wait_for(has_given_back));
+    EXPECT(wait_for(has_only_its_threads)); // it ends when there is nothing to do
+    join_threads(thread);
+    EXPECT(wait_for(is_alone));
+}
+
+static void joined_soon(void *unused)
+{
+    pthread_t thread[THREADS];
+    (void)unused;
+    mi_option_set(mi_option_purge_delay, 1000);
+    start_threads(thread);
+    EXPECT(task_count() == 2 + THREADS);
+    join_threads(thread);
+    EXPECT(wait_for(is_alone)); // at once, but for the time the system takes to clean up a thread
+}
+
+static void forked(void *unused)
+{
+    pthread_t thread[THREADS];
+    (void)unused;
+    mi_option_set(mi_option_purge_delay, 1000);
+    start_threads(thread);
+    pid_t child = fork(); // the helper is there and does not come along
+    if (child == 0) {
+        mi_option_set(mi_option_purge_delay, DELAY_MS);
+        start_threads(thread); // it can be started in the child
+        bool is_back = wait_for(has_given_back);
+        _exit(is_back ? 0 : 1);
+    }
+    int status = 1;
+    waitpid(child, &status, 0);
+    EXPECT(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    join_threads(thread);
+}
+
+static void never(void *unused)
+{
+    pthread_t thread[THREADS];
+    (void)unused;
+    mi_option_set(mi_option_background_purge, 0);
+    start_threads(thread);
+    EXPECT(has_only_its_threads());
+    join_threads(thread);
+}
+
+static void one_thread(void *wanted)
+{
+    mi_option_set(mi_option_background_purge, *(const long *)wanted);
+    spike();
+    EXPECT(task_count() == (*(const long *)wanted == 2 ? 2 : 1));
+    if (*(const long *)wanted == 2) EXPECT(wait_for(has_given_back));
+}
+
+static void in_child(child_body *body, void *arg)
+{
+    struct child child;
+    if (TEST_IS_SANITIZED) return; // there is no helper: every thread must be known to a sanitizer
+    mi_option_set(mi_option_purge_delay, DELAY_MS);
+    child_run(&child, body, arg);
+    EXPECT(!child.timed_out && child.exit_code == 0);
+    if (child.bytes != 0) printf("%s", child.text);
+}
+
+TEST(idle_process_with_threads_gives_back) { in_child(idle_with_threads, NULL); }
+TEST(helper_is_gone_when_the_threads_are_joined) { in_child(joined_soon, NULL); }
+TEST(helper_does_not_come_along_in_a_fork_and_the_child_gets_its_own) { in_child(forked, NULL); }
+TEST(helper_is_never_started_when_it_is_not_wanted) { in_child(never, NULL); }
+
+TEST(program_with_one_thread_stays_one)
+{
+    long wanted = 1;
+    in_child(one_thread, &wanted);
+}
+
+TEST(program_with_one_thread_may_ask_for_a_helper)
+{
+    long wanted = 2;
+    in_child(one_thread, &wanted);
+}
+
+TEST_MAIN
