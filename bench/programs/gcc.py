@@ -76,11 +76,11 @@ def available():
 def prepare(work, scale, seed):
     source = random.Random(seed)
     groups = round(GROUPS * scale)
-    headers = HEADERS if groups > 0 else HEADERS[: max(2, round(len(HEADERS) * GROUPS * scale))]
+    headers = HEADERS if groups > 0 else HEADERS[: max(1, round(len(HEADERS) * GROUPS * scale))]
     with open(work / "large.cpp", "w", encoding="utf-8") as file:
         for header in headers:
             file.write(f"#include <{header}>\n")
-        file.write('std::vector<std::string> texts{"one", "two"};\n')
+        file.write("std::vector<long> numbers{1, 2};\n")
         for number in range(groups):
             first, second, third = source.sample(support.WORDS, 3)
             file.write(

@@ -4,7 +4,7 @@ Stands in for the `leanN` row of other suites, which compiles the library of the
 on N threads. Lean is not packaged in Debian. What that row is about is a large program of many
 small objects, terms and their tables, on N threads at once, with a fixed amount of work in all; and
 that objects are not always freed where they were made. Here it is the library of the z3 theorem
-prover, in N threads of one process: 80 problems at scale 1 (see problems.py), each in a context of
+prover, in N threads of one process: 96 problems at scale 1 (see problems.py), each in a context of
 its own. One thread reads a problem, another one lets z3 solve it, again another one frees all of it
 (data/portfolio.py; the thread that fits is preferred, and none waits for it).
 
@@ -22,7 +22,7 @@ from harness.launcher import WrongResult
 from programs import problems, support
 
 PACKAGES = ["libz3-4", "python3"]
-PROBLEMS = 80
+PROBLEMS = 96
 LIBRARY = "libz3.so.4"
 
 

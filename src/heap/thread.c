@@ -226,13 +226,10 @@ static void thread_ask_to_collect(struct local_heap *main, void *arg)
         atomic_store_explicit(&main->collect_asked, wish, memory_order_relaxed);
 }
 
+// Not the parts of other heaps: at this moment another thread may be ending one of those.
 static void thread_collect_own(struct local_heap *main, bool is_forced)
 {
     ring_flush(main);
-    for (struct local_heap *local = main->next_of_thread; local != NULL;
-         local = local->next_of_thread) {
-        local_heap_collect(local, is_forced);
-    }
     local_heap_collect(main, is_forced);
 }
 
@@ -243,6 +240,7 @@ void thread_collect(bool is_forced)
         struct local_heap *main = heap->main;
         hooks_deferred_free(&main->is_in_hook, is_forced, main->heartbeat);
         thread_collect_own(main, is_forced);
+        if (heap != main) local_heap_collect(heap, is_forced); // the default heap, so in use
     }
     uint32_t wish = is_forced ? 2 : 1;
     if (is_forced) thread_visit_all(thread_ask_to_collect, &wish);

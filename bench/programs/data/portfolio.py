@@ -18,7 +18,7 @@ CALLS = {
     "Z3_del_config": ([POINTER], None),
     "Z3_mk_context": ([POINTER], POINTER),
     "Z3_del_context": ([POINTER], None),
-    "Z3_mk_solver": ([POINTER], POINTER),
+    "Z3_mk_simple_solver": ([POINTER], POINTER),
     "Z3_solver_inc_ref": ([POINTER, POINTER], None),
     "Z3_solver_dec_ref": ([POINTER, POINTER], None),
     "Z3_solver_from_string": ([POINTER, POINTER, ctypes.c_char_p], None),
@@ -52,7 +52,8 @@ class Problem:
         config = self.z3.Z3_mk_config()
         self.context = self.z3.Z3_mk_context(config)
         self.z3.Z3_del_config(config)
-        self.solver = self.z3.Z3_mk_solver(self.context)
+        # The other kind of solver chooses its way by how much memory the whole process has.
+        self.solver = self.z3.Z3_mk_simple_solver(self.context)
         self.z3.Z3_solver_inc_ref(self.context, self.solver)
         self.z3.Z3_solver_from_string(self.context, self.solver, self.text)
 
