@@ -11,6 +11,7 @@ of its own for small objects; malloc sees their chunks, glyphs, paths and the li
 import random
 import zlib
 
+from harness.launcher import WrongResult
 from programs import support
 
 PACKAGES = ["ghostscript"]
@@ -20,6 +21,7 @@ CURVES_PER_PAGE = 8
 PAGES_PER_BRANCH = 50
 FONTS = ("Times-Roman", "Helvetica-Bold", "Courier")
 FIRST_PAGE = 5 + len(FONTS)
+PAGE_BYTES = 198 // 8 * 280  # at least, of a bitmap
 
 
 def available():
@@ -71,8 +73,7 @@ class Writer:
 
 
 def write_document(path, pages, source):
-    """Objects: 1 catalogue, 2 tree of pages, 3 resources, 4 outline, 5 to 7 fonts, then pages, and
-    last the branches of the tree.
+    """Objects: 1 catalogue, 2 tree, 3 resources, 4 outline, 5 to 7 fonts, pages, branches of 2.
 
     The fonts are objects of their own: ghostscript keeps only such ones from page to page.
     """
@@ -162,6 +163,9 @@ def run(launcher, work, threads, scale):
     found.unlink(missing_ok=True)
     measurement = launcher.run(arguments(found), cwd=work)
     support.require_success(measurement, "gs")
+    pages = support.scaled(PAGES, scale)
+    if not found.exists() or found.stat().st_size < pages * PAGE_BYTES:
+        raise WrongResult(f"gs did not draw {pages} pages")
 
     def drawn_under_plain_malloc():
         support.plain_output(launcher, arguments(wanted), cwd=work)
@@ -172,4 +176,4 @@ def run(launcher, work, threads, scale):
 
 
 def summary(path):
-    return f"{path.stat().st_size} bytes, {support.digest_of(path)}" if path.exists() else "no file"
+    return f"{path.stat().st_size} bytes, {support.digest_of(path)}"

@@ -45,6 +45,13 @@ def ask(launcher, work, *words):
     return support.plain_output(launcher, argv, cwd=work).strip()
 
 
+def is_ready(launcher, work):
+    if not (work / SOCKET).exists():
+        return False
+    argv = [support.command("redis-cli"), "-s", SOCKET, "PING"]
+    return launcher.plain(argv, cwd=work).stdout.strip() == "PONG"
+
+
 def start_server(launcher, work):
     (work / SOCKET).unlink(missing_ok=True)
     server = launcher.start(
@@ -56,7 +63,7 @@ def start_server(launcher, work):
         cwd=work,
     )
     end = time.monotonic() + START_LIMIT_S
-    while not (work / SOCKET).exists():
+    while not is_ready(launcher, work):
         if not server.is_running():
             support.require_success(server.stop(), "redis-server")
             raise WrongResult("redis-server ended at once")
