@@ -37,7 +37,11 @@ class Allocator:
         return self.name in LIMITS
 
     def description(self):
-        return {"name": self.name, "path": self.path, "version": self.version}
+        """For the result file: paths in this tree without the place where the tree lies."""
+        path = self.path
+        if path is not None and Path(path).is_relative_to(ROOT):
+            path = str(Path(path).relative_to(ROOT))
+        return {"name": self.name, "path": path, "version": self.version}
 
 
 def library_folders():
