@@ -3,7 +3,7 @@
 #include "core/stats.h"
 #include "heap/ring.h"
 #include "page/retire.h"
-#include "region/purge.h"
+#include "region/purger.h"
 
 // --- validation ----------------------------------------------------------------------------------
 
@@ -171,7 +171,7 @@ static cold void free_emptied(struct page *page, struct local_heap *heap)
 {
     enum { PURGE_EVERY = 16 };
     local_heap_page_is_empty(heap, page);
-    if (++heap->main->emptied % PURGE_EVERY == 0) purge_tick();
+    if (++heap->main->emptied % PURGE_EVERY == 0) purger_tick();
 }
 
 void mi_free(void *p)

@@ -7,11 +7,7 @@
 #include "page/remote.h"
 #include "page/retire.h"
 
-enum {
-    LOCAL_HEAP_CANDIDATES = 4,
-    LOCAL_HEAP_FULL_SCAN = 8,
-    LOCAL_HEAP_KEPT_BYTES = 256 * 1024 // of empty pages, for each thread
-};
+enum { LOCAL_HEAP_CANDIDATES = 4, LOCAL_HEAP_FULL_SCAN = 8 };
 
 static struct chacha *local_heap_random(struct local_heap *heap)
 {
@@ -518,6 +514,22 @@ static const char *local_heap_broken_ring(const struct local_heap *heap)
     return bytes == heap->ring_bytes ? NULL : "H4: the ring does not hold what it counts";
 }
 
+// For lists that are not torn.
+static const char *local_heap_broken_kept(const struct local_heap *heap)
+{
+    size_t bytes = 0;
+    if (heap->is_pinned) return NULL; // keeps without counting
+    for (size_t size_class = 0; size_class < CLASS_COUNT; size_class++) {
+        const struct page *page = heap->current[size_class];
+        if (page == NULL) page = heap->queue[size_class]; // the only one, if it is kept
+        if (page == NULL || page->kept_bytes == 0) continue;
+        if (page->out != 0) return "H5: a page in use counts as empty";
+        bytes += page->kept_bytes;
+    }
+    if (bytes != heap->kept_bytes) return "H5: the empty pages are not what is counted";
+    return bytes > LOCAL_HEAP_KEPT_BYTES ? "H5: too many empty pages are kept" : NULL;
+}
+
 const char *local_heap_broken_rule(const struct local_heap *heap)
 {
     const char *broken = NULL;
@@ -526,5 +538,6 @@ const char *local_heap_broken_rule(const struct local_heap *heap)
         if (broken == NULL) broken = local_heap_broken_queue(heap, size_class);
     }
     if (broken == NULL) broken = local_heap_broken_full(heap);
+    if (broken == NULL) broken = local_heap_broken_kept(heap);
     return broken != NULL ? broken : local_heap_broken_ring(heap);
 }

@@ -13,6 +13,8 @@
  *   H2  a page is current, in one queue, on `full`, or parked: exactly one of these
  *   H3  a queued page has room and its class is the queue's
  *   H4  ring: at most RING_MAX_BYTES of blocks; none of a pinned page
+ *   H5  kept_bytes is the sum of those of its pages, which are empty, and LOCAL_HEAP_KEPT_BYTES at
+ *       most
  * All fields belong to the owner thread but those marked [any].
  */
 #ifndef HEAP_LOCAL_HEAP_H
@@ -21,7 +23,12 @@
 #include "base/chacha.h"
 #include "page/page.h"
 
-enum { RING_SLOTS = 16, RING_MAX_BYTES = 16 * 1024, RING_BLOCK_BYTES = 1024 };
+enum {
+    RING_SLOTS = 16,
+    RING_MAX_BYTES = 16 * 1024,
+    RING_BLOCK_BYTES = 1024,
+    LOCAL_HEAP_KEPT_BYTES = 256 * 1024 // of empty pages, for each thread
+};
 
 struct ring_slot {
     struct page  *page;

@@ -77,6 +77,11 @@ static void thread_watch_forks(void)
     }
 }
 
+static bool thread_watches_forks(void)
+{
+    return atomic_load_explicit(&thread_fork_word, memory_order_relaxed) != NULL;
+}
+
 static void thread_mark_vanished(struct local_heap *main, void *arg)
 {
     if (main == (struct local_heap *)arg) return;
@@ -100,7 +105,6 @@ static bool thread_is_in_new_child(void)
 static no_inline void thread_in_child(struct local_heap *main)
 {
     purge_after_fork();
-    purger_after_fork();
     thread_visit_all(thread_mark_vanished, main);
     if (CFG_SECURE) random_init(&main->random);
     stats_count(COUNT_fork_children, 1);
@@ -129,9 +133,8 @@ static struct local_heap *thread_new_main(void)
     // release: pairs with the acquire in thread_visit_all
     atomic_store_explicit(&main->is_used, 1, memory_order_release);
     stats_add(STAT_threads, 1);
-    bool is_watched = atomic_load_explicit(&thread_fork_word, memory_order_relaxed) != NULL;
     bool is_second = stats_current(STAT_threads) > 1;
-    if (!is_watched && (CFG_SECURE || is_second)) thread_watch_forks();
+    if (!thread_watches_forks() && (CFG_SECURE || is_second)) thread_watch_forks();
     return main;
 }
 
@@ -245,7 +248,7 @@ void thread_collect(bool is_forced)
     uint32_t wish = is_forced ? 2 : 1;
     if (is_forced) thread_visit_all(thread_ask_to_collect, &wish);
     if (is_forced) (void)purge_all();
-    else purge_tick();
+    else purger_tick();
 }
 
 void thread_housekeep(struct local_heap *heap)
@@ -263,5 +266,8 @@ void thread_housekeep(struct local_heap *heap)
         atomic_store_explicit(&main->collect_asked, 0, memory_order_relaxed);
         thread_collect_own(main, asked > 1);
     }
-    if (main->heartbeat % THREAD_PURGE_EVERY == 0) purge_tick();
+    if (main->heartbeat % THREAD_PURGE_EVERY != 0) return;
+    // one thread, and a helper that may be in the middle of a step at a fork
+    if (options_get(OPTION_background_purge) > 1 && !thread_watches_forks()) thread_watch_forks();
+    purger_tick();
 }

@@ -6,7 +6,6 @@
 static ATOMIC(uint64_t) purge_next_ms;
 static ATOMIC(int) purge_is_busy; // 1: some thread is making a step
 static unsigned purge_arena;      // [busy] arena at which the round goes on
-static ATOMIC(bool) purge_has_helper;
 
 // Takes those of `wanted` that are still free away from claimers.
 static uint64_t purge_take_bits(struct chunk *chunk, uint64_t wanted)
@@ -116,7 +115,6 @@ void purge_tick(void)
 {
     long delay_ms = options_get(OPTION_purge_delay);
     if (delay_ms < 0 || !purge_any_is_worthwhile()) return;
-    if (atomic_load_explicit(&purge_has_helper, memory_order_relaxed)) return;
     uint64_t now = prim_clock_ms();
     if (now < atomic_load_explicit(&purge_next_ms, memory_order_relaxed)) return;
     // acquire, release: steps follow one another
@@ -125,12 +123,6 @@ void purge_tick(void)
         atomic_store_explicit(&purge_next_ms, now + (uint64_t)delay_ms, memory_order_relaxed);
     }
     atomic_store_explicit(&purge_is_busy, 0, memory_order_release);
-}
-
-void purge_delegate(bool has_helper)
-{
-    // relaxed: a wish; two may purge at the same time (G1)
-    atomic_store_explicit(&purge_has_helper, has_helper, memory_order_relaxed);
 }
 
 bool purge_whole_round(void)

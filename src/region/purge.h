@@ -16,11 +16,10 @@
 // the most that one step visits, and asks of the OS
 enum { PURGE_STEP_CHUNKS = 32, PURGE_STEP_CALLS = 8 };
 
-// One step of a round if one is due, and no helper sees to it.
+// One step of a round if one is due.
 INTERNAL void purge_tick(void);
 // A whole round; false when there was nothing to do. For the helper (purger.h).
 INTERNAL bool purge_whole_round(void);
-INTERNAL void purge_delegate(bool has_helper);
 // Everything free, now, without regard to age. Returns the bytes given back. It waits for nobody:
 // what another thread is purging at this moment is left to that thread.
 INTERNAL size_t purge_all(void);

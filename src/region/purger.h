@@ -31,7 +31,7 @@ static inline void purger_consider(void)
 }
 // Asks the helper to end, and waits until it has: for one step of a round at most.
 INTERNAL void purger_stop(void);
-// In the child of a fork, where there is no helper any more.
-INTERNAL void purger_after_fork(void);
+// One step of a round if one is due, and no helper sees to it.
+INTERNAL void purger_tick(void);
 
 #endif

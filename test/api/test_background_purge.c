@@ -114,6 +114,57 @@ static void forked(void *unused)
     join_threads(thread);
 }
 
+// The child does nothing but end its thread, or its process: the helper that it does not have must
+// not be waited for.
+static void forked_and_ended(void *by_exit)
+{
+    pthread_t thread[THREADS];
+    mi_option_set(mi_option_purge_delay, 1000);
+    start_threads(thread);
+    pid_t child = fork();
+    if (child == 0 && by_exit != NULL) exit(0);
+    if (child == 0) pthread_exit(NULL);
+    int status = 1;
+    waitpid(child, &status, 0);
+    EXPECT(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    join_threads(thread);
+}
+
+// Thread number of the helper, 0 when there is none.
+static int helper_number(void)
+{
+    int number = 0;
+    DIR *directory = opendir("/proc/self/task");
+    for (struct dirent *entry; directory != NULL && (entry = readdir(directory)) != NULL;) {
+        char path[300], name[32] = "";
+        snprintf(path, sizeof path, "/proc/self/task/%s/comm", entry->d_name);
+        int file = open(path, O_RDONLY);
+        ssize_t got = file < 0 ? 0 : read(file, name, sizeof name - 1);
+        if (file >= 0) close(file);
+        if (got > 0 && strncmp(name, "mimalloc-purge", 14) == 0) number = atoi(entry->d_name);
+    }
+    if (directory != NULL) closedir(directory);
+    return number;
+}
+
+static int first_helper;
+static bool has_another_helper(void)
+{
+    spike(); // there is always something to do
+    int number = helper_number();
+    if (first_helper == 0) first_helper = number;
+    return number != 0 && number != first_helper;
+}
+
+static void always_busy(void *unused)
+{
+    pthread_t thread[THREADS];
+    (void)unused;
+    start_threads(thread);
+    EXPECT(wait_for(has_another_helper));
+    join_threads(thread);
+}
+
 static void never(void *unused)
 {
     pthread_t thread[THREADS];
@@ -145,6 +196,15 @@ static void in_child(child_body *body, void *arg)
 TEST(idle_process_with_threads_gives_back) { in_child(idle_with_threads, NULL); }
 TEST(helper_is_gone_when_the_threads_are_joined) { in_child(joined_soon, NULL); }
 TEST(helper_does_not_come_along_in_a_fork_and_the_child_gets_its_own) { in_child(forked, NULL); }
+TEST(child_of_a_fork_waits_for_no_helper_when_it_ends)
+{
+    char yes;
+    in_child(forked_and_ended, NULL);
+    in_child(forked_and_ended, &yes);
+}
+
+TEST(helper_B1_ends_after_its_rounds_though_there_is_more_to_do) { in_child(always_busy, NULL); }
+
 TEST(helper_is_never_started_when_it_is_not_wanted) { in_child(never, NULL); }
 
 TEST(program_with_one_thread_stays_one)

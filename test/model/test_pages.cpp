@@ -50,7 +50,7 @@ static size_t os_page_bytes(void) { return 4096; }
 static enum os_guard_kind os_guard(void *, size_t) { return OS_GUARD_NONE; }
 static bool os_unguard(void *, size_t, enum os_guard_kind) { return true; }
 static bool os_restore(void *, size_t) { return true; }
-static void purge_tick(void) {}
+static void purger_tick(void) {}
 static void purger_start(void) {}
 static struct local_heap *thread_ready(struct local_heap *heap) { return heap; }
 static bool alloc_padding_is_intact(const struct page *, const void *) { return true; }

@@ -388,3 +388,64 @@ TEST(local_heap_H2_notices_a_current_page_that_is_queued) { IN_CHILD(current_is_
 TEST(local_heap_H2_notices_a_queued_page_of_somebody_else) { IN_CHILD(queue_of_other_owner()); }
 TEST(local_heap_H3_notices_a_page_in_the_wrong_queue) { IN_CHILD(queue_of_other_class()); }
 TEST(local_heap_H3_notices_a_queued_page_without_room) { IN_CHILD(queue_without_room()); }
+
+// One block of each class comes and goes: of so many empty pages a thread keeps only some.
+static struct local_heap *heap_with_kept_pages(void)
+{
+    struct local_heap *heap = start();
+    for (size_t size_class = 1; size_class < CLASS_COUNT; size_class++) {
+        size_t count = blocks_in_page(size_class);
+        for (size_t i = 0; i < count; i++) blocks[i] = pop(heap, size_class);
+        for (size_t i = 0; i < count; i++) put(heap, blocks[i]);
+    }
+    return heap;
+}
+
+static void keeps_little(void)
+{
+    struct local_heap *heap = heap_with_kept_pages();
+    EXPECT_TEXT(local_heap_broken_rule(heap), NULL);
+    EXPECT(heap->kept_bytes > LOCAL_HEAP_KEPT_BYTES / 2);
+    EXPECT(heap->kept_bytes <= LOCAL_HEAP_KEPT_BYTES);
+    size_t resident_slices = used_slices();
+    EXPECT(resident_slices <= LOCAL_HEAP_KEPT_BYTES / SLICE_BYTES + 4);
+    for (size_t size_class = 1; size_class < CLASS_COUNT; size_class++) {
+        blocks[size_class] = pop(heap, size_class); // kept ones are used again
+        EXPECT(blocks[size_class] != NULL);
+    }
+    EXPECT_EQ(heap->kept_bytes, 0);
+    EXPECT_TEXT(local_heap_broken_rule(heap), NULL);
+}
+
+static void kept_miscounted(void)
+{
+    struct local_heap *heap = heap_with_kept_pages();
+    heap->kept_bytes += 16;
+    EXPECT_TEXT(local_heap_broken_rule(heap), "H5: the empty pages are not what is counted");
+}
+
+static void kept_in_use(void)
+{
+    struct local_heap *heap = heap_with_kept_pages();
+    size_t size_class = 1;
+    while (heap->current[size_class] == NULL || heap->current[size_class]->kept_bytes == 0)
+        size_class++;
+    heap->current[size_class]->out = 1;
+    EXPECT_TEXT(local_heap_broken_rule(heap), "H5: a page in use counts as empty");
+}
+
+static void kept_too_much(void)
+{
+    struct local_heap *heap = heap_with_kept_pages();
+    size_t size_class = 1;
+    while (heap->current[size_class] == NULL || heap->current[size_class]->kept_bytes == 0)
+        size_class++;
+    heap->current[size_class]->kept_bytes += LOCAL_HEAP_KEPT_BYTES;
+    heap->kept_bytes += LOCAL_HEAP_KEPT_BYTES;
+    EXPECT_TEXT(local_heap_broken_rule(heap), "H5: too many empty pages are kept");
+}
+
+TEST(local_heap_H5_a_thread_keeps_few_empty_pages) { IN_CHILD(keeps_little()); }
+TEST(local_heap_H5_notices_a_wrong_count) { IN_CHILD(kept_miscounted()); }
+TEST(local_heap_H5_notices_a_page_in_use) { IN_CHILD(kept_in_use()); }
+TEST(local_heap_H5_notices_too_much) { IN_CHILD(kept_too_much()); }

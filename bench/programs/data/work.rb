@@ -1,7 +1,8 @@
 # Serves made-up requests in threads; bench/programs/rbstress.py says what for.
 # usage: work.rb SEED REQUESTS
 
-require 'digest'
+# not 'digest', which loads SHA256 at its first use: threads that come at once break that
+require 'digest/sha2'
 
 THREADS = 4
 RECORDS_KEPT = 3000
