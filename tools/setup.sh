@@ -3,8 +3,8 @@
 #
 # usage: setup.sh run|test|bench|all
 #
-# Does nothing when all is there. Servers among the packages are not started. Uses sudo when not root. Where there is no apt-get, it only says
-# which commands are missing.
+# Does nothing when all is there. Servers among the packages are not started. Uses sudo when not
+# root. Where there is no apt-get, it only says which commands are missing.
 set -euo pipefail
 
 purpose=${1:-test}
@@ -15,7 +15,8 @@ esac
 packages=(cmake gcc g++ make libc6-dev python3)
 commands=(cmake cc c++ make python3)
 if [ "$purpose" = test ] || [ "$purpose" = all ]; then
-    packages+=(clang libclang-rt-14-dev valgrind pkg-config binutils abigail-tools libjemalloc2
+    packages+=(clang libclang-rt-14-dev valgrind pkg-config binutils abigail-tools
+        libjemalloc2 libtcmalloc-minimal4 libmimalloc2.0 libtbbmalloc2 python3-matplotlib
         redis-server redis-tools perl git sqlite3)
     commands+=(clang valgrind pkg-config readelf perl git sqlite3)
 fi
