@@ -43,7 +43,7 @@
     X(allow_thp, 1, COUNT, NULL) \
     X(on_foreign, -1, CHOICE, NULL) \
     X(show_stats_json, 0, FLAG, NULL) \
-    X(background_purge, 1, COUNT, NULL)
+    X(background_purge, 0, COUNT, NULL)
 
 enum option {
 #define X(name, value, unit, no_effect) OPTION_##name,

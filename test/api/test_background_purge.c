@@ -187,6 +187,7 @@ static void in_child(child_body *body, void *arg)
 {
     struct child child;
     if (TEST_IS_SANITIZED) return; // there is no helper: every thread must be known to a sanitizer
+    mi_option_set(mi_option_background_purge, 1);
     mi_option_set(mi_option_purge_delay, DELAY_MS);
     child_run(&child, body, arg);
     EXPECT(!child.timed_out && child.exit_code == 0);
