@@ -521,10 +521,13 @@ static const char *local_heap_broken_kept(const struct local_heap *heap)
     if (heap->is_pinned) return NULL; // keeps without counting
     for (size_t size_class = 0; size_class < CLASS_COUNT; size_class++) {
         const struct page *page = heap->current[size_class];
-        if (page == NULL) page = heap->queue[size_class]; // the only one, if it is kept
-        if (page == NULL || page->kept_bytes == 0) continue;
-        if (page->out != 0) return "H5: a page in use counts as empty";
-        bytes += page->kept_bytes;
+        if (page != NULL && page->out != 0 && page->kept_bytes != 0)
+            return "H5: a page in use counts as empty";
+        if (page != NULL) bytes += page->kept_bytes;
+        // the only one when it was kept; others may have been queued before it since
+        for (page = heap->queue[size_class]; page != NULL; page = page->next) {
+            bytes += page->kept_bytes;
+        }
     }
     if (bytes != heap->kept_bytes) return "H5: the empty pages are not what is counted";
     return bytes > LOCAL_HEAP_KEPT_BYTES ? "H5: too many empty pages are kept" : NULL;
