@@ -126,7 +126,7 @@ def make(name, libraries, build):
         version = os.confstr("CS_GNU_LIBC_VERSION") or ""
         return Allocator(name, None, package_version("libc6") or version.removeprefix("glibc "))
     if name == OURS:
-        return Allocator(name, build.library(), our_version())
+        return Allocator(name, build.our_library(), our_version())
     if name in LIMITS:
         return Allocator(name, build.limit(name), our_version())
     if name in libraries:

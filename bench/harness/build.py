@@ -19,7 +19,7 @@ class Build:
             raise BadInput(f"there is no program {name} in {self.programs}: it is not built")
         return str(path)
 
-    def library(self):
+    def our_library(self):
         """Our shared library; its name tells the kind of build."""
         found = sorted(self.folder.glob("libmimalloc*.so"))
         if not found:

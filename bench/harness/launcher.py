@@ -132,7 +132,7 @@ class Launcher:
         return self.cell_allocator.name
 
     @property
-    def library(self):
+    def shared_object(self):
         return self.cell_allocator.path
 
     def preload(self):
@@ -141,9 +141,9 @@ class Launcher:
         For a real program under the C library's malloc that is the C library: the program may be
         linked with another allocator, as Debian's redis is.
         """
-        if self.library is None and self.is_real_program:
+        if self.shared_object is None and self.is_real_program:
             return allocators.libc_file()
-        return self.library
+        return self.shared_object
 
     def left(self):
         left = self.deadline - time.monotonic()

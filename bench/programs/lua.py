@@ -56,11 +56,4 @@ def run(launcher, work, threads, scale):
     rounds = support.scaled(ROUNDS, scale)
     script = str(support.DATA / "work.lua")
     argv = [support.command("lua5.4"), script, "source.lua", str(rounds)]
-    measurement = launcher.run(argv, cwd=work)
-    support.require_success(measurement, "lua5.4")
-    support.require_reference(
-        work,
-        support.read_output(measurement),
-        lambda: support.plain_output(launcher, argv, cwd=work),
-    )
-    return {"measurement": measurement, "values": {}}
+    return support.run_and_compare(launcher, work, argv)

@@ -21,21 +21,14 @@ def available():
 
 
 def prepare(work, scale, seed):
-    (work / "seed").write_text(str(seed), encoding="utf-8")
+    support.keep_seed(work, seed)
 
 
 def run(launcher, work, threads, scale):
     rounds = support.scaled(ROUNDS, scale)
     share = min(1, scale * ROUNDS)  # of a round, below one
     script = support.DATA / "work.py"
-    seed = (work / "seed").read_text(encoding="utf-8")
+    seed = support.kept_seed(work)
     argv = [support.command("python3"), "-s", script, seed, rounds, share]
     argv = [str(word) for word in argv]
-    measurement = launcher.run(argv, cwd=work, env=ENVIRONMENT)
-    support.require_success(measurement, "python3")
-    support.require_reference(
-        work,
-        support.read_output(measurement),
-        lambda: support.plain_output(launcher, argv, cwd=work, env=ENVIRONMENT),
-    )
-    return {"measurement": measurement, "values": {}}
+    return support.run_and_compare(launcher, work, argv, env=ENVIRONMENT)

@@ -21,19 +21,12 @@ def available():
 
 
 def prepare(work, scale, seed):
-    (work / "seed").write_text(str(seed), encoding="utf-8")
+    support.keep_seed(work, seed)
 
 
 def run(launcher, work, threads, scale):
-    seed = (work / "seed").read_text(encoding="utf-8")
+    seed = support.kept_seed(work)
     requests = support.scaled(REQUESTS, scale)
     script = str(support.DATA / "work.rb")
     argv = [support.command("ruby"), "--disable-gems", script, seed, str(requests)]
-    measurement = launcher.run(argv, cwd=work, env=ENVIRONMENT)
-    support.require_success(measurement, "ruby")
-    support.require_reference(
-        work,
-        support.read_output(measurement),
-        lambda: support.plain_output(launcher, argv, cwd=work, env=ENVIRONMENT),
-    )
-    return {"measurement": measurement, "values": {}}
+    return support.run_and_compare(launcher, work, argv, env=ENVIRONMENT)

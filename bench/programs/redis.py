@@ -82,11 +82,11 @@ def prove_allocator(launcher, work, pid):
         memory.get("mem_allocator", "").startswith("jemalloc")
         and in_jemalloc > int(memory["used_memory"]) / 2
     )
-    if launcher.library is None:
+    if launcher.shared_object is None:
         if is_by_jemalloc:
             raise WrongResult("the server runs on the jemalloc that it is linked with")
         return
-    library = Path(os.path.realpath(launcher.library))
+    library = Path(os.path.realpath(launcher.shared_object))
     if str(library) not in Path(f"/proc/{pid}/maps").read_text(encoding="utf-8"):
         raise WrongResult(f"{library.name} is not mapped in the server")
     # A library that has jemalloc's call for statistics answers for itself.

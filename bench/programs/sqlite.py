@@ -80,12 +80,4 @@ def prepare(work, scale, seed):
 
 def run(launcher, work, threads, scale):
     argv = [support.command("sqlite3"), "-batch", "-bail", ":memory:"]
-    script = work / "work.sql"
-    measurement = launcher.run(argv, stdin=script, cwd=work)
-    support.require_success(measurement, "sqlite3")
-    support.require_reference(
-        work,
-        support.read_output(measurement),
-        lambda: support.plain_output(launcher, argv, stdin=script, cwd=work),
-    )
-    return {"measurement": measurement, "values": {}}
+    return support.run_and_compare(launcher, work, argv, stdin=work / "work.sql")

@@ -36,11 +36,8 @@ def scaled(base, scale, least=1):
 
 
 def digest_of(path):
-    digest = hashlib.sha256()
     with open(path, "rb") as file:
-        while piece := file.read(1 << 20):
-            digest.update(piece)
-    return digest.hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def require_success(measurement, what):
@@ -61,6 +58,25 @@ def plain_output(launcher, argv, **where):
             f"{Path(argv[0]).name} fails under the C library's malloc: {last_line(done.stderr)}"
         )
     return done.stdout
+
+
+def run_and_compare(launcher, work, argv, **where):
+    """One sample of a command whose output must be that under the C library's malloc."""
+    measurement = launcher.run(argv, cwd=work, **where)
+    require_success(measurement, Path(argv[0]).name)
+    require_reference(
+        work, read_output(measurement), lambda: plain_output(launcher, argv, cwd=work, **where)
+    )
+    return {"measurement": measurement, "values": {}}
+
+
+def keep_seed(work, seed):
+    (work / "seed").write_text(str(seed), encoding="utf-8")
+
+
+def kept_seed(work):
+    """What keep_seed got: `run` has no seed of its own."""
+    return (work / "seed").read_text(encoding="utf-8")
 
 
 def require_reference(work, found, compute):

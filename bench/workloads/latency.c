@@ -57,8 +57,7 @@ enum {
     TRANSFER_SLOTS = 1000,
 };
 
-// --- the counter
-// ------------------------------------------------------------------------------------
+// --- the counter ---------------------------------------------------------------------------------
 
 #if defined(__x86_64__) || defined(__i386__)
 static inline uint64_t ticks(void)
@@ -99,8 +98,7 @@ static void ticks_calibrate(void)
     slow_ticks = (uint64_t)(SLOW_NS / ns_per_tick);
 }
 
-// --- a table of times
-// ---------------------------------------------------------------------------------
+// --- a table of times ----------------------------------------------------------------------------
 
 // Bucket i holds one value below 2 << SUB_BITS, above it 2^shift values.
 struct histogram {
@@ -144,8 +142,7 @@ static double histogram_quantile(const struct histogram *histogram, double quant
     return 0;
 }
 
-// --- timed calls
-// ----------------------------------------------------------------------------------------
+// --- timed calls ---------------------------------------------------------------------------------
 
 enum kind { MALLOC, FREE, KINDS };
 
@@ -212,8 +209,7 @@ static inline void meter_free(struct meter *meter, void *block)
     meter_end(meter, FREE, begin);
 }
 
-// --- lines of threads
-// -----------------------------------------------------------------------------------
+// --- lines of threads ----------------------------------------------------------------------------
 
 struct block {
     void *memory;
@@ -258,8 +254,7 @@ static void lane_resume(int number, struct lane *lane)
     meter_resume(&lane->meter);
 }
 
-// --- pattern 1
-// --------------------------------------------------------------------------------------------
+// --- pattern 1 -----------------------------------------------------------------------------------
 
 static size_t larson_bytes(uint64_t *random)
 {
@@ -302,8 +297,7 @@ static void larson_round(int number, void *argument)
     }
 }
 
-// --- pattern 2
-// --------------------------------------------------------------------------------------------
+// --- pattern 2 -----------------------------------------------------------------------------------
 
 static size_t stress_bytes(uint64_t *random)
 {
@@ -370,8 +364,7 @@ static void stress_round(int number, void *argument)
     for (int left = lane->count / 2; left > 0; left--) stress_remove(lane);
 }
 
-// --- the result
-// -------------------------------------------------------------------------------------------
+// --- the result ----------------------------------------------------------------------------------
 
 struct names {
     const char *p50, *p99, *p999, *p9999, *longest, *p9999_all, *longest_all, *preempted, *series;

@@ -514,6 +514,13 @@ static const char *local_heap_broken_ring(const struct local_heap *heap)
     return bytes == heap->ring_bytes ? NULL : "H4: the ring does not hold what it counts";
 }
 
+// false: a page that is kept is in use.
+static bool local_heap_adds_kept(const struct page *page, size_t *bytes)
+{
+    *bytes += page->kept_bytes;
+    return page->kept_bytes == 0 || page->out == 0;
+}
+
 // For lists that are not torn.
 static const char *local_heap_broken_kept(const struct local_heap *heap)
 {
@@ -521,12 +528,11 @@ static const char *local_heap_broken_kept(const struct local_heap *heap)
     if (heap->is_pinned) return NULL; // keeps without counting
     for (size_t size_class = 0; size_class < CLASS_COUNT; size_class++) {
         const struct page *page = heap->current[size_class];
-        if (page != NULL && page->out != 0 && page->kept_bytes != 0)
+        if (page != NULL && !local_heap_adds_kept(page, &bytes))
             return "H5: a page in use counts as empty";
-        if (page != NULL) bytes += page->kept_bytes;
         // the only one when it was kept; others may have been queued before it since
         for (page = heap->queue[size_class]; page != NULL; page = page->next) {
-            bytes += page->kept_bytes;
+            if (!local_heap_adds_kept(page, &bytes)) return "H5: a page in use counts as empty";
         }
     }
     if (bytes != heap->kept_bytes) return "H5: the empty pages are not what is counted";

@@ -101,10 +101,10 @@ class MeasureTest(Folder):
 
     def test_the_preload_is_the_programs_alone(self):
         code = "import os; print(os.environ['LD_PRELOAD'])"
-        result = subprocess.run([BUILT.program("measure"), "--preload", BUILT.library(),
+        result = subprocess.run([BUILT.program("measure"), "--preload", BUILT.our_library(),
                                  sys.executable, "-S", "-c", code],
                                 capture_output=True, text=True, check=False)
-        self.assertEqual(result.stdout.strip(), BUILT.library())
+        self.assertEqual(result.stdout.strip(), BUILT.our_library())
 
     def test_bad_flags_are_one_line(self):
         for words in ([], ["--limit"], ["--limit", "x", "true"], ["--none", "1", "true"],
@@ -185,8 +185,8 @@ class ProbeTest(unittest.TestCase):
     def test_our_library_serves_and_others_do_not(self):
         probe = BUILT.program("probe")
         files = allocators.prove(allocators.make("ours", {}, BUILT), probe)
-        self.assertEqual(os.path.realpath(files["malloc"]), BUILT.library())
-        self.assertEqual(os.path.realpath(files["operator_new"]), BUILT.library())
+        self.assertEqual(os.path.realpath(files["malloc"]), BUILT.our_library())
+        self.assertEqual(os.path.realpath(files["operator_new"]), BUILT.our_library())
         allocators.prove(allocators.make("glibc", {}, BUILT), probe)
         for path, expected in (("/etc/passwd", "it cannot be loaded"),
                                (allocators.libc_file().replace("libc.", "libm."), "no allocator")):

@@ -417,6 +417,14 @@ static void keeps_little(void)
     EXPECT_TEXT(local_heap_broken_rule(heap), NULL);
 }
 
+static struct page *a_kept_page(struct local_heap *heap)
+{
+    size_t size_class = 1;
+    while (heap->current[size_class] == NULL || heap->current[size_class]->kept_bytes == 0)
+        size_class++;
+    return heap->current[size_class];
+}
+
 static void kept_miscounted(void)
 {
     struct local_heap *heap = heap_with_kept_pages();
@@ -427,20 +435,14 @@ static void kept_miscounted(void)
 static void kept_in_use(void)
 {
     struct local_heap *heap = heap_with_kept_pages();
-    size_t size_class = 1;
-    while (heap->current[size_class] == NULL || heap->current[size_class]->kept_bytes == 0)
-        size_class++;
-    heap->current[size_class]->out = 1;
+    a_kept_page(heap)->out = 1;
     EXPECT_TEXT(local_heap_broken_rule(heap), "H5: a page in use counts as empty");
 }
 
 static void kept_too_much(void)
 {
     struct local_heap *heap = heap_with_kept_pages();
-    size_t size_class = 1;
-    while (heap->current[size_class] == NULL || heap->current[size_class]->kept_bytes == 0)
-        size_class++;
-    heap->current[size_class]->kept_bytes += LOCAL_HEAP_KEPT_BYTES;
+    a_kept_page(heap)->kept_bytes += LOCAL_HEAP_KEPT_BYTES;
     heap->kept_bytes += LOCAL_HEAP_KEPT_BYTES;
     EXPECT_TEXT(local_heap_broken_rule(heap), "H5: too many empty pages are kept");
 }
