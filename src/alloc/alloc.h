@@ -52,9 +52,7 @@ static always_inline bool alloc_unlink(struct local_heap *heap, size_t size_clas
     const struct page *page = heap->current[size_class];
     if (CFG_STATES) {
         if (unlikely(!page_has_block_at(page, block))) return false;
-        struct state state = page_state_of(page, block);
-        if (unlikely(!state_is_free(state))) return false;
-        state_set_live(state, true);
+        if (unlikely(!state_hand_out(page_state_of(page, block)))) return false;
     }
     struct block *next = block_next(block, &page->key);
     heap->list[size_class] = next;

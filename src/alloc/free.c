@@ -55,11 +55,46 @@ static void free_close_block(struct page *page, char *block)
     free_fill(page, block);
 }
 
+// Where the state of a block is if a page begins at `start`. The page of a block that is in use
+// stays what it is; any other may be gone, or be another one by now: then what is read of it need
+// not fit together. Whatever it is, `state` lies among the states, and false means that there is
+// no such block.
+static always_inline bool free_state_at(const struct page *page, const char *start,
+                                        const char *block, struct state *state)
+{
+    const struct arena *arena = arena_of(block);
+    uintptr_t offset = (uintptr_t)block - (uintptr_t)start;
+    uint64_t index = (uint64_t)offset * page->reciprocal >> 42;
+    if ((uintptr_t)start < arena->base || start > block || index > offset >> GRANULE_SHIFT)
+        return false;
+    *state = state_at(arena_states_of(arena, start), index);
+    return true;
+}
+
+static bool free_state_of(const struct page *page, const char *block, struct state *state)
+{
+    return free_state_at(page, page->start, block, state);
+}
+
+static bool free_take(const struct page *page, const char *block, bool is_own)
+{
+    char *start = page->start;
+    struct state state;
+    if (!free_state_at(page, start, block, &state)) return false;
+    if (is_own) return state_take_own(state);
+    if (!state_take_from_others(state)) return false;
+    // now that a block is marked its page stays: is it the block that is meant?
+    if (page->start == start && page_has_block_at(page, block) &&
+        page_index_of(page, block) == state.index)
+        return true;
+    state_unmark(state.states, state_mask(state));
+    return false;
+}
+
 // Debug and secure builds. false: reported, and the pointer is ignored.
 static bool free_validate(struct page *page, char *block, const void *pointer, bool is_own)
 {
-    // by the arena of the address, not the page's: the page may be gone
-    if (unlikely(!state_take(arena_state_of(arena_of(block), block), is_own))) {
+    if (unlikely(!free_take(page, block, is_own))) {
         free_refuse(page, pointer, "free");
         return false;
     }
@@ -72,7 +107,9 @@ bool free_find(const void *pointer, const char *call, struct free_place *place)
     struct page *page = page_of(pointer);
     char *block = page == NULL ? NULL : free_start_of(page, pointer);
     bool is_valid = block != NULL;
-    if (CFG_STATES && is_valid) is_valid = state_is_in_use(arena_state_of(arena_of(block), block));
+    struct state state;
+    if (CFG_STATES && is_valid)
+        is_valid = free_state_of(page, block, &state) && state_is_in_use(state);
     if (unlikely(!is_valid)) {
         free_refuse(page, pointer, call);
         return false;
@@ -174,6 +211,15 @@ static cold void free_emptied(struct page *page, struct local_heap *heap)
     if (++heap->main->emptied % PURGE_EVERY == 0) purger_tick();
 }
 
+// The same as free_validate, for an address in the first slice of a page that this thread owns, and
+// that has no interior pointers. Blocks that do not exist are never live, so no index is too large.
+static always_inline bool free_take_near(const struct page *page, const char *block)
+{
+    uint32_t index = page_index_of(page, block);
+    return (const char *)page_block_at(page, index) == block &&
+           state_take_own(state_at(page->states, index));
+}
+
 void mi_free(void *p)
 {
     struct local_heap *heap = thread_heap();
@@ -181,7 +227,7 @@ void mi_free(void *p)
     if (likely(arena_has_units(units))) {
         struct page *page = (struct page *)arena_descriptor_near(units);
         if (likely(ATOMIC_FOLDED_LOAD(&page->owner) == (uintptr_t)heap)) {
-            if (CFG_STATES && unlikely(!state_take(arena_state_of(&arena_main, p), true))) {
+            if (CFG_STATES && unlikely(!free_take_near(page, (const char *)p))) {
                 free_refuse(page, p, "free");
                 return;
             }

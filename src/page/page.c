@@ -19,6 +19,7 @@ struct page *page_init(void *memory, const struct page_plan *plan, const struct 
     size_t usable_bytes = ((size_t)plan->slices << SLICE_SHIFT) - plan->lost_bytes;
     page->start = (char *)memory;
     page->arena = arena;
+    if (CFG_STATES) page->states = arena_states_of(arena, memory);
     page->slices = plan->slices;
     page->size_class = (uint8_t)plan->size_class;
     page->flags = (uint8_t)plan->flags;
@@ -83,12 +84,9 @@ static void page_count_removed(const struct page *page)
 static void page_wipe_states(const struct page *page)
 {
     if (!CFG_STATES) return;
-    struct states *states = arena_state_of(page->arena, page->start).states;
-    size_t count = ((size_t)page->slices << (SLICE_SHIFT - GRANULE_SHIFT)) / 64;
-    if ((page->flags & PAGE_LARGE) != 0) count = 1;
-    for (size_t i = 0; i < count; i++) { // in this order: see state_clear
-        atomic_store_explicit(&states[i].live, 0, memory_order_relaxed);
-        atomic_store_explicit(&states[i].remote, 0, memory_order_release);
+    for (uint32_t i = 0; i * 64 < page->capacity; i++) { // in this order: see state_clear
+        atomic_store_explicit(&page->states[i].live, 0, memory_order_relaxed);
+        atomic_store_explicit(&page->states[i].remote, 0, memory_order_release);
     }
 }
 
@@ -157,33 +155,21 @@ static struct block *page_link_in_order(const struct page *page, uint32_t first,
     return next;
 }
 
-// A random order of 0 .. count - 1 ("inside-out" Fisher-Yates, Knuth, The Art of Computer
-// Programming 2, 3.4.2). Half a word for each draw: of at most 64 places each has its chance to
-// within 0.1 %.
-static void page_shuffle(uint8_t *order, uint32_t count, struct chacha *chacha)
-{
-    uint32_t bits = 0;
-    for (uint32_t i = 0; i < count; i++) {
-        bits = i % 2 == 0 ? chacha_next32(chacha) : bits >> 16;
-        uint32_t at = (bits & 0xffff) * (i + 1) >> 16;
-        order[i] = order[at];
-        order[at] = (uint8_t)i;
-    }
-}
-
 // Blocks first .. first + count - 1, piece by piece in random order: so small blocks that are
-// handed out one after the other still lie on few OS pages.
-static struct block *page_link_shuffled(const struct page *page, uint32_t first, uint32_t count,
-                                        struct chacha *chacha)
+// handed out one after the other still lie on few OS pages. The order of a piece is i -> start +
+// i * stride modulo its length, a power of two; with an odd stride that is a permutation. Hardware
+// prefetchers follow a stride, but no shuffled order (doc/decisions.md 7).
+static struct block *page_link_at_random(const struct page *page, uint32_t first, uint32_t count,
+                                         struct chacha *chacha)
 {
-    enum { PIECE = 64 };
-    uint8_t order[PIECE];
+    uint32_t piece = 64;
     struct block *next = NULL;
     while (count > 0) {
-        uint32_t piece = count < PIECE ? count : PIECE;
-        page_shuffle(order, piece, chacha);
+        while (piece > count) piece /= 2;
+        uint32_t draw = chacha_next32(chacha), start = draw, stride = draw >> 16 | 1;
         for (uint32_t i = 0; i < piece; i++) {
-            struct block *block = page_block_at(page, first + order[i]);
+            uint32_t index = (start + i * stride) % piece;
+            struct block *block = page_block_at(page, first + index);
             block_set_next(block, next, &page->key);
             next = block;
         }
@@ -201,7 +187,7 @@ bool page_cut(struct page *page, struct chacha *chacha)
 
     uint32_t first = page->capacity;
     page_fill_cut(page, first, count);
-    page->free = chacha != NULL ? page_link_shuffled(page, first, count, chacha)
+    page->free = chacha != NULL ? page_link_at_random(page, first, count, chacha)
                                 : page_link_in_order(page, first, count);
     page->free_count = (uint16_t)count;
     page->capacity = (uint16_t)(page->capacity + count);

@@ -74,7 +74,9 @@ struct page {
     struct arena *arena;          // [const]
     // [owner] how much of what its thread may keep this empty page takes; local_heap.h
     uint32_t      kept_bytes;
-    char          room[12];       // keeps the size at DESCRIPTOR_BYTES
+    char          room[4];        // keeps the size at DESCRIPTOR_BYTES
+    // [const] of its blocks, from block 0; in builds without them NULL
+    struct states *states;
 };
 static_assert(sizeof(struct page) == DESCRIPTOR_BYTES, "two cache lines");
 static_assert(offsetof(struct page, remote) == 64, "what others write is on the second line");
@@ -191,7 +193,7 @@ static inline bool page_put(struct page *page, struct block *block)
 // The state of a block (debug and secure builds).
 static always_inline struct state page_state_of(const struct page *page, const void *block)
 {
-    return arena_state_of(page->arena, block);
+    return state_at(page->states, page_index_of(page, block));
 }
 
 #endif

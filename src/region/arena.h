@@ -111,11 +111,10 @@ static inline struct page *arena_descriptor(const struct arena *arena, size_t sl
 
 // --- states (debug and secure builds) ------------------------------------------------------------
 
-static always_inline struct state arena_state_of(const struct arena *arena, const void *block)
+// Where the states begin of a page whose first slice begins there.
+static inline struct states *arena_states_of(const struct arena *arena, const void *start)
 {
-    size_t granule = ((uintptr_t)block - arena->base) >> GRANULE_SHIFT;
-    struct state state = {arena->states + granule / 64, UINT64_C(1) << granule % 64};
-    return state;
+    return arena->states + arena_slice_of(arena, start) * STATES_OF_SLICE;
 }
 
 #endif

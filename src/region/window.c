@@ -6,16 +6,15 @@
 // the last OS page, and one between parts (they are never opened).
 struct window_layout { size_t chunks, marks, states, descriptors, end; };
 
-static size_t window_state_bytes(size_t bytes)
-{
-    return (bytes >> GRANULE_SHIFT) / 64 * sizeof(struct states);
-}
+// what the states of a slice take
+static const size_t window_state_bytes =
+    CFG_STATES ? STATES_OF_SLICE * sizeof(struct states) : 0;
 
 static struct window_layout window_lay_out(size_t capacity)
 {
     size_t os_page = os_page_bytes();
     size_t chunk_count = (capacity + CHUNK_SLICES - 1) / CHUNK_SLICES;
-    size_t state_bytes = CFG_STATES ? chunk_count * window_state_bytes(CHUNK_BYTES) : 0;
+    size_t state_bytes = chunk_count * CHUNK_SLICES * window_state_bytes;
     struct window_layout layout;
     layout.chunks = os_page;
     layout.marks =
@@ -31,8 +30,7 @@ static struct window_layout window_lay_out(size_t capacity)
 size_t window_bytes_per_slice(void)
 {
     size_t chunk_bytes = sizeof(struct chunk) + sizeof(struct marks);
-    size_t state_bytes = CFG_STATES ? window_state_bytes(SLICE_BYTES) : 0;
-    return DESCRIPTOR_BYTES + state_bytes + chunk_bytes / CHUNK_SLICES;
+    return DESCRIPTOR_BYTES + window_state_bytes + chunk_bytes / CHUNK_SLICES;
 }
 
 bool window_init(struct arena *arena, size_t capacity)
@@ -70,7 +68,7 @@ static bool window_open(struct arena *arena, size_t slices)
     size_t edge = bits_align_up(slices, step) < arena->capacity ? bits_align_up(slices, step)
                                                                 : arena->capacity;
     size_t from = open / CHUNK_SLICES, to = (edge + CHUNK_SLICES - 1) / CHUNK_SLICES;
-    size_t state_bytes = window_state_bytes(CHUNK_BYTES);
+    size_t state_bytes = CHUNK_SLICES * window_state_bytes;
     if (!window_open_part(arena->chunks, sizeof(struct chunk), from, to)) return false;
     if (!window_open_part(arena->marks, sizeof(struct marks), from, to)) return false;
     if (CFG_STATES && !window_open_part(arena->states, state_bytes, from, to)) return false;

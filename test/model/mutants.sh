@@ -114,19 +114,23 @@ mutant test_pages heap/ring.c "a flushed slot is not empty" "/^    slot->page = 
 # --- states of blocks -----------------------------------------------------------------------------
 
 states=region/state.h
-take=$(in_function state_take)
+take=$(in_function state_take_from_others)
 mark=$(in_function state_mark_freed_remotely)
 mutant test_states $states "a mark does not acquire" "$mark s/acq_rel/release/"
 mutant test_states $states "an unmark does not release" \
-    "$(in_function state_unmark_freed_remotely) s/memory_order_release/memory_order_relaxed/"
+    "$(in_function state_unmark) s/memory_order_release/memory_order_relaxed/"
 mutant test_states $states "the mark is cleared before the block is dead (T2)" \
     "$(in_function state_clear) { /state_set_live/d; s/^    state_unmark.*/&\n    state_set_live(state, false);/ }"
 mutant test_states $states "a free looks first and marks then (T2)" \
-    "$take { s/if \(!state_mark.*/bool is_live = state_is_live(state);\n    &/; s/if \(state_is_live\(state\)\)/if (is_live)/ }"
+    "$take { s/if \(!state_mark.*/bool is_live = state_is_live(state);\n    &/; s/if \(state_has\(live, state\)\)/if (is_live)/ }"
 mutant test_states $states "a block is freed that others have marked" \
     "$take s/if \(!state_mark_freed_remotely\(state\)\) return false/ignore_result(state_mark_freed_remotely(state))/"
 mutant test_states $states "another thread changes live (T1)" \
-    "$take s/if \(state_is_live\(state\)\) return true/if (state_is_live(state)) { state_set_live(state, false); return true; }/"
+    "$take s/if \(state_has\(live, state\)\) return true/if (state_has(live, state)) { state_set_live(state, false); return true; }/"
+mutant test_states $states "a live block does not show its page" \
+    "$(in_function state_write_live) s/memory_order_release/memory_order_relaxed/"
+mutant test_states $states "who finds a block alive does not acquire" \
+    "$take s/memory_order_acquire/memory_order_relaxed/"
 
 # --- slices and items -----------------------------------------------------------------------------
 

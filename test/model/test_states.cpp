@@ -8,6 +8,7 @@
  *   the block is found out before it is handed out again (a free that comes after that is one of
  *   its new life)
  *   what happens to one block changes nothing of its neighbour (T1)
+ *   who frees a block and finds it alive sees its page as it is in that life
  */
 #include "base/base.h"
 #include "region/state.h"
@@ -15,6 +16,7 @@
 enum { BLOCKS = 2 };
 
 static struct states states_words;
+static ATOMIC(uint32_t) states_page; // stands for what describes the page of the blocks
 static ATOMIC(uint32_t) states_list; // bit b: block b is on the remote list of the page
 static unsigned states_counted[MODEL_THREADS][BLOCKS]; // frees by this thread that counted
 static bool states_is_local[BLOCKS];                   // freed by the owner, thread 0
@@ -23,22 +25,23 @@ static unsigned states_lives[BLOCKS];                  // how often it was hande
 
 static struct state states_of(unsigned block)
 {
-    struct state state = {&states_words, UINT64_C(1) << block};
-    return state;
+    return state_at(&states_words, block);
 }
 
 // --- what a thread does --------------------------------------------------------------------------
 
 static void free_as_other(unsigned block)
 {
-    if (!state_take(states_of(block), false)) return;
+    if (!state_take_from_others(states_of(block))) return;
+    if (atomic_load_explicit(&states_page, memory_order_relaxed) == 0)
+        model_fail("a block was alive whose page could not be seen");
     states_counted[model_thread()][block]++;
     atomic_fetch_or_explicit(&states_list, 1u << block, memory_order_acq_rel); // remote_push
 }
 
 static void free_as_owner(unsigned block)
 {
-    if (!state_take(states_of(block), true)) return;
+    if (!state_take_own(states_of(block))) return;
     states_counted[0][block]++;
     states_is_local[block] = true;
 }
@@ -63,12 +66,8 @@ static void hand_out(unsigned block)
 {
     if (!states_is_local[block]) return;
     states_is_local[block] = false;
-    if (!state_is_free(states_of(block))) {
-        states_is_found_out[block] = true;
-        return;
-    }
-    state_set_live(states_of(block), true);
-    states_lives[block]++;
+    if (state_hand_out(states_of(block))) states_lives[block]++;
+    else states_is_found_out[block] = true;
 }
 
 static void other_frees_0() { free_as_other(0); }
@@ -80,23 +79,33 @@ static void owner_frees_and_takes_0()
     hand_out(0);
 }
 static void owner_collects() { collect(); }
+static void owner_makes_the_page_and_hands_out_0()
+{
+    atomic_store_explicit(&states_page, 1, memory_order_relaxed); // as page_init
+    states_is_local[0] = true;
+    hand_out(0);
+}
 
 // --- before and after the threads ----------------------------------------------------------------
 
-// Both blocks are with the program.
-static void start()
+static void start_with(uint64_t live, unsigned lives)
 {
-    states_words.live = 3;
+    states_words.live = live;
     states_words.remote = 0;
     states_list = 0;
+    states_page = lives;
     memset(states_counted, 0, sizeof(states_counted));
     memset(states_is_local, 0, sizeof(states_is_local));
-    states_lives[0] = states_lives[1] = 1;
+    states_lives[0] = states_lives[1] = lives;
     memset(states_is_found_out, 0, sizeof(states_is_found_out));
     model_name(&states_words.live, 8, "live");
     model_name(&states_words.remote, 8, "remote");
     model_name(&states_list, 4, "remote list");
+    model_name(&states_page, 4, "page");
 }
+
+static void start() { start_with(3, 1); }         // both blocks are with the program
+static void start_without_page() { start_with(0, 0); } // their page is not there yet
 
 static unsigned frees_of(unsigned block)
 {
@@ -135,8 +144,15 @@ static void finish_neighbours()
         if (frees_of(block) != 1) model_fail("a correct free was refused");
         if (states_is_found_out[block]) model_fail("a correct free was taken for a mistake");
     }
-    if (states_lives[0] != 2 || !state_is_in_use(states_of(0)) || !state_is_free(states_of(1)))
+    if (states_lives[0] != 2 || !state_is_in_use(states_of(0)) || !state_hand_out(states_of(1)))
         model_fail("T1: a block changed its state with its neighbour's");
+}
+
+// A free without a right to it may come at any time.
+static void finish_page()
+{
+    collect();
+    if (states_lives[0] != 1 && !states_is_found_out[0]) model_fail("a block is lost");
 }
 
 static const struct model_scenario states_scenarios[] = {
@@ -151,6 +167,8 @@ static const struct model_scenario states_scenarios[] = {
      finish_freed_by_owner_too, 0, 1, 0, 0},
     {"neighbours", 2, start, {owner_frees_and_takes_0, other_frees_1}, finish_neighbours, 0, 1, 0,
      0},
+    {"a free without a right, of a page that is being made", 2, start_without_page,
+     {owner_makes_the_page_and_hands_out_0, other_frees_0}, finish_page, 0, 1, 0, 0},
 };
 
 int main()
