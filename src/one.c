@@ -32,6 +32,7 @@
 
 // F3 os
 #include "os/os.c"
+#include "os/fork.c"
 
 // F4 region
 #include "region/pool.c"

@@ -2,6 +2,7 @@
 #include "core/report.h"
 #include "core/stats.h"
 #include "os/os.h"
+#include "region/purger.h"
 
 // Copying less than this is cheaper than moving page table entries.
 static const size_t resize_move_min_bytes = (size_t)256 << 10;
@@ -70,6 +71,7 @@ static void resize_shrink_large(struct page *page, size_t block_bytes)
         page->flags = (uint8_t)(page->flags | page_guard(page->start, slices << SLICE_SHIFT));
     }
     arena_release(tail, spare, true);
+    purger_consider();
 }
 
 static bool resize_large_in_place(struct page *page, size_t bytes)

@@ -87,7 +87,6 @@ run_at_exit static void api_at_exit(void)
 {
     report_statistics_at_exit();
     thread_end_process();
-    if (!options_is_on(OPTION_destroy_on_exit)) return;
-    purger_stop();
-    arena_unmap_all();
+    purger_end(); // this code may be unmapped next
+    if (options_is_on(OPTION_destroy_on_exit)) arena_unmap_all();
 }

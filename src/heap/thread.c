@@ -5,6 +5,7 @@
 #include "core/report.h"
 #include "core/stats.h"
 #include "heap/ring.h"
+#include "os/fork.h"
 #include "os/os.h"
 #include "region/purger.h"
 
@@ -20,10 +21,6 @@ enum { THREAD_PURGE_EVERY = 8 }; // slow paths between two looks at the clock
 
 enum { PROCESS_NEW, PROCESS_STARTING, PROCESS_READY };
 static ATOMIC(int) thread_process_state;
-typedef ATOMIC(uint32_t) thread_word;
-// A word in memory that a forked child sees wiped; NULL while there is one thread.
-static ATOMIC(thread_word *) thread_fork_word;
-static const uint32_t thread_fork_mark = 0x70617265;
 
 static bool thread_has_heap, thread_has_callback;
 
@@ -61,42 +58,10 @@ void thread_start_process(void)
     thread_report_start();
 }
 
-// The word that tells a forked child, in an OS page of its own. Without it a child is none the
-// worse but for its statistics, and in a secure build its random numbers.
-static void thread_watch_forks(void)
-{
-    thread_word *word = (thread_word *)os_map(os_page_bytes(), os_page_bytes()), *none = NULL;
-    if (word == NULL) return;
-    atomic_store_explicit(word, thread_fork_mark, memory_order_relaxed);
-    bool is_wiped = prim_wipe_on_fork((void *)word, os_page_bytes()) == 0;
-    // release: pairs with the acquire in thread_is_in_new_child, so that the mark is seen with it
-    if (!is_wiped || !atomic_compare_exchange_strong_explicit(&thread_fork_word, &none, word,
-                                                              memory_order_release,
-                                                              memory_order_relaxed)) {
-        os_release((void *)word, os_page_bytes());
-    }
-}
-
-static bool thread_watches_forks(void)
-{
-    return atomic_load_explicit(&thread_fork_word, memory_order_relaxed) != NULL;
-}
-
 static void thread_mark_vanished(struct local_heap *main, void *arg)
 {
     if (main == (struct local_heap *)arg) return;
     atomic_store_explicit(&main->is_used, 2, memory_order_relaxed);
-    stats_remove(STAT_threads, 1);
-}
-
-// true for one thread, once, in the child of a fork.
-static bool thread_is_in_new_child(void)
-{
-    thread_word *word = atomic_load_explicit(&thread_fork_word, memory_order_acquire);
-    uint32_t wiped = 0;
-    if (word == NULL || atomic_load_explicit(word, memory_order_relaxed) != 0) return false;
-    return atomic_compare_exchange_strong_explicit(word, &wiped, thread_fork_mark,
-                                                   memory_order_relaxed, memory_order_relaxed);
 }
 
 // First slow path in the child of a fork: all other threads are gone. Their local heaps are never
@@ -106,8 +71,11 @@ static no_inline void thread_in_child(struct local_heap *main)
 {
     purge_after_fork();
     thread_visit_all(thread_mark_vanished, main);
+    // those too that were just counting themselves in or out; a survivor comes back by itself
+    stats_remove(STAT_threads, stats_current(STAT_threads) - 1);
     if (CFG_SECURE) random_init(&main->random);
     stats_count(COUNT_fork_children, 1);
+    fork_settle();
 }
 
 static no_inline void thread_survive(struct local_heap *main)
@@ -130,11 +98,13 @@ static struct local_heap *thread_new_main(void)
     main->backing.local = main;
     main->backing.state = HEAP_BACKING;
     if (CFG_SECURE) random_init(&main->random);
+    stats_add(STAT_threads, 1); // before it can be seen, and so marked, by thread_in_child
     // release: pairs with the acquire in thread_visit_all
     atomic_store_explicit(&main->is_used, 1, memory_order_release);
-    stats_add(STAT_threads, 1);
+    // Without it a child is none the worse but for its statistics, in a secure build its random
+    // numbers, and purging when a thread that vanished was at it.
     bool is_second = stats_current(STAT_threads) > 1;
-    if (!thread_watches_forks() && (CFG_SECURE || is_second)) thread_watch_forks();
+    if (!fork_is_watched() && (CFG_SECURE || is_second)) ignore_result(fork_watch());
     return main;
 }
 
@@ -147,7 +117,7 @@ static void thread_put_main(struct local_heap *main)
     stats_remove(STAT_threads, 1);
     atomic_store_explicit(&main->heap, NULL, memory_order_release);
     heap_put_main(main);
-    if (stats_current(STAT_threads) <= 1) purger_stop();
+    purger_review();
 }
 
 struct local_heap *thread_ready(struct local_heap *heap)
@@ -254,7 +224,7 @@ void thread_collect(bool is_forced)
 void thread_housekeep(struct local_heap *heap)
 {
     struct local_heap *main = heap->main;
-    if (unlikely(thread_is_in_new_child())) thread_in_child(main);
+    if (unlikely(fork_take())) thread_in_child(main);
     if (unlikely(atomic_load_explicit(&main->is_used, memory_order_relaxed) == 2)) {
         thread_survive(main);
     }
@@ -266,8 +236,5 @@ void thread_housekeep(struct local_heap *heap)
         atomic_store_explicit(&main->collect_asked, 0, memory_order_relaxed);
         thread_collect_own(main, asked > 1);
     }
-    if (main->heartbeat % THREAD_PURGE_EVERY != 0) return;
-    // one thread, and a helper that may be in the middle of a step at a fork
-    if (options_get(OPTION_background_purge) > 1 && !thread_watches_forks()) thread_watch_forks();
-    purger_tick();
+    if (main->heartbeat % THREAD_PURGE_EVERY == 0) purger_tick();
 }

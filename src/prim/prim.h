@@ -104,12 +104,25 @@ INTERNAL void prim_wait(ATOMIC(uint32_t) *word, uint32_t value, uint32_t timeout
 INTERNAL void prim_wake(ATOMIC(uint32_t) *word); // one that sleeps there
 
 // Starts a thread that the C library does not know: from anywhere, also inside malloc. `body` runs
-// with all signals blocked, on memory that the caller provides (zeroed or used by a helper before),
-// and may use no thread-local variable and of the C library only what prim uses for memory, time
-// and waiting. *alive is not 0 from before it runs until its memory is no longer used; then the OS
-// clears it, with a wake. ENOTSUP where that cannot be.
+// with all signals blocked, on memory that the caller provides (zeroed or used by a helper before).
+// It may use no thread-local variable, and of prim only prim_wait, prim_wake, prim_purge,
+// prim_reset and prim_helper_clock_ms, which are bare system calls. *alive becomes its number
+// before it runs; once its memory is no longer used, the OS writes 0 there, with a wake. It
+// inherits rights and scheduling from the calling thread. ENOTSUP where there is no such thing.
 enum { PRIM_HELPER_BYTES = 256 * 1024 };
-INTERNAL must_use int prim_helper_start(void (*body)(void), void *memory, ATOMIC(uint32_t) *alive);
+INTERNAL must_use int prim_helper_start(void (*body)(void *arg), void *arg, void *memory,
+                                        ATOMIC(uint32_t) *alive);
+INTERNAL uint64_t prim_helper_clock_ms(void); // as prim_clock_ms
+// Lends it the processors and the priority of the calling thread. May fail silently.
+INTERNAL void prim_helper_hurry(uint32_t number);
+// What a helper would inherit that it had better not, of the calling thread.
+enum prim_caller_flags {
+    PRIM_CALLER_ELEVATED = 1, // the program has more rights than its user (set-user-ID...)
+    PRIM_CALLER_MIXED    = 2, // real, effective and saved user are not the same
+    PRIM_CALLER_ROOT     = 4, // one of them is root
+    PRIM_CALLER_REALTIME = 8  // its scheduling is real-time, and children inherit that
+};
+INTERNAL unsigned prim_caller(void);
 INTERNAL unsigned prim_cpu_count(void);
 INTERNAL unsigned prim_numa_count(void); // nodes, at least 1
 INTERNAL unsigned prim_numa_node(void);  // of the calling thread

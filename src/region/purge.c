@@ -1,6 +1,7 @@
 #include "region/purge.h"
 #include "core/options.h"
 #include "core/stats.h"
+#include "os/fork.h"
 #include "os/os.h"
 
 static ATOMIC(uint64_t) purge_next_ms;
@@ -13,6 +14,13 @@ static uint64_t purge_take_bits(struct chunk *chunk, uint64_t wanted)
     // acquire: pairs with the release in arena_free_bits
     return atomic_fetch_and_explicit(&chunk->free, ~wanted, memory_order_acquire) & wanted;
 }
+
+// What is left to a step, and what it found.
+struct purge_turn {
+    bool is_forced; // whatever its age
+    unsigned calls; // of the OS
+    bool has_work;  // something was done, or can be in the next round
+};
 
 struct purge_result {
     uint64_t purged;  // reads as zeroes now
@@ -39,23 +47,24 @@ static struct purge_result purge_runs(const struct arena *arena, size_t index, u
 }
 
 // Returns the bytes given back.
-static size_t purge_chunk(struct arena *arena, size_t index, bool is_forced, unsigned *calls)
+static size_t purge_chunk(struct arena *arena, size_t index, struct purge_turn *turn)
 {
     struct chunk *chunk = &arena->chunks[index];
     uint64_t dirty = atomic_load_explicit(&chunk->dirty, memory_order_relaxed);
     uint64_t old = dirty & atomic_load_explicit(&chunk->free, memory_order_relaxed);
-    if (!is_forced) {
+    if (!turn->is_forced) {
         old &= atomic_load_explicit(&chunk->aging, memory_order_relaxed);
         // once is enough, also where the OS refused
         old &= ~atomic_load_explicit(&chunk->advised, memory_order_relaxed);
     }
-    if (atomic_load_explicit(&chunk->kind, memory_order_relaxed) == CHUNK_PINNED) old = 0;
+    bool is_pinned = atomic_load_explicit(&chunk->kind, memory_order_relaxed) == CHUNK_PINNED;
+    if (is_pinned) old = 0;
     size_t bytes = 0;
     if (old != 0) {
         uint64_t taken = purge_take_bits(chunk, old);
         // read again: it may have been used and given back clean meanwhile
         uint64_t still_dirty = taken & atomic_load_explicit(&chunk->dirty, memory_order_relaxed);
-        struct purge_result result = purge_runs(arena, index, still_dirty, calls);
+        struct purge_result result = purge_runs(arena, index, still_dirty, &turn->calls);
         atomic_fetch_and_explicit(&chunk->dirty, ~result.purged, memory_order_relaxed);
         if (result.advised != 0)
             atomic_fetch_or_explicit(&chunk->advised, result.advised, memory_order_relaxed);
@@ -66,12 +75,15 @@ static size_t purge_chunk(struct arena *arena, size_t index, bool is_forced, uns
         atomic_fetch_sub_explicit(&arena->dirty_free, count, memory_order_relaxed);
         stats_remove(STAT_committed, (int64_t)bytes);
         stats_add(STAT_reset, (int64_t)bytes);
+        turn->has_work = true;
     }
     uint64_t young = atomic_load_explicit(&chunk->dirty, memory_order_relaxed) &
                      atomic_load_explicit(&chunk->free, memory_order_relaxed);
     // A claim between these loads and the store leaves a bit of aging set for a slice in use: it
     // only makes that slice look one round older when it comes back.
     atomic_store_explicit(&chunk->aging, young, memory_order_relaxed);
+    young &= ~atomic_load_explicit(&chunk->advised, memory_order_relaxed);
+    if (young != 0 && !is_pinned) turn->has_work = true;
     return bytes;
 }
 
@@ -91,10 +103,9 @@ static bool purge_any_is_worthwhile(void)
 }
 
 // One bounded piece of the round; true when the round is complete.
-static bool purge_step(bool is_forced)
+static bool purge_step(struct purge_turn *turn)
 {
-    unsigned calls = PURGE_STEP_CALLS;
-    for (unsigned visited = 0; visited < PURGE_STEP_CHUNKS && calls > 0;) {
+    for (unsigned visited = 0; visited < PURGE_STEP_CHUNKS && turn->calls > 0;) {
         struct arena *arena = arena_at(purge_arena);
         if (arena == NULL) {
             purge_arena = 0;
@@ -105,11 +116,21 @@ static bool purge_step(bool is_forced)
             purge_arena++;
             continue;
         }
-        (void)purge_chunk(arena, arena->purge_cursor++, is_forced, &calls);
+        (void)purge_chunk(arena, arena->purge_cursor++, turn);
         visited++;
     }
     return false;
 }
+
+// false: another thread is at it, or might be for all that is known in a fresh child (G2).
+static bool purge_begin(void)
+{
+    // acquire: pairs with purge_end; steps follow one another
+    return !fork_is_fresh() &&
+           atomic_exchange_explicit(&purge_is_busy, 1, memory_order_acquire) == 0;
+}
+
+static void purge_end(void) { atomic_store_explicit(&purge_is_busy, 0, memory_order_release); }
 
 void purge_tick(void)
 {
@@ -117,21 +138,28 @@ void purge_tick(void)
     if (delay_ms < 0 || !purge_any_is_worthwhile()) return;
     uint64_t now = prim_clock_ms();
     if (now < atomic_load_explicit(&purge_next_ms, memory_order_relaxed)) return;
-    // acquire, release: steps follow one another
-    if (atomic_exchange_explicit(&purge_is_busy, 1, memory_order_acquire) != 0) return;
-    if (purge_step(delay_ms == 0)) {
+    if (!purge_begin()) return;
+    struct purge_turn turn = {delay_ms == 0, PURGE_STEP_CALLS, false};
+    if (purge_step(&turn)) {
         atomic_store_explicit(&purge_next_ms, now + (uint64_t)delay_ms, memory_order_relaxed);
     }
-    atomic_store_explicit(&purge_is_busy, 0, memory_order_release);
+    purge_end();
 }
 
-bool purge_whole_round(void)
+bool purge_step_now(bool *is_complete)
 {
-    if (!purge_any_is_worthwhile()) return false;
-    if (atomic_exchange_explicit(&purge_is_busy, 1, memory_order_acquire) != 0) return true;
-    while (!purge_step(options_get(OPTION_purge_delay) == 0)) {}
-    atomic_store_explicit(&purge_is_busy, 0, memory_order_release);
-    return true;
+    long delay_ms = options_get(OPTION_purge_delay);
+    *is_complete = true;
+    if (delay_ms < 0 || !purge_any_is_worthwhile()) return false;
+    if (!purge_begin()) return true;
+    struct purge_turn turn = {delay_ms == 0, PURGE_STEP_CALLS, false};
+    *is_complete = purge_step(&turn);
+    if (*is_complete) { // and so it is too early for the others, should the helper end
+        uint64_t next = prim_helper_clock_ms() + (uint64_t)delay_ms;
+        atomic_store_explicit(&purge_next_ms, next, memory_order_relaxed);
+    }
+    purge_end();
+    return turn.has_work;
 }
 
 size_t purge_all(void)
@@ -142,8 +170,8 @@ size_t purge_all(void)
         if (arena == NULL) break;
         size_t chunks = arena_mapped_chunks(arena);
         for (size_t index = 0; index < chunks; index++) {
-            unsigned calls = CHUNK_SLICES;
-            bytes += purge_chunk(arena, index, true, &calls);
+            struct purge_turn turn = {true, CHUNK_SLICES, false};
+            bytes += purge_chunk(arena, index, &turn);
         }
     }
     return bytes;

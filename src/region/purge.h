@@ -5,9 +5,11 @@
  * after one to two delays, and what is reused within one delay never is. A round is cut into steps
  * of bounded work, made on slow paths by whichever thread comes by; a thread that finds another one
  * at it goes on without waiting.
- * Rules (a matter of order: test/model/test_regions.cpp, and the mutant that breaks it):
+ * Rules (G1 is a matter of order: test/model/test_regions.cpp, and the mutant that breaks it):
  *   G1  memory is purged only while its free bits are taken away, so that nobody can claim it
  *       meanwhile
+ *   G2  in the child of a fork nobody makes a step before purge_after_fork, so that two are never
+ *       at it (test_purger.c)
  */
 #ifndef REGION_PURGE_H
 #define REGION_PURGE_H
@@ -18,12 +20,14 @@ enum { PURGE_STEP_CHUNKS = 32, PURGE_STEP_CALLS = 8 };
 
 // One step of a round if one is due.
 INTERNAL void purge_tick(void);
-// A whole round; false when there was nothing to do. For the helper (purger.h).
-INTERNAL bool purge_whole_round(void);
+// One step, due or not, for the helper (purger.h). *is_complete: it was the last one of its round,
+// or another thread is at it. true when something was done, or can be in the next round: what the
+// OS was told once, and what cannot be purged, does not count.
+INTERNAL bool purge_step_now(bool *is_complete);
 // Everything free, now, without regard to age. Returns the bytes given back. It waits for nobody:
 // what another thread is purging at this moment is left to that thread.
 INTERNAL size_t purge_all(void);
-// In the child of a fork: the thread that was at it is gone.
+// In the child of a fork, before fork_settle: the thread that was at it is gone.
 INTERNAL void purge_after_fork(void);
 
 #endif

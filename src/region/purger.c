@@ -1,26 +1,51 @@
 #include "region/purger.h"
+#include <errno.h>
 #include "core/options.h"
 #include "core/stats.h"
+#include "os/fork.h"
 #include "os/os.h"
 
 // values of option background_purge
 enum { PURGER_NEVER, PURGER_WITH_THREADS, PURGER_ALWAYS };
 
-// The first OS page of the helper's memory. The child of a fork, where there is no helper, sees all
-// of it wiped: so there these words say what is true there.
+// alive while somebody is about to start one; no helper has the number of the system's first thread
+enum { PURGER_STARTING = 1 };
+
+// How often one that waits for the end of the helper looks up.
+enum { PURGER_LOOK_MS = 10 };
+
+// The first OS page of a helper's memory. The child of a fork, where there is none, sees all of it
+// wiped: so there these words say what is true there.
 struct purger {
-    ATOMIC(uint32_t) alive;    // not 0 while the helper's memory is in use; the OS clears it
-    ATOMIC(uint32_t) is_taken; // 1: the helper runs, or somebody starts it
+    ATOMIC(uint32_t) alive;    // 0: this memory is nobody's; the OS clears it
     ATOMIC(uint32_t) is_asked; // 1: it is to end
+    ATOMIC(uint32_t) is_old;   // 1: whoever comes by replaces it (B1)
 };
 
-static ATOMIC(struct purger *) purger_here;
-static ATOMIC(bool) purger_is_refused; // the OS lets us have no helper
+enum { PURGER_PLACES = 2 }; // for one, and the one that replaces it
 
-static struct purger *purger_get(void)
+static ATOMIC(char *) purger_places; // memory for them, one after another
+static ATOMIC(bool) purger_is_refused;   // for good
+static ATOMIC(uint64_t) purger_retry_ms; // before that it is of no use to try; 0: it may be
+
+// --- what the helper does ------------------------------------------------------------------------
+
+static size_t purger_place_bytes(void) { return os_page_bytes() + PRIM_HELPER_BYTES; }
+
+// NULL when there is no place, and so never was a helper.
+static struct purger *purger_at(unsigned index)
 {
     // acquire: pairs with the release in purger_make
-    return atomic_load_explicit(&purger_here, memory_order_acquire);
+    char *places = atomic_load_explicit(&purger_places, memory_order_acquire);
+    if (places == NULL || index >= PURGER_PLACES) return NULL;
+    return (struct purger *)(void *)(places + index * purger_place_bytes());
+}
+
+// 0 when there is none.
+static uint32_t purger_alive(const struct purger *purger)
+{
+    // relaxed: whoever needs an order has a fence, or takes the memory by compare-exchange
+    return atomic_load_explicit(&purger->alive, memory_order_relaxed);
 }
 
 static bool purger_may_run(void)
@@ -30,107 +55,221 @@ static bool purger_may_run(void)
     return wanted >= PURGER_ALWAYS || stats_current(STAT_threads) > 1;
 }
 
-// NULL when the OS gives no memory, or none that is wiped on fork: then there is no helper.
-static struct purger *purger_make(void)
+static bool purger_is_asked(const struct purger *purger)
 {
-    size_t bytes = os_page_bytes() + PRIM_HELPER_BYTES;
-    struct purger *made = (struct purger *)os_map(bytes, os_page_bytes()), *none = NULL;
-    if (made == NULL) return NULL;
-    bool is_wiped = prim_wipe_on_fork((void *)made, bytes) == 0;
-    if (is_wiped && atomic_compare_exchange_strong_explicit(&purger_here, &none, made,
-                                                            memory_order_release,
-                                                            memory_order_relaxed)) {
-        return made;
-    }
-    os_release((void *)made, bytes);
-    return is_wiped ? purger_get() : NULL;
+    // relaxed: a wish
+    return atomic_load_explicit(&purger->is_asked, memory_order_relaxed) != 0;
 }
 
-static bool purger_take(struct purger *purger)
+// Until the next round; false when there is none.
+static bool purger_wait(struct purger *purger)
+{
+    enum { LEAST_MS = 10, MOST_MS = 1 << 30 };
+    long delay_ms = options_get(OPTION_purge_delay);
+    if (delay_ms < LEAST_MS) delay_ms = LEAST_MS;
+    if (delay_ms > MOST_MS) delay_ms = MOST_MS;
+    prim_wait(&purger->is_asked, 0, (uint32_t)delay_ms);
+    return !purger_is_asked(purger) && purger_may_run();
+}
+
+// true when something was done, or can be in the next round.
+static bool purger_round(const struct purger *purger)
+{
+    bool has_work = false, is_complete = false;
+    while (!is_complete && !purger_is_asked(purger)) {
+        if (purge_step_now(&is_complete)) has_work = true;
+    }
+    return has_work;
+}
+
+// It has no thread-locals and no part of the C library that needs a thread.
+static void purger_run(void *place)
+{
+    struct purger *purger = (struct purger *)place;
+    uint64_t old_ms = prim_helper_clock_ms() + PURGER_LIFE_MS;
+    unsigned idle = 0;
+    for (unsigned round = 1; idle < PURGER_IDLE_ROUNDS && purger_wait(purger); round++) {
+        idle = purger_round(purger) ? 0 : idle + 1;
+        if (round < PURGER_ROUNDS && prim_helper_clock_ms() < old_ms) continue;
+        // relaxed: both are wishes
+        if (atomic_load_explicit(&arena_main.dirty_free, memory_order_relaxed) < PURGER_MIN_SLICES)
+            return;
+        atomic_store_explicit(&purger->is_old, 1, memory_order_relaxed);
+    }
+}
+
+// --- its start -----------------------------------------------------------------------------------
+
+// false when the OS gives no memory, or none that is wiped on fork.
+static bool purger_make(void)
+{
+    if (purger_at(0) != NULL) return true;
+    size_t bytes = PURGER_PLACES * purger_place_bytes();
+    char *made = (char *)os_map(bytes, os_page_bytes()), *none = NULL;
+    if (made == NULL) return false;
+    bool is_wiped = prim_wipe_on_fork(made, bytes) == 0;
+    if (!is_wiped || !atomic_compare_exchange_strong_explicit(&purger_places, &none, made,
+                                                              memory_order_release,
+                                                              memory_order_relaxed)) {
+        os_release(made, bytes);
+    }
+    return is_wiped;
+}
+
+// Where the next one may start; NULL when there is one that is not old, or still one that was.
+static struct purger *purger_find_place(void)
+{
+    struct purger *purger, *place = NULL;
+    for (unsigned i = 0; (purger = purger_at(i)) != NULL; i++) {
+        if (purger_alive(purger) == 0) place = purger;
+        else if (atomic_load_explicit(&purger->is_old, memory_order_relaxed) == 0) return NULL;
+    }
+    return place;
+}
+
+// EAGAIN and ENOMEM pass: a limit on threads, or this thread is the wrong one. What else there is
+// does not.
+static void purger_note(int error)
+{
+    if (error == 0) return;
+    if (error == EAGAIN || error == ENOMEM) {
+        atomic_store_explicit(&purger_retry_ms, prim_clock_ms() + PURGER_PAUSE_MS,
+                              memory_order_relaxed);
+    } else {
+        atomic_store_explicit(&purger_is_refused, true, memory_order_relaxed);
+    }
+}
+
+static bool purger_may_try(void)
+{
+    if (!purger_may_run() || fork_is_fresh()) return false; // B4
+    if (atomic_load_explicit(&purger_is_refused, memory_order_relaxed)) return false;
+    uint64_t retry_ms = atomic_load_explicit(&purger_retry_ms, memory_order_relaxed);
+    return retry_ms == 0 || prim_clock_ms() >= retry_ms;
+}
+
+// Whether one that inherits from this thread would do (B3).
+static int purger_judge_caller(void)
+{
+    unsigned caller = prim_caller();
+    bool is_wanted_by_root = options_get(OPTION_background_purge) >= PURGER_ALWAYS;
+    if ((caller & PRIM_CALLER_ELEVATED) != 0) return EPERM;
+    if ((caller & (PRIM_CALLER_MIXED | PRIM_CALLER_REALTIME)) != 0) return EAGAIN;
+    if ((caller & PRIM_CALLER_ROOT) != 0 && !is_wanted_by_root) return EAGAIN;
+    return 0;
+}
+
+// Nothing happens when somebody else has come first.
+static int purger_try_start(struct purger *purger)
 {
     uint32_t none = 0;
-    // acquire: pairs with the release in purger_leave
-    return atomic_compare_exchange_strong_explicit(&purger->is_taken, &none, 1,
-                                                   memory_order_acquire, memory_order_relaxed);
-}
-
-static void purger_leave(struct purger *purger)
-{
-    atomic_store_explicit(&purger->is_taken, 0, memory_order_release);
-}
-
-// What the helper runs. It has no thread-locals and no part of the C library that needs a thread.
-static void purger_run(void)
-{
-    enum { LEAST_MS = 10 };
-    struct purger *purger = purger_get();
-    unsigned idle = 0;
-    for (unsigned round = 0; round < PURGER_ROUNDS && idle < PURGER_IDLE_ROUNDS; round++) {
-        long delay_ms = options_get(OPTION_purge_delay);
-        if (delay_ms < 0) break;
-        prim_wait(&purger->is_asked, 0, (uint32_t)(delay_ms < LEAST_MS ? LEAST_MS : delay_ms));
-        // relaxed: a wish
-        if (atomic_load_explicit(&purger->is_asked, memory_order_relaxed) != 0) break;
-        idle = purge_whole_round() ? 0 : idle + 1;
+    // seq_cst: pairs with those in purger_end, so that either this is seen there, or the end here
+    if (!atomic_compare_exchange_strong_explicit(&purger->alive, &none, PURGER_STARTING,
+                                                 memory_order_seq_cst, memory_order_relaxed)) {
+        return 0;
     }
-    purger_leave(purger);
-}
-
-// The last helper may have left but not ended yet: then its stack is still in use for some
-// instructions, and the next one who gives slices back tries again.
-static bool purger_try_start(struct purger *purger)
-{
-    // acquire: what the OS did to the memory before it cleared the word
-    if (atomic_load_explicit(&purger->alive, memory_order_acquire) != 0) return false;
     atomic_store_explicit(&purger->is_asked, 0, memory_order_relaxed);
+    atomic_store_explicit(&purger->is_old, 0, memory_order_relaxed);
+    bool is_refused = atomic_load_explicit(&purger_is_refused, memory_order_seq_cst);
     void *memory = (char *)purger + os_page_bytes();
-    if (prim_helper_start(purger_run, memory, &purger->alive) == 0) return true;
-    atomic_store_explicit(&purger_is_refused, true, memory_order_relaxed);
-    return false;
+    int error = is_refused ? EPERM : prim_helper_start(purger_run, purger, memory, &purger->alive);
+    // release: pairs with the next one's compare-exchange
+    if (error != 0) atomic_store_explicit(&purger->alive, 0, memory_order_release);
+    return error;
 }
 
-static bool purger_is_running(void)
+// The steps of a start: 0, or what is in the way.
+static int purger_launch(void)
 {
-    struct purger *purger = purger_get();
-    return purger != NULL && atomic_load_explicit(&purger->is_taken, memory_order_relaxed) != 0;
+    int error = purger_judge_caller();
+    if (error != 0) return error;
+    // else a child might wait for ever for the purging of a helper that it does not have
+    if (!fork_watch() || !purger_make()) return ENOTSUP;
+    struct purger *place = purger_find_place();
+    return place == NULL ? 0 : purger_try_start(place);
 }
+
+// --- its end -------------------------------------------------------------------------------------
+
+static void purger_ask(struct purger *purger)
+{
+    atomic_store_explicit(&purger->is_asked, 1, memory_order_relaxed);
+    prim_wake(&purger->is_asked);
+}
+
+// Once there is one that does its work.
+static void purger_ask_old(void)
+{
+    struct purger *purger;
+    for (unsigned i = 0; (purger = purger_at(i)) != NULL; i++) {
+        if (atomic_load_explicit(&purger->is_old, memory_order_relaxed) != 0) purger_ask(purger);
+    }
+}
+
+static void purger_stop(struct purger *purger)
+{
+    uint32_t alive = purger_alive(purger);
+    if (alive == 0) return;
+    // Another thread may come meanwhile and start the next one: then there is no need to wait.
+    for (int waited_ms = 0; waited_ms < PURGER_PATIENCE_MS && purger_alive(purger) == alive;
+         waited_ms += PURGER_LOOK_MS) {
+        purger_ask(purger);
+        prim_wait(&purger->alive, alive, PURGER_LOOK_MS);
+    }
+}
+
+void purger_review(void)
+{
+    struct purger *purger;
+    // seq_cst: pairs with that in purger_start. Either the helper is seen here, by a thread that
+    // has counted itself out, or it is seen there that this one is gone (B2).
+    atomic_thread_fence(memory_order_seq_cst);
+    if (purger_at(0) == NULL || purger_may_run()) return;
+    for (unsigned i = 0; (purger = purger_at(i)) != NULL; i++) purger_stop(purger);
+}
+
+// What may follow is that the helper's code is unmapped, so here patience does not end. Instead it
+// gets what this thread runs with, which sleeps; so it runs as soon as this one would.
+static void purger_wait_for_end(struct purger *purger)
+{
+    uint32_t alive;
+    for (int waited_ms = 0; (alive = purger_alive(purger)) != 0; waited_ms += PURGER_LOOK_MS) {
+        bool is_late = waited_ms >= PURGER_PATIENCE_MS;
+        // a signal has led this thread here out of a start, and there is nobody to wait for
+        if (is_late && alive == PURGER_STARTING) return;
+        if (is_late) prim_helper_hurry(alive);
+        purger_ask(purger); // each time: a late start forgets it
+        prim_wait(&purger->alive, alive, PURGER_LOOK_MS);
+    }
+}
+
+void purger_end(void)
+{
+    struct purger *purger;
+    // seq_cst: pairs with the compare-exchange in purger_try_start
+    atomic_store_explicit(&purger_is_refused, true, memory_order_seq_cst);
+    atomic_thread_fence(memory_order_seq_cst);
+    for (unsigned i = 0; (purger = purger_at(i)) != NULL; i++) purger_wait_for_end(purger);
+}
+
+// --- on slow paths -------------------------------------------------------------------------------
 
 void purger_start(void)
 {
-    if (purger_is_running()) return;
-    if (atomic_load_explicit(&purger_is_refused, memory_order_relaxed)) return;
-    if (!purger_may_run()) return;
-    struct purger *purger = purger_get();
-    if (purger == NULL) purger = purger_make();
-    if (purger == NULL || !purger_take(purger)) return;
-    if (!purger_try_start(purger)) {
-        purger_leave(purger);
-        return;
-    }
-    // seq_cst: pairs with that in purger_stop. Either the last but one thread, which has counted
-    // itself out, sees the helper, or its absence is seen here (B2).
-    atomic_thread_fence(memory_order_seq_cst);
-    if (!purger_may_run()) purger_stop();
-}
-
-void purger_stop(void)
-{
-    enum { WAIT_MS = 10 };
-    struct purger *purger = purger_get();
-    uint32_t alive;
-    if (purger == NULL) return;
-    atomic_thread_fence(memory_order_seq_cst); // pairs with that in purger_start
-    if (atomic_load_explicit(&purger->alive, memory_order_relaxed) == 0) return;
-    atomic_store_explicit(&purger->is_asked, 1, memory_order_relaxed);
-    prim_wake(&purger->is_asked);
-    // Another thread may come meanwhile, and start the next one: then there is no need to wait.
-    while ((alive = atomic_load_explicit(&purger->alive, memory_order_acquire)) != 0 &&
-           atomic_load_explicit(&purger->is_asked, memory_order_relaxed) != 0) {
-        prim_wait(&purger->alive, alive, WAIT_MS);
-    }
+    if (purger_at(0) != NULL && purger_find_place() == NULL) return;
+    if (!purger_may_try()) return;
+    int error = purger_launch();
+    purger_note(error);
+    if (error == 0) purger_ask_old();
+    atomic_thread_fence(memory_order_seq_cst); // pairs with that in purger_review
+    if (!purger_may_run()) purger_review();
 }
 
 void purger_tick(void)
 {
-    if (!purger_is_running()) purge_tick();
+    struct purger *purger;
+    for (unsigned i = 0; (purger = purger_at(i)) != NULL; i++) {
+        if (purger_alive(purger) != 0) return;
+    }
+    purge_tick();
 }

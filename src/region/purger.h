@@ -1,24 +1,40 @@
 /* purger.h: a helper thread that purges, so that a process that has become idle gives memory back.
  *
+ *   alive == 0 --- purger_start ---> STARTING ---> thread number --- it ends ---> 0, by the OS
+ *                                                       | old: the next one starts beside it,
+ *                                                       `----- and then asks it to end
+ *
  * It is started by whoever gives slices back when much is free and dirty, and the process has other
  * threads already: a program with one thread never gets a second one unless it asks
  * (MIMALLOC_BACKGROUND_PURGE=2). It is made without the C library, because a thread may be started
  * there neither inside malloc nor inside free, where the C library may hold its own locks. It
  * touches nothing but atomics and the OS, has all signals blocked, and while it lives it alone
- * purges.
- *   B1  it lives for PURGER_ROUNDS rounds at most, so that a program that changes its rights
- *       (setuid) does not keep a thread with the old ones
- *   B2  when the last but one thread that allocates ends, it has ended before: a program that has
- *       joined its threads is one with a single thread
+ * purges. It ends when it has found nothing to do for PURGER_IDLE_ROUNDS.
+ * Rules (tested under these names in test_purger.c and test_background_purge.c):
+ *   B1  one that has lived, after a round, for PURGER_LIFE_MS or PURGER_ROUNDS ends when less than
+ *       PURGER_MIN_SLICES are left; else the next thread that gives slices back replaces it, and if
+ *       none comes, the program is idle and soon nothing is left. So nothing is forgotten, and it
+ *       outlives no change of the program's rights or limits for long
+ *   B2  when the last but one thread that allocates ends, it has ended before, unless it was not
+ *       let run for PURGER_PATIENCE_MS: a program that has joined its threads is one with a single
+ *       thread. Not with MIMALLOC_BACKGROUND_PURGE=2
+ *   B3  none is started where it could keep rights that the program gives up: by a thread of root,
+ *       unless asked for with 2; by one with several user numbers; ever in a set-user-ID program.
+ *       Nor by a real-time thread, whose priority it would have
+ *   B4  none is started in the child of a fork before the child is recognised, and none is after
+ *       purger_end: not even the memory of its code is needed then
  */
 #ifndef REGION_PURGER_H
 #define REGION_PURGER_H
 #include "region/purge.h"
 
 enum {
+    PURGER_LIFE_MS     = 10000,
     PURGER_ROUNDS      = 20,
-    PURGER_IDLE_ROUNDS = 4,   // it ends after so many without anything to do
-    PURGER_MIN_SLICES  = 256  // 16 MiB free and dirty in arena 0: worth a thread
+    PURGER_IDLE_ROUNDS = 4,
+    PURGER_PATIENCE_MS = 100,
+    PURGER_PAUSE_MS    = 1000, // between two attempts, when none could be started
+    PURGER_MIN_SLICES  = 256   // 16 MiB free and dirty in arena 0: worth a thread
 };
 
 // After slices went back. Any thread.
@@ -29,8 +45,10 @@ static inline void purger_consider(void)
     if (atomic_load_explicit(&arena_main.dirty_free, memory_order_relaxed) >= PURGER_MIN_SLICES)
         purger_start();
 }
-// Asks the helper to end, and waits until it has: for one step of a round at most.
-INTERNAL void purger_stop(void);
+// After a thread has counted itself out (B2). Waits for one step of a round in the helper at most.
+INTERNAL void purger_review(void);
+// Before the library is unmapped: waits until the helper is gone, however long that takes.
+INTERNAL void purger_end(void);
 // One step of a round if one is due, and no helper sees to it.
 INTERNAL void purger_tick(void);
 

@@ -4,7 +4,10 @@
 #include "../support/child.h"
 #include "../support/process_info.h"
 #include <dirent.h>
+#include <errno.h>
 #include <pthread.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
 
 enum { THREADS = 3, BLOCKS = 40000, BLOCK_BYTES = 1000, DELAY_MS = 20, PATIENCE_MS = 10000 };
 
@@ -49,19 +52,24 @@ static void spike(void)
     mi_free(blocks);
 }
 
-static void *spike_and_sleep(void *unused)
+static int own_numbers[1 + THREADS]; // of the threads that are no helper
+
+static void *spike_and_sleep(void *index)
 {
+    own_numbers[(size_t)(uintptr_t)index] = (int)syscall(SYS_gettid);
     spike();
     pthread_barrier_wait(&gate); // all have freed
     pthread_barrier_wait(&gate); // the end
-    return unused;
+    return index;
 }
 
 static void start_threads(pthread_t *thread)
 {
     pthread_barrier_init(&gate, NULL, THREADS + 1);
+    own_numbers[THREADS] = (int)getpid();
     for (int i = 0; i < THREADS; i++) {
-        if (pthread_create(&thread[i], NULL, spike_and_sleep, NULL) != 0) _exit(99);
+        void *index = (void *)(uintptr_t)i;
+        if (pthread_create(&thread[i], NULL, spike_and_sleep, index) != 0) _exit(99);
     }
     mi_free(mi_malloc(1));
     pthread_barrier_wait(&gate);
@@ -130,18 +138,22 @@ static void forked_and_ended(void *by_exit)
     join_threads(thread);
 }
 
+static bool is_own_number(int number)
+{
+    for (int i = 0; i <= THREADS; i++) {
+        if (own_numbers[i] == number) return true;
+    }
+    return false;
+}
+
 // Thread number of the helper, 0 when there is none.
 static int helper_number(void)
 {
     int number = 0;
     DIR *directory = opendir("/proc/self/task");
     for (struct dirent *entry; directory != NULL && (entry = readdir(directory)) != NULL;) {
-        char path[300], name[32] = "";
-        snprintf(path, sizeof path, "/proc/self/task/%s/comm", entry->d_name);
-        int file = open(path, O_RDONLY);
-        ssize_t got = file < 0 ? 0 : read(file, name, sizeof name - 1);
-        if (file >= 0) close(file);
-        if (got > 0 && strncmp(name, "mimalloc-purge", 14) == 0) number = atoi(entry->d_name);
+        if (entry->d_name[0] != '.' && !is_own_number(atoi(entry->d_name)))
+            number = atoi(entry->d_name);
     }
     if (directory != NULL) closedir(directory);
     return number;
@@ -175,6 +187,70 @@ static void never(void *unused)
     join_threads(thread);
 }
 
+// What a program does that has joined its threads.
+static void wants_to_be_alone(void *unused)
+{
+    pthread_t thread[THREADS];
+    (void)unused;
+    mi_option_set(mi_option_purge_delay, 10 * PATIENCE_MS); // it is not to end by itself
+    start_threads(thread);
+    EXPECT(helper_number() != 0);
+    join_threads(thread);
+    long long end_ms = child_now_ms() + PATIENCE_MS;
+    // the system takes a moment to clean up a thread that has ended, whoever started it
+    while (unshare(CLONE_NEWUSER) != 0 && errno == EINVAL) {
+        EXPECT(child_now_ms() < end_ms);
+        if (child_now_ms() >= end_ms) return;
+    }
+}
+
+static void *allocate_much(void *unused)
+{
+    spike();
+    return unused;
+}
+
+// Root's program, which becomes a helper's owner once it is nobody's any more.
+static void root_gives_up(void *unused)
+{
+    enum { NOBODY = 65534 };
+    pthread_t thread[THREADS], other;
+    (void)unused;
+    mi_option_set(mi_option_background_purge, 1);
+    if (geteuid() != 0) return;
+    start_threads(thread);
+    EXPECT(has_only_its_threads());
+    if (setresuid(NOBODY, NOBODY, NOBODY) != 0) _exit(98);
+    long long end_ms = child_now_ms() + PATIENCE_MS;
+    while (helper_number() == 0 && child_now_ms() < end_ms) spike();
+    EXPECT(helper_number() != 0);
+    if (pthread_create(&other, NULL, allocate_much, NULL) == 0) pthread_join(other, NULL);
+    join_threads(thread);
+    EXPECT(wait_for(is_alone));
+}
+
+// The helper is used to what the thread has that started it: it must not be a real-time one.
+static void real_time(void *unused)
+{
+    struct sched_param priority = {.sched_priority = 1};
+    (void)unused;
+    mi_option_set(mi_option_background_purge, 2);
+    if (sched_setscheduler(0, SCHED_RR, &priority) != 0) return;
+    spike();
+    EXPECT(is_alone());
+}
+
+static void exits_beside_it(void *unused)
+{
+    pthread_t thread[THREADS];
+    (void)unused;
+    mi_option_set(mi_option_purge_delay, 10 * PATIENCE_MS);
+    start_threads(thread);
+    EXPECT(helper_number() != 0);
+    fflush(NULL);
+    exit(test_failures() == 0 ? 0 : 1);
+}
+
 static void one_thread(void *wanted)
 {
     mi_option_set(mi_option_background_purge, *(const long *)wanted);
@@ -183,15 +259,53 @@ static void one_thread(void *wanted)
     if (*(const long *)wanted == 2) EXPECT(wait_for(has_given_back));
 }
 
+// The first call of the child is a free.
+static void one_thread_forks(void *unused)
+{
+    (void)unused;
+    char **blocks = (char **)mi_calloc(BLOCKS, sizeof *blocks);
+    mi_option_set(mi_option_background_purge, 2);
+    for (int i = 0; i < BLOCKS; i++) blocks[i] = (char *)mi_malloc(BLOCK_BYTES);
+    for (int i = 0; i < BLOCKS; i++) memset(blocks[i], 1, BLOCK_BYTES);
+    spike(); // there is a helper now
+    EXPECT(task_count() == 2);
+    pid_t child = fork();
+    if (child == 0) {
+        for (int i = 0; i < BLOCKS; i++) mi_free(blocks[i]);
+        mi_free(mi_malloc(1000000));
+        mi_free(mi_malloc(1000000));
+        spike();
+        _exit(wait_for(has_given_back) ? 0 : 1);
+    }
+    int status = 1;
+    waitpid(child, &status, 0);
+    EXPECT(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+}
+
+struct as_anybody {
+    child_body *body;
+    void *arg;
+};
+
+// Programs of root get no helper without asking for it (B3).
+static void give_up_root(void *as)
+{
+    enum { NOBODY = 65534 };
+    const struct as_anybody *call = (const struct as_anybody *)as;
+    if (geteuid() == 0 && setresuid(NOBODY, NOBODY, NOBODY) != 0) _exit(98);
+    prctl(PR_SET_DUMPABLE, 1, 0, 0, 0); // else /proc/self is root's
+    call->body(call->arg);
+}
+
 static void in_child(child_body *body, void *arg)
 {
     struct child child;
+    struct as_anybody call = {body, arg};
     if (TEST_IS_SANITIZED) return; // there is no helper: every thread must be known to a sanitizer
     mi_option_set(mi_option_background_purge, 1);
     mi_option_set(mi_option_purge_delay, DELAY_MS);
-    child_run(&child, body, arg);
-    EXPECT(!child.timed_out && child.exit_code == 0);
-    if (child.bytes != 0) printf("%s", child.text);
+    child_run(&child, give_up_root, &call);
+    EXPECT(child_is_well(&child));
 }
 
 TEST(idle_process_with_threads_gives_back) { in_child(idle_with_threads, NULL); }
@@ -218,6 +332,23 @@ TEST(program_with_one_thread_may_ask_for_a_helper)
 {
     long wanted = 2;
     in_child(one_thread, &wanted);
+}
+
+TEST(program_with_one_thread_and_a_helper_may_fork) { in_child(one_thread_forks, NULL); }
+
+TEST(helper_B2_leaves_a_program_that_is_alone_again) { in_child(wants_to_be_alone, NULL); }
+
+TEST(helper_is_gone_at_exit_however_long_it_would_sleep) { in_child(exits_beside_it, NULL); }
+
+TEST(helper_B3_is_none_of_root_or_of_a_real_time_thread)
+{
+    struct child child;
+    if (TEST_IS_SANITIZED) return;
+    mi_option_set(mi_option_purge_delay, DELAY_MS);
+    child_run(&child, root_gives_up, NULL);
+    EXPECT(child_is_well(&child));
+    child_run(&child, real_time, NULL);
+    EXPECT(child_is_well(&child));
 }
 
 TEST_MAIN

@@ -59,6 +59,8 @@ static bool os_purge(void *start, size_t bytes)
 }
 
 static uint64_t prim_clock_ms(void) { return 1; }
+static uint64_t prim_helper_clock_ms(void) { return 1; }
+static bool fork_is_fresh(void) { return false; }
 
 // --- the real sources ----------------------------------------------------------------------------
 
@@ -191,9 +193,9 @@ static void purge_everything() { ignore_result(purge_all() != 0); }
 
 static void purge_twice_by_age()
 {
-    unsigned calls = 8;
-    ignore_result(purge_chunk(&arena_main, 0, false, &calls) != 0);
-    ignore_result(purge_chunk(&arena_main, 0, false, &calls) != 0);
+    struct purge_turn turn = {false, 8, false};
+    ignore_result(purge_chunk(&arena_main, 0, &turn) != 0);
+    ignore_result(purge_chunk(&arena_main, 0, &turn) != 0);
 }
 
 static void *take()

@@ -1,6 +1,7 @@
 #!/bin/sh
 # dlopen.sh <libmimalloc.so> [cc]: the library, or a plugin linked to it, is loaded while the
-# program runs; also when other libraries have used up the static TLS.
+# program runs; also when other libraries have used up the static TLS. And unloaded beside its helper
+# thread.
 . "$(dirname -- "$0")/common.inc"
 override_library "$1"
 use_compiler "${2:-}"
@@ -28,4 +29,11 @@ check "its host builds" $cc -O1 -fno-builtin "$here/host.c" -o "$work/host" -pth
 check "the plugin has its own allocator beside the host's" "$work/host" "$work/plugin.so" apart
 check "the plugin shares a preloaded library" \
     env LD_PRELOAD="$library" "$work/host" "$work/plugin.so" same --preloaded
+plain_object
+check "a plugin with the library inside builds" $cc -O1 -fno-builtin -shared -fPIC -I "$include" \
+    "$here/plugin.c" "$plain" -o "$work/inside.so" -pthread
+check "a host that unloads it builds" $cc -O1 -fno-builtin "$here/unload.c" -o "$work/unload" \
+    -pthread -ldl
+check "a plugin with the library inside takes its helper thread along" \
+    "$work/unload" "$work/inside.so"
 finish

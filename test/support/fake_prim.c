@@ -23,6 +23,12 @@ INTERNAL bool real_prim_env_ready(void);
 INTERNAL void real_prim_write_error(const char *text, size_t bytes);
 INTERNAL int real_prim_thread_exit_init(void (*callback)(void *value));
 INTERNAL int real_prim_thread_exit_arm(void *value);
+INTERNAL void real_prim_wait(ATOMIC(uint32_t) *word, uint32_t value, uint32_t timeout_ms);
+INTERNAL int real_prim_helper_start(void (*body)(void *arg), void *arg, void *memory,
+                                    ATOMIC(uint32_t) *alive);
+INTERNAL uint64_t real_prim_helper_clock_ms(void);
+INTERNAL void real_prim_helper_hurry(uint32_t number);
+INTERNAL unsigned real_prim_caller(void);
 INTERNAL unsigned real_prim_cpu_count(void);
 INTERNAL unsigned real_prim_numa_count(void);
 INTERNAL unsigned real_prim_numa_node(void);
@@ -37,6 +43,7 @@ struct fake_prim_plan {
     ATOMIC(unsigned long) first_failure; // 0: none
     ATOMIC(unsigned long) last_failure;
     ATOMIC(int)           error;
+    void (*run)(void);
 };
 
 struct fake_prim_variable {
@@ -50,6 +57,11 @@ static ATOMIC(uint64_t)          fake_prim_now_ms;
 static ATOMIC(bool)              fake_prim_has_info;
 static struct prim_info          fake_prim_info;
 static ATOMIC(unsigned)          fake_prim_cpus, fake_prim_nodes, fake_prim_node;
+static bool                      fake_prim_has_helper; // a made-up one
+static unsigned                  fake_prim_caller;
+static void                    (*fake_prim_body)(void *arg);
+static void                     *fake_prim_arg;
+static ATOMIC(uint32_t)         *fake_prim_alive;
 static struct fake_prim_variable fake_prim_variables[FAKE_PRIM_VARIABLES];
 static ATOMIC(bool)              fake_prim_is_early;
 static ATOMIC(bool)              fake_prim_catches;
@@ -63,7 +75,10 @@ void fake_prim_reset(void)
     for (int i = 0; i < FAKE_PRIM_CALL_COUNT; i++) {
         atomic_store_explicit(&fake_prim_plans[i].calls, 0, memory_order_relaxed);
         atomic_store_explicit(&fake_prim_plans[i].first_failure, 0, memory_order_relaxed);
+        fake_prim_plans[i].run = NULL;
     }
+    fake_prim_has_helper = false;
+    fake_prim_body = NULL;
     atomic_store_explicit(&fake_prim_has_clock, false, memory_order_relaxed);
     atomic_store_explicit(&fake_prim_has_info, false, memory_order_relaxed);
     atomic_store_explicit(&fake_prim_is_early, false, memory_order_relaxed);
@@ -139,6 +154,27 @@ void fake_prim_set_cpus(unsigned cpu_count, unsigned numa_count, unsigned numa_n
     atomic_store_explicit(&fake_prim_node, numa_node, memory_order_relaxed);
 }
 
+void fake_prim_make_up_helper(void)
+{
+    fake_prim_has_helper = true;
+    fake_prim_caller = 0;
+}
+
+void fake_prim_set_caller(unsigned flags) { fake_prim_caller = flags; }
+
+bool fake_prim_run_helper(void)
+{
+    void (*body)(void *arg) = fake_prim_body;
+    ATOMIC(uint32_t) *alive = fake_prim_alive; // it may start another one
+    if (body == NULL) return false;
+    fake_prim_body = NULL;
+    body(fake_prim_arg);
+    atomic_store_explicit(alive, 0, memory_order_release);
+    return true;
+}
+
+void fake_prim_on(enum fake_prim_call call, void (*run)(void)) { fake_prim_plans[call].run = run; }
+
 void fake_prim_set_env(const char *name, const char *value)
 {
     for (int i = 0; i < FAKE_PRIM_VARIABLES; i++) {
@@ -173,6 +209,7 @@ static int fake_prim_enter(enum fake_prim_call call)
     unsigned long number = atomic_fetch_add_explicit(&plan->calls, 1, memory_order_relaxed) + 1;
     unsigned long first = atomic_load_explicit(&plan->first_failure, memory_order_relaxed);
     unsigned long last = atomic_load_explicit(&plan->last_failure, memory_order_relaxed);
+    if (plan->run != NULL) plan->run();
     if (first == 0 || number < first || number > last) return 0;
     return atomic_load_explicit(&plan->error, memory_order_relaxed);
 }
@@ -331,6 +368,42 @@ int prim_thread_exit_arm(void *value)
     int error = fake_prim_enter(FAKE_PRIM_thread_exit_arm);
     return error != 0 ? error : real_prim_thread_exit_arm(value);
 }
+
+void prim_wait(ATOMIC(uint32_t) *word, uint32_t value, uint32_t timeout_ms)
+{
+    (void)fake_prim_enter(FAKE_PRIM_wait);
+    if (!fake_prim_has_helper) real_prim_wait(word, value, timeout_ms);
+    else if (atomic_load_explicit(word, memory_order_relaxed) == value)
+        fake_prim_advance_clock_ms(timeout_ms);
+}
+
+int prim_helper_start(void (*body)(void *arg), void *arg, void *memory, ATOMIC(uint32_t) *alive)
+{
+    enum { NUMBER = 77 };
+    int error = fake_prim_enter(FAKE_PRIM_helper_start);
+    if (error == 0 && !fake_prim_has_helper) {
+        return real_prim_helper_start(body, arg, memory, alive);
+    }
+    if (error != 0) return error;
+    fake_prim_body = body;
+    fake_prim_arg = arg;
+    fake_prim_alive = alive;
+    atomic_store_explicit(alive, NUMBER, memory_order_relaxed);
+    return 0;
+}
+
+uint64_t prim_helper_clock_ms(void)
+{
+    return fake_prim_has_helper ? prim_clock_ms() : real_prim_helper_clock_ms();
+}
+
+void prim_helper_hurry(uint32_t number)
+{
+    (void)fake_prim_enter(FAKE_PRIM_helper_hurry);
+    if (!fake_prim_has_helper) real_prim_helper_hurry(number);
+}
+
+unsigned prim_caller(void) { return fake_prim_has_helper ? fake_prim_caller : real_prim_caller(); }
 
 unsigned prim_cpu_count(void)
 {

@@ -10,11 +10,11 @@
 #define TEST_SUPPORT_FAKE_PRIM_H
 #include "prim/prim.h"
 
-// The calls that are counted; those up to thread_exit_arm can be made to fail.
+// The calls that are counted; those up to helper_start can be made to fail.
 #define FAKE_PRIM_CALLS(X) \
     X(map) X(unmap) X(access) X(purge) X(reset) X(guard) X(unguard) X(move) X(advise_huge) \
-    X(map_large) X(wipe_on_fork) X(random) X(thread_exit_init) X(thread_exit_arm) \
-    X(info_read) X(clock_ms) X(env) X(write_error) X(usage_read)
+    X(map_large) X(wipe_on_fork) X(random) X(thread_exit_init) X(thread_exit_arm) X(helper_start) \
+    X(info_read) X(clock_ms) X(env) X(write_error) X(usage_read) X(wait) X(helper_hurry)
 
 enum fake_prim_call {
 #define X(name) FAKE_PRIM_##name,
@@ -44,6 +44,15 @@ void fake_prim_set_page_bytes(size_t bytes); // a multiple of the real one
 void fake_prim_set_physical_bytes(size_t bytes);
 // 0: the real number of them.
 void fake_prim_set_cpus(unsigned cpu_count, unsigned numa_count, unsigned numa_node);
+
+// From now on no helper is real: prim_helper_start keeps what it is to run, and prim_wait moves the
+// clock, which was set before, instead of sleeping. The caller is as ordinary as can be, unless
+// fake_prim_set_caller says something else.
+void fake_prim_make_up_helper(void);
+void fake_prim_set_caller(unsigned flags);
+bool fake_prim_run_helper(void); // to its end, here and now; false: none was started
+// Runs something at each such call, before anything else is done. NULL takes it back.
+void fake_prim_on(enum fake_prim_call call, void (*run)(void));
 
 // A variable that hides the real one; value NULL: not set. Up to 16; the texts are not copied.
 void fake_prim_set_env(const char *name, const char *value);

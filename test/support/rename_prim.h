@@ -22,6 +22,11 @@
 #define prim_write_error     real_prim_write_error
 #define prim_thread_exit_init real_prim_thread_exit_init
 #define prim_thread_exit_arm real_prim_thread_exit_arm
+#define prim_wait            real_prim_wait
+#define prim_helper_start    real_prim_helper_start
+#define prim_helper_clock_ms real_prim_helper_clock_ms
+#define prim_helper_hurry    real_prim_helper_hurry
+#define prim_caller          real_prim_caller
 #define prim_cpu_count       real_prim_cpu_count
 #define prim_numa_count      real_prim_numa_count
 #define prim_numa_node       real_prim_numa_node

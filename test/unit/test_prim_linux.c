@@ -111,6 +111,31 @@ static void guard_on_an_old_kernel(void)
     EXPECT(is_filled(memory, 6));
 }
 
+static void never(void *arg)
+{
+    (void)arg;
+    abort();
+}
+
+static void start_helper_in_a_sandbox(int error)
+{
+    static ATOMIC(uint32_t) alive;
+    void *memory = NULL;
+    if (prim_map(NULL, PRIM_HELPER_BYTES, PRIM_MAP_ANYWHERE, &memory) != 0) abort();
+    refuse(SYS_clone, -1, 0, error);
+    errno = 77;
+    int got = prim_helper_start(never, NULL, memory, &alive);
+    EXPECT(got == error || got == ENOTSUP);
+    EXPECT_EQ(errno, 77);
+    EXPECT_EQ(atomic_load_explicit(&alive, memory_order_relaxed), 0);
+}
+
+TEST(prim_helper_start_says_what_a_sandbox_says)
+{
+    EXPECT_STDERR(start_helper_in_a_sandbox(EPERM), "");
+    EXPECT_STDERR(start_helper_in_a_sandbox(ENOSYS), "");
+}
+
 TEST(prim_guard_refuses_where_there_is_no_such_call)
 {
     EXPECT_STDERR(guard_on_an_old_kernel(), "");

@@ -218,3 +218,49 @@ static void warns_at_start(void)
 }
 
 TEST(thread_start_survives_an_output_hook_that_allocates) { IN_CHILD(warns_at_start()); }
+
+static void *allocate_and_wait(void *gate)
+{
+    mi_free(mi_malloc(100));
+    pthread_barrier_wait((pthread_barrier_t *)gate);
+    pthread_barrier_wait((pthread_barrier_t *)gate);
+    return NULL;
+}
+
+static void *use_slow_path(void *unused)
+{
+    mi_free(mi_malloc(100));
+    return unused;
+}
+
+// A thread of the parent that was just counting itself in is in no list, but in the count.
+static void counted(bool is_new_thread_first)
+{
+    pthread_t thread;
+    pthread_barrier_t gate;
+    start_quietly();
+    mi_free(mi_malloc(100));
+    pthread_barrier_init(&gate, NULL, 2);
+    if (pthread_create(&thread, NULL, allocate_and_wait, &gate) != 0) abort();
+    pthread_barrier_wait(&gate);
+    stats_add(STAT_threads, 3);
+    if (test_fork()) {
+        if (is_new_thread_first) {
+            run_thread(use_slow_path, NULL);
+            EXPECT_EQ(level_now(STAT_threads), 0);
+        }
+        mi_free(mi_malloc(1000000));
+        EXPECT_EQ(level_now(STAT_threads), 1);
+        expect_arena_rules();
+        test_child_end();
+    }
+    test_expect_stderr(__FILE__, __LINE__, "");
+    pthread_barrier_wait(&gate);
+    pthread_join(thread, NULL);
+}
+
+TEST(thread_alone_in_the_child_of_a_fork_counts_one)
+{
+    IN_CHILD(counted(false));
+    if (!TEST_TSAN) IN_CHILD(counted(true)); // it starts no threads after a fork
+}

@@ -26,6 +26,7 @@
 #include "region/arena.h"
 #include "region/marks.h"
 #include "region/purge.h"
+#include "region/purger.h"
 
 // Runs to its end, silently.
 #define IN_CHILD(call) EXPECT_STDERR(call, "")

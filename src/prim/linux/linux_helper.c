@@ -7,7 +7,7 @@
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
-#include <sys/prctl.h>
+#include <sys/auxv.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -30,85 +30,149 @@ void prim_wake(ATOMIC(uint32_t) *word)
     errno = before;
 }
 
-// Sanitizers want to see every thread begin, and keep their own data in its thread-locals.
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define LINUX_HAS_HELPER 0
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-#define LINUX_HAS_HELPER 0
+unsigned prim_caller(void)
+{
+    enum { DEADLINE = 6 }; // <sched.h> of older systems lacks it
+    int before = errno;
+    uid_t real = 0, effective = 0, saved = 0;
+    unsigned flags = getauxval(AT_SECURE) != 0 ? PRIM_CALLER_ELEVATED : 0;
+    ignore_result(getresuid(&real, &effective, &saved)); // what cannot be told counts as root
+    if (real != effective || real != saved) flags |= PRIM_CALLER_MIXED;
+    if (real == 0 || effective == 0 || saved == 0) flags |= PRIM_CALLER_ROOT;
+    int policy = sched_getscheduler(0); // with a bit more where children do not inherit it
+    if (policy == SCHED_FIFO || policy == SCHED_RR || policy == DEADLINE)
+        flags |= PRIM_CALLER_REALTIME;
+    errno = before;
+    return flags;
+}
+
+void prim_helper_hurry(uint32_t number)
+{
+    uint64_t processors[8192 / 64];
+    struct sched_param priority;
+    int before = errno, policy = sched_getscheduler(0);
+    long bytes = syscall(SYS_sched_getaffinity, 0, sizeof processors, processors);
+    if (bytes > 0) (void)syscall(SYS_sched_setaffinity, number, bytes, processors);
+    if (policy >= 0 && sched_getparam(0, &priority) == 0)
+        ignore_result(sched_setscheduler((pid_t)number, policy, &priority));
+    errno = before;
+}
+
+// Sanitizers and SafeStack want to see every thread begin, and keep data in its thread-locals; with
+// another C library, or elsewhere, thread-locals lie differently.
+#if defined(__has_feature)
+#define LINUX_HAS_FEATURE(name) __has_feature(name)
+#else
+#define LINUX_HAS_FEATURE(name) 0
 #endif
-#endif
-#ifndef LINUX_HAS_HELPER
-#if defined(__x86_64__)
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || \
+    defined(__SANITIZE_HWADDRESS__) || LINUX_HAS_FEATURE(address_sanitizer) || \
+    LINUX_HAS_FEATURE(thread_sanitizer) || LINUX_HAS_FEATURE(memory_sanitizer) || \
+    LINUX_HAS_FEATURE(hwaddress_sanitizer) || LINUX_HAS_FEATURE(dataflow_sanitizer) || \
+    LINUX_HAS_FEATURE(safe_stack) || LINUX_HAS_FEATURE(shadow_call_stack)
+#define LINUX_HAS_HELPER 0
+#elif defined(__x86_64__) && defined(__LP64__) && defined(__GLIBC__)
 #define LINUX_HAS_HELPER 1
 #else
-#define LINUX_HAS_HELPER 0 // where thread-locals lie differently
-#endif
+#define LINUX_HAS_HELPER 0
 #endif
 
 #if LINUX_HAS_HELPER
 
 /* memory of a helper:
  *
- *    | thread-locals (zeroes, but for errno never used) | control block | stack |
+ *    | thread-locals (zeroes, but for errno never used) | control block | what to run ... stack |
  *                                                      tls
  * Thread-locals lie below the address in the thread register. The C library's calls write errno
  * there when they fail, and nothing else; so that one variable must lie within.
  */
 enum { LINUX_CONTROL_BYTES = 4096, LINUX_STACK_BYTES = 32 * 1024 };
 
+// The beginning of a thread's control block, as compilers and every version of glibc know it.
 struct linux_control {
-    struct linux_control *self; // where the C library looks for the address of its thread-locals
-    void (*body)(void);
-    char *stack_end;
+    struct linux_control *tls;    // thread-locals end here
+    void *modules;                // NULL: of libraries that were loaded late; no helper uses any
+    struct linux_control *thread; // what pthread_self answers
+    uint32_t thread_count, flag;
+    uintptr_t system_call;
+    uintptr_t stack_guard;   // what the stack protector compares with
+    uintptr_t pointer_guard; // some C libraries keep the address of the clock's code mangled by it
+};
+static_assert(offsetof(struct linux_control, thread) == 0x10, "fs:0x10");
+static_assert(offsetof(struct linux_control, stack_guard) == 0x28, "fs:0x28");
+static_assert(offsetof(struct linux_control, pointer_guard) == 0x30, "fs:0x30");
+
+struct linux_helper {
+    void (*body)(void *arg);
+    void *arg;
 };
 
-static int linux_helper_run(void *control)
+static int linux_helper_run(void *started)
 {
-    (void)prctl(PR_SET_NAME, "mimalloc-purge", 0, 0, 0);
-    ((struct linux_control *)control)->body();
+    const struct linux_helper *helper = (const struct linux_helper *)started;
+    helper->body(helper->arg);
     return 0; // clone's wrapper ends this thread alone
 }
 
-static int linux_helper_clone(struct linux_control *control, ATOMIC(uint32_t) *alive)
+// It gets no name of its own: a sandbox that allows threads may still not allow prctl.
+static int linux_helper_clone(struct linux_control *control, struct linux_helper *helper,
+                              ATOMIC(uint32_t) *alive)
 {
     // what pthread_create asks for, so that a sandbox that allows threads allows this one
     int flags = CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM |
                 CLONE_SETTLS | CLONE_PARENT_SETTID | CLONE_CHILD_CLEARTID;
+    char *stack_end = (char *)helper + LINUX_STACK_BYTES;
     uint64_t all = UINT64_MAX, now; // bare masks: the C library's calls leave out two signals
     if (syscall(SYS_rt_sigprocmask, SIG_SETMASK, &all, &now, sizeof all) != 0) return errno;
-    int thread = clone(linux_helper_run, control->stack_end, flags, control, alive, control, alive);
+    int thread = clone(linux_helper_run, stack_end, flags, helper, alive, control, alive);
     int error = thread < 0 ? errno : 0;
     (void)syscall(SYS_rt_sigprocmask, SIG_SETMASK, &now, NULL, sizeof now);
     return error;
 }
 
-int prim_helper_start(void (*body)(void), void *memory, ATOMIC(uint32_t) *alive)
+int prim_helper_start(void (*body)(void *arg), void *arg, void *memory, ATOMIC(uint32_t) *alive)
 {
     static_assert(sizeof(*alive) == sizeof(pid_t), "the kernel writes its number there");
     int before = errno;
     char *tls = (char *)memory + PRIM_HELPER_BYTES - LINUX_STACK_BYTES - LINUX_CONTROL_BYTES;
-    // on x86-64 the handle of a thread is the address of its control block
-    ptrdiff_t errno_offset = (char *)&errno - (char *)(uintptr_t)pthread_self();
+    // here the handle of a thread is the address of its control block
+    const struct linux_control *mine = (const struct linux_control *)(uintptr_t)pthread_self();
+    ptrdiff_t errno_offset = (char *)&errno - (const char *)mine;
     if (errno_offset >= 0 || errno_offset < (char *)memory - tls) return ENOTSUP;
 
     struct linux_control *control = (struct linux_control *)(void *)tls;
-    control->self = control;
-    control->body = body;
-    control->stack_end = tls + LINUX_CONTROL_BYTES + LINUX_STACK_BYTES;
-    int error = linux_helper_clone(control, alive);
+    control->tls = control->thread = control;
+    control->stack_guard = mine->stack_guard;
+    control->pointer_guard = mine->pointer_guard;
+    struct linux_helper *helper = (struct linux_helper *)(void *)(tls + LINUX_CONTROL_BYTES);
+    helper->body = body;
+    helper->arg = arg;
+    int error = linux_helper_clone(control, helper, alive);
     errno = before;
     return error;
 }
 
+// Not the C library's clock_gettime: a library that makes up the time may stand before it.
+uint64_t prim_helper_clock_ms(void)
+{
+    int before = errno;
+    struct timespec now = {0, 0};
+    (void)syscall(SYS_clock_gettime, CLOCK_MONOTONIC_COARSE, &now);
+    errno = before;
+    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
 #else
 
-int prim_helper_start(void (*body)(void), void *memory, ATOMIC(uint32_t) *alive)
+int prim_helper_start(void (*body)(void *arg), void *arg, void *memory, ATOMIC(uint32_t) *alive)
 {
     (void)body;
+    (void)arg;
     (void)memory;
     (void)alive;
     return ENOTSUP;
 }
+
+uint64_t prim_helper_clock_ms(void) { return prim_clock_ms(); }
 
 #endif

@@ -1,0 +1,52 @@
+#include "os/fork.h"
+#include "os/os.h"
+
+typedef ATOMIC(uint32_t) fork_word;
+enum { FORK_WIPED, FORK_TAKEN = 0x70617264, FORK_WATCHED };
+
+// NULL while nobody watches. Written once.
+static ATOMIC(fork_word *) fork_here;
+
+static fork_word *fork_get(void)
+{
+    // acquire: pairs with the release in fork_watch, so that the mark is seen with it
+    return atomic_load_explicit(&fork_here, memory_order_acquire);
+}
+
+bool fork_watch(void)
+{
+    if (fork_is_watched()) return true;
+    fork_word *word = (fork_word *)os_map(os_page_bytes(), os_page_bytes()), *none = NULL;
+    if (word == NULL) return false;
+    atomic_store_explicit(word, FORK_WATCHED, memory_order_relaxed);
+    bool is_wiped = prim_wipe_on_fork((void *)word, os_page_bytes()) == 0;
+    // release: pairs with the acquire in fork_get
+    if (!is_wiped || !atomic_compare_exchange_strong_explicit(&fork_here, &none, word,
+                                                              memory_order_release,
+                                                              memory_order_relaxed)) {
+        os_release((void *)word, os_page_bytes());
+    }
+    return is_wiped;
+}
+
+bool fork_is_watched(void) { return fork_get() != NULL; }
+
+bool fork_is_fresh(void)
+{
+    fork_word *word = fork_get();
+    // acquire: pairs with the release in fork_settle, so that what was mended is seen
+    return word != NULL && atomic_load_explicit(word, memory_order_acquire) != FORK_WATCHED;
+}
+
+bool fork_take(void)
+{
+    fork_word *word = fork_get();
+    uint32_t wiped = FORK_WIPED;
+    // relaxed: the fork itself orders what the child sees of the parent
+    if (word == NULL || atomic_load_explicit(word, memory_order_relaxed) != wiped) return false;
+    return atomic_compare_exchange_strong_explicit(word, &wiped, FORK_TAKEN, memory_order_relaxed,
+                                                   memory_order_relaxed);
+}
+
+// release: pairs with the acquire in fork_is_fresh
+void fork_settle(void) { atomic_store_explicit(fork_get(), FORK_WATCHED, memory_order_release); }

@@ -1,0 +1,25 @@
+/* fork.h: how the child of a fork is recognised: by a word in memory that the system wipes there.
+ *
+ *               fork_watch              a fork, in the child           fork_take
+ *   no word ------------------> WATCHED --------------------> 0 (wiped) ---------> TAKEN
+ *                                  ^                                                 |
+ *                                  `-------------------- fork_settle ----------------'
+ *
+ * It costs an OS page, so it is made when there is something to tell a child: from the second
+ * thread on, or before a helper starts (purger.h). Works for every kind of fork, with handlers and
+ * without; where the system has no such memory, no child is recognised.
+ */
+#ifndef OS_FORK_H
+#define OS_FORK_H
+#include "base/base.h"
+
+// From now on children can be recognised. false: the system cannot do that.
+INTERNAL must_use bool fork_watch(void);
+INTERNAL bool fork_is_watched(void);
+// In a child that nobody has recognised yet, or whose state is still being mended.
+INTERNAL bool fork_is_fresh(void);
+// true for one thread, once, in a child; it calls fork_settle when the state is mended.
+INTERNAL bool fork_take(void);
+INTERNAL void fork_settle(void);
+
+#endif
