@@ -2,8 +2,7 @@
 
 // All accesses are relaxed: each word counts for itself, and no other data hangs on it.
 static struct stats stats_of_process;
-
-struct stats *stats_process(void) { return &stats_of_process; }
+static THREAD_LOCAL struct stats_tally *stats_of_thread; // NULL: it has none
 
 static void stats_raise_peak(struct stats_level *level, int64_t current)
 {
@@ -16,26 +15,108 @@ static void stats_raise_peak(struct stats_level *level, int64_t current)
     }
 }
 
+static void stats_level_change(struct stats_level *level, struct stats_change change)
+{
+    int64_t amount = change.added - change.removed;
+    int64_t before = atomic_fetch_add_explicit(&level->current, amount, memory_order_relaxed);
+    if (change.added != 0)
+        atomic_fetch_add_explicit(&level->added, change.added, memory_order_relaxed);
+    if (change.removed != 0)
+        atomic_fetch_add_explicit(&level->removed, change.removed, memory_order_relaxed);
+    stats_raise_peak(level, before + change.peak);
+}
+
 static void stats_level_add(struct stats_level *level, int64_t amount)
 {
-    int64_t before = atomic_fetch_add_explicit(&level->current, amount, memory_order_relaxed);
-    atomic_fetch_add_explicit(&level->added, amount, memory_order_relaxed);
-    stats_raise_peak(level, before + amount);
+    struct stats_change change = {amount, 0, amount};
+    stats_level_change(level, change);
 }
 
 static void stats_level_remove(struct stats_level *level, int64_t amount)
 {
-    atomic_fetch_sub_explicit(&level->current, amount, memory_order_relaxed);
-    atomic_fetch_add_explicit(&level->removed, amount, memory_order_relaxed);
+    struct stats_change change = {0, amount, -amount};
+    stats_level_change(level, change);
 }
+
+// --- tallies -------------------------------------------------------------------------------------
+
+static void stats_add_tally(struct stats_tally *tally)
+{
+    for (int id = 0; id < STATS_TALLIED_LEVELS; id++)
+        stats_level_change(&stats_of_process.level[id], tally->level[id]);
+    for (int id = 0; id < STATS_TALLIED_COUNTERS; id++) {
+        atomic_fetch_add_explicit(&stats_of_process.counter[id], tally->counter[id],
+                                  memory_order_relaxed);
+    }
+    memset(tally, 0, sizeof *tally);
+}
+
+static void stats_flush(void)
+{
+    struct stats_tally *tally = stats_of_thread;
+    if (tally != NULL && tally->events != 0) stats_add_tally(tally);
+}
+
+void stats_use_tally(struct stats_tally *tally)
+{
+    stats_flush();
+    stats_of_thread = tally;
+}
+
+static void stats_count_event(struct stats_tally *tally)
+{
+    if (++tally->events == STATS_BATCH) stats_add_tally(tally);
+}
+
+// The tally that takes events of this kind. Others must not even look: the purge helper has no
+// thread-locals.
+static struct stats_tally *stats_tally_for(bool is_tallied)
+{
+    return is_tallied ? stats_of_thread : NULL;
+}
+
+struct stats *stats_process(void)
+{
+    stats_flush();
+    return &stats_of_process;
+}
+
+// --- counting ------------------------------------------------------------------------------------
 
 void stats_add(enum stats_level_id id, int64_t amount)
 {
-    stats_level_add(&stats_of_process.level[id], amount);
+    struct stats_tally *tally = stats_tally_for((int)id < STATS_TALLIED_LEVELS);
+    if (tally == NULL) {
+        stats_level_add(&stats_of_process.level[id], amount);
+        return;
+    }
+    struct stats_change *change = &tally->level[id];
+    change->added += amount;
+    if (change->peak < change->added - change->removed)
+        change->peak = change->added - change->removed;
+    stats_count_event(tally);
 }
+
 void stats_remove(enum stats_level_id id, int64_t amount)
 {
-    stats_level_remove(&stats_of_process.level[id], amount);
+    struct stats_tally *tally = stats_tally_for((int)id < STATS_TALLIED_LEVELS);
+    if (tally == NULL) {
+        stats_level_remove(&stats_of_process.level[id], amount);
+        return;
+    }
+    tally->level[id].removed += amount;
+    stats_count_event(tally);
+}
+
+void stats_count(enum stats_counter_id id, uint64_t amount)
+{
+    struct stats_tally *tally = stats_tally_for((int)id < STATS_TALLIED_COUNTERS);
+    if (tally == NULL) {
+        atomic_fetch_add_explicit(&stats_of_process.counter[id], amount, memory_order_relaxed);
+        return;
+    }
+    tally->counter[id] += amount;
+    stats_count_event(tally);
 }
 
 int64_t stats_current(enum stats_level_id id)
@@ -63,11 +144,6 @@ void stats_block_removed(unsigned size_class, size_t block_bytes, size_t request
     stats_level_remove(&stats_of_requests, (int64_t)requested_bytes);
 }
 
-void stats_count(enum stats_counter_id id, uint64_t amount)
-{
-    atomic_fetch_add_explicit(&stats_of_process.counter[id], amount, memory_order_relaxed);
-}
-
 static void stats_reset_level(struct stats_level *level)
 {
     int64_t current = atomic_load_explicit(&level->current, memory_order_relaxed);
@@ -78,6 +154,7 @@ static void stats_reset_level(struct stats_level *level)
 
 void stats_reset(void)
 {
+    stats_flush();
     for (int id = 0; id < STATS_LEVEL_COUNT; id++) stats_reset_level(&stats_of_process.level[id]);
     for (int id = 0; id < STATS_CLASSES; id++) stats_reset_level(&stats_of_classes[id]);
     stats_reset_level(&stats_of_requests);

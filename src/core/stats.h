@@ -2,24 +2,28 @@
  * api/.
  *
  * A `level` has a current value, a peak and totals of what was added and taken away; a `counter`
- * only grows. All are process-wide relaxed atomics: events are rare (a page, a mapping, a thread),
- * and any thread can read them.
+ * only grows. All are process-wide relaxed atomics, and any thread can read them. What happens to
+ * pages is too frequent for words that all threads write: a thread collects STATS_BATCH of these
+ * events in a tally of its own first. Until then others do not see them; it does itself.
  * Rules (see stats_broken_rule):
  *   S1  current == total added - total removed, at quiescence
  *   S2  peak >= current, and peak was reached at some moment (it may miss a peak that two threads
  *       made together)
+ *   S3  a tally is added to the process's before its thread ends (test_stats.c). What threads that
+ *       vanish in a fork have in theirs is lost to the child
  */
 #ifndef CORE_STATS_H
 #define CORE_STATS_H
 #include "base/base.h"
 
+// The first STATS_TALLIED_LEVELS and STATS_TALLIED_COUNTERS are tallied.
 #define STATS_LEVELS(X) \
-    X(reserved)     /* bytes of address space held for blocks */ \
-    X(committed)    /* bytes that may be resident: handed out or not yet purged */ \
-    X(reset)        /* bytes given back to the OS, in all: reuse takes nothing away */ \
     X(page_bytes)   /* bytes of slices in pages */ \
     X(pages)        /* pages in use */ \
     X(pages_parked) /* pages without an owner: full, or left by a thread that ended */ \
+    X(reserved)     /* bytes of address space held for blocks */ \
+    X(committed)    /* bytes that may be resident: handed out or not yet purged */ \
+    X(reset)        /* bytes given back to the OS, in all: reuse takes nothing away */ \
     X(large)        /* bytes in blocks that have a run of slices of their own */ \
     X(arenas)       /* windows of address space ("segments") */ \
     X(heaps)        /* first-class heaps */ \
@@ -27,9 +31,11 @@
     X(metadata)     /* bytes of our own structures that may be resident */
 
 #define STATS_COUNTERS(X) \
-    X(mmap_calls) X(munmap_calls) X(access_calls) X(purge_calls) X(guard_calls) X(move_calls) \
-    X(large_blocks) X(page_extends) X(page_adopts) X(page_claims) X(slow_paths) \
-    X(remote_chains) X(remote_blocks) X(fork_children) X(guards_thinned) X(faults)
+    X(page_extends) X(page_adopts) X(page_claims) X(mmap_calls) X(munmap_calls) X(access_calls) \
+    X(purge_calls) X(guard_calls) X(move_calls) X(large_blocks) X(slow_paths) X(remote_chains) \
+    X(remote_blocks) X(fork_children) X(guards_thinned) X(faults)
+
+enum { STATS_TALLIED_LEVELS = 3, STATS_TALLIED_COUNTERS = 3, STATS_BATCH = 64 };
 
 struct stats_level { ATOMIC(int64_t) current, peak, added, removed; };
 
@@ -51,10 +57,24 @@ struct stats {
     ATOMIC(uint64_t)   counter[STATS_COUNTER_COUNT];
 };
 
+// Added and removed since the tally was last added to the process's, and the highest difference.
+struct stats_change { int64_t added, removed, peak; };
+// [owner] zeroes when there is nothing in it
+struct stats_tally {
+    struct stats_change level[STATS_TALLIED_LEVELS];
+    uint64_t            counter[STATS_TALLIED_COUNTERS];
+    unsigned            events;
+};
+
+// From now on the calling thread collects there; NULL: it has no tally. What is in its present one
+// is added first.
+INTERNAL void stats_use_tally(struct stats_tally *tally);
+
 INTERNAL void stats_add(enum stats_level_id id, int64_t amount);    // amount >= 0
 INTERNAL void stats_remove(enum stats_level_id id, int64_t amount); // amount >= 0
 INTERNAL void stats_count(enum stats_counter_id id, uint64_t amount);
 INTERNAL int64_t stats_current(enum stats_level_id id);
+// With the calling thread's tally added.
 INTERNAL struct stats *stats_process(void);
 
 // Blocks, only counted with CFG_STAT_BLOCKS: per size class in bytes of blocks, and what was asked

@@ -21,6 +21,7 @@
 #define HEAP_LOCAL_HEAP_H
 #include "base/base.h"
 #include "base/chacha.h"
+#include "core/stats.h"
 #include "page/page.h"
 
 enum {
@@ -67,6 +68,7 @@ struct local_heap {
     unsigned long long heartbeat;           // slow paths of this thread
     // remote frees; added to the process's statistics when the thread ends
     uint64_t           chains, chain_blocks;
+    struct stats_tally tally;
     unsigned           emptied;             // pages that a free emptied
     size_t             kept_bytes;          // in empty pages: current, or the only one of a class
     // [any] 1: give back what you can at your next slow path, 2: all

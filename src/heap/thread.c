@@ -110,6 +110,7 @@ static struct local_heap *thread_new_main(void)
 
 static void thread_put_main(struct local_heap *main)
 {
+    stats_use_tally(NULL); // S3
     stats_count(COUNT_slow_paths, main->heartbeat);
     stats_count(COUNT_remote_chains, main->chains);
     stats_count(COUNT_remote_blocks, main->chain_blocks);
@@ -132,6 +133,7 @@ struct local_heap *thread_ready(struct local_heap *heap)
     if (main == NULL) return NULL;
     main->is_transient = is_transient;
     if (is_transient) return main;
+    stats_use_tally(&main->tally);
     thread_heap_slot = main; // before the next call, which may allocate
     if (prim_thread_exit_arm(main) != 0)
         report_warning("a thread will leave its pages behind", NULL);

@@ -89,6 +89,57 @@ TEST(S1_S2_hold_when_threads_count_at_the_same_time)
     EXPECT_EQ(counter(COUNT_large_blocks), 20000 * THREADS);
 }
 
+static int64_t seen_by_others(enum stats_level_id id)
+{
+    return read_word(&stats_process()->level[id].current);
+}
+
+// One step of two threads that take turns.
+static pthread_barrier_t turn;
+
+static void *tally(void *arg)
+{
+    struct stats_tally mine;
+    memset(&mine, 0, sizeof mine);
+    stats_use_tally(&mine);
+    stats_add(STAT_pages, 5);
+    stats_remove(STAT_pages, 3);
+    stats_count(COUNT_page_extends, 7);
+    pthread_barrier_wait(&turn); // nothing of it can be seen
+    pthread_barrier_wait(&turn);
+    for (int i = 3; i < STATS_BATCH; i++) stats_count(COUNT_page_claims, 1);
+    pthread_barrier_wait(&turn); // all of it can
+    pthread_barrier_wait(&turn);
+    stats_add(STAT_pages, 4);
+    EXPECT_EQ(seen_by_others(STAT_pages), 6); // by itself at once
+    stats_remove(STAT_pages, 6);
+    stats_use_tally(NULL);
+    stats_add(STAT_pages_parked, 1); // without one
+    return arg;
+}
+
+TEST(S3_a_tally_is_added_when_it_is_full_and_when_its_thread_ends)
+{
+    pthread_t thread;
+    stats_reset();
+    EXPECT_EQ(pthread_barrier_init(&turn, NULL, 2), 0);
+    EXPECT_EQ(pthread_create(&thread, NULL, tally, NULL), 0);
+    pthread_barrier_wait(&turn);
+    expect_level(STAT_pages, 0, 0, 0, 0);
+    EXPECT_EQ(counter(COUNT_page_extends), 0);
+    pthread_barrier_wait(&turn);
+    pthread_barrier_wait(&turn);
+    expect_level(STAT_pages, 2, 5, 5, 3);
+    EXPECT_EQ(counter(COUNT_page_extends), 7);
+    EXPECT_EQ(counter(COUNT_page_claims), STATS_BATCH - 3);
+    pthread_barrier_wait(&turn);
+    pthread_join(thread, NULL);
+    expect_level(STAT_pages, 0, 6, 9, 9);
+    expect_level(STAT_pages_parked, 1, 1, 1, 0);
+    stats_remove(STAT_pages_parked, 1);
+    pthread_barrier_destroy(&turn);
+}
+
 TEST(S1_S2_broken_are_noticed)
 {
     struct stats_level level = {5, 8, 11, 6};
