@@ -2,7 +2,7 @@
 
 // All accesses are relaxed: each word counts for itself, and no other data hangs on it.
 static struct stats stats_of_process;
-static THREAD_LOCAL struct stats_tally *stats_of_thread; // NULL: it has none
+static ATOMIC(stats_tally_finder *) stats_finder;
 
 static void stats_raise_peak(struct stats_level *level, int64_t current)
 {
@@ -40,7 +40,18 @@ static void stats_level_remove(struct stats_level *level, int64_t amount)
 
 // --- tallies -------------------------------------------------------------------------------------
 
-static void stats_add_tally(struct stats_tally *tally)
+void stats_set_tally_finder(stats_tally_finder *finder)
+{
+    atomic_store_explicit(&stats_finder, finder, memory_order_relaxed);
+}
+
+static struct stats_tally *stats_own_tally(void)
+{
+    stats_tally_finder *finder = atomic_load_explicit(&stats_finder, memory_order_relaxed);
+    return finder != NULL ? finder() : NULL;
+}
+
+void stats_add_tally(struct stats_tally *tally)
 {
     for (int id = 0; id < STATS_TALLIED_LEVELS; id++)
         stats_level_change(&stats_of_process.level[id], tally->level[id]);
@@ -53,14 +64,8 @@ static void stats_add_tally(struct stats_tally *tally)
 
 static void stats_flush(void)
 {
-    struct stats_tally *tally = stats_of_thread;
+    struct stats_tally *tally = stats_own_tally();
     if (tally != NULL && tally->events != 0) stats_add_tally(tally);
-}
-
-void stats_use_tally(struct stats_tally *tally)
-{
-    stats_flush();
-    stats_of_thread = tally;
 }
 
 static void stats_count_event(struct stats_tally *tally)
@@ -72,7 +77,7 @@ static void stats_count_event(struct stats_tally *tally)
 // thread-locals.
 static struct stats_tally *stats_tally_for(bool is_tallied)
 {
-    return is_tallied ? stats_of_thread : NULL;
+    return is_tallied ? stats_own_tally() : NULL;
 }
 
 struct stats *stats_process(void)

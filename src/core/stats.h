@@ -9,8 +9,8 @@
  *   S1  current == total added - total removed, at quiescence
  *   S2  peak >= current, and peak was reached at some moment (it may miss a peak that two threads
  *       made together)
- *   S3  a tally is added to the process's before its thread ends (test_stats.c). What threads that
- *       vanish in a fork have in theirs is lost to the child
+ *   S3  a tally is added to the process's before its thread ends (test/unit/test_stats.c). What
+ *       threads that vanish in a fork have in theirs is lost to the child
  */
 #ifndef CORE_STATS_H
 #define CORE_STATS_H
@@ -66,9 +66,11 @@ struct stats_tally {
     unsigned            events;
 };
 
-// From now on the calling thread collects there; NULL: it has no tally. What is in its present one
-// is added first.
-INTERNAL void stats_use_tally(struct stats_tally *tally);
+// How the calling thread's tally is found, by the floor that knows threads; NULL: it has none.
+typedef struct stats_tally *stats_tally_finder(void);
+INTERNAL void stats_set_tally_finder(stats_tally_finder *finder);
+// Adds it to the process's, and empties it. Its owner only.
+INTERNAL void stats_add_tally(struct stats_tally *tally);
 
 INTERNAL void stats_add(enum stats_level_id id, int64_t amount);    // amount >= 0
 INTERNAL void stats_remove(enum stats_level_id id, int64_t amount); // amount >= 0

@@ -24,8 +24,15 @@ static ATOMIC(int) thread_process_state;
 
 static bool thread_has_heap, thread_has_callback;
 
+static struct stats_tally *thread_find_tally(void)
+{
+    struct local_heap *main = thread_heap_slot->main; // NULL before the thread's start and after
+    return main != NULL ? &main->tally : NULL;
+}
+
 static void thread_prepare_process(void)
 {
+    stats_set_tally_finder(thread_find_tally);
     os_init();
     thread_has_heap = arena_init();
     thread_has_callback = prim_thread_exit_init(thread_exit) == 0;
@@ -110,7 +117,7 @@ static struct local_heap *thread_new_main(void)
 
 static void thread_put_main(struct local_heap *main)
 {
-    stats_use_tally(NULL); // S3
+    stats_add_tally(&main->tally); // S3
     stats_count(COUNT_slow_paths, main->heartbeat);
     stats_count(COUNT_remote_chains, main->chains);
     stats_count(COUNT_remote_blocks, main->chain_blocks);
@@ -133,7 +140,6 @@ struct local_heap *thread_ready(struct local_heap *heap)
     if (main == NULL) return NULL;
     main->is_transient = is_transient;
     if (is_transient) return main;
-    stats_use_tally(&main->tally);
     thread_heap_slot = main; // before the next call, which may allocate
     if (prim_thread_exit_arm(main) != 0)
         report_warning("a thread will leave its pages behind", NULL);

@@ -97,11 +97,14 @@ static int64_t seen_by_others(enum stats_level_id id)
 // One step of two threads that take turns.
 static pthread_barrier_t turn;
 
+static __thread struct stats_tally *tally_now;
+static struct stats_tally *find_tally(void) { return tally_now; }
+
 static void *tally(void *arg)
 {
     struct stats_tally mine;
     memset(&mine, 0, sizeof mine);
-    stats_use_tally(&mine);
+    tally_now = &mine;
     stats_add(STAT_pages, 5);
     stats_remove(STAT_pages, 3);
     stats_count(COUNT_page_extends, 7);
@@ -113,7 +116,8 @@ static void *tally(void *arg)
     stats_add(STAT_pages, 4);
     EXPECT_EQ(seen_by_others(STAT_pages), 6); // by itself at once
     stats_remove(STAT_pages, 6);
-    stats_use_tally(NULL);
+    stats_add_tally(&mine);
+    tally_now = NULL;
     stats_add(STAT_pages_parked, 1); // without one
     return arg;
 }
@@ -122,6 +126,7 @@ TEST(S3_a_tally_is_added_when_it_is_full_and_when_its_thread_ends)
 {
     pthread_t thread;
     stats_reset();
+    stats_set_tally_finder(find_tally);
     EXPECT_EQ(pthread_barrier_init(&turn, NULL, 2), 0);
     EXPECT_EQ(pthread_create(&thread, NULL, tally, NULL), 0);
     pthread_barrier_wait(&turn);
