@@ -11,4 +11,14 @@ INTERNAL must_use bool free_find(const void *pointer, const char *call, struct f
 // Bytes from the pointer to the end of what the user may use.
 INTERNAL size_t free_usable_bytes(const struct free_place *place, const void *pointer);
 
+// Cheap: a block of that many bytes may well begin there. Not only when it does: the pointer is
+// free's to check.
+static always_inline bool free_size_fits_near(const void *pointer, size_t bytes)
+{
+    uintptr_t units = arena_units(pointer);
+    if (CFG_PADDING || !arena_has_units(units)) return false;
+    const struct page *page = (const struct page *)arena_descriptor_near(units);
+    return bytes <= page->block_bytes && (page_owner(page) & OWNER_INTERIOR) == 0;
+}
+
 #endif

@@ -1,5 +1,6 @@
 // The allocation functions of POSIX, BSD, glibc, macOS and Windows, and the sized forms of free.
 #include <errno.h>
+#include "alloc/free.h"
 #include "base/base.h"
 #include "core/report.h"
 #include "mimalloc.h"
@@ -86,6 +87,7 @@ void *mi_aligned_offset_recalloc(void *p, size_t newcount, size_t size, size_t a
 // A pointer that is not ours is left for mi_free to report.
 static bool posix_size_is_wrong(const void *p, size_t size)
 {
+    if (likely(free_size_fits_near(p, size))) return false;
     if (p == NULL || !mi_is_in_heap_region(p)) return false;
     size_t usable = mi_usable_size(p);
     return size > usable || (CFG_PADDING && size != usable);

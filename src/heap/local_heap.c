@@ -7,7 +7,7 @@
 #include "page/remote.h"
 #include "page/retire.h"
 
-enum { LOCAL_HEAP_CANDIDATES = 4, LOCAL_HEAP_FULL_SCAN = 8 };
+enum { LOCAL_HEAP_FULL_SCAN = 8 };
 
 static struct chacha *local_heap_random(struct local_heap *heap)
 {
@@ -16,19 +16,23 @@ static struct chacha *local_heap_random(struct local_heap *heap)
 
 // --- queues --------------------------------------------------------------------------------------
 
-static void local_heap_link(struct page **head, struct page *page)
+// Lists begin with the page that came first; its `prev` is the one that came last.
+static void local_heap_link(struct page **first, struct page *page)
 {
-    page->prev = NULL;
-    page->next = *head;
-    if (*head != NULL) (*head)->prev = page;
-    *head = page;
+    struct page *last = *first == NULL ? page : (*first)->prev;
+    if (*first == NULL) *first = page;
+    else last->next = page;
+    (*first)->prev = page;
+    page->prev = last;
+    page->next = NULL;
 }
 
-static void local_heap_unlink(struct page **head, struct page *page)
+static void local_heap_unlink(struct page **first, struct page *page)
 {
-    if (page->prev != NULL) page->prev->next = page->next;
-    else *head = page->next;
+    if (page == *first) *first = page->next;
+    else page->prev->next = page->next;
     if (page->next != NULL) page->next->prev = page->prev;
+    else if (*first != NULL) (*first)->prev = page->prev;
     page->next = page->prev = NULL;
 }
 
@@ -76,21 +80,13 @@ static void local_heap_release_page(struct local_heap *heap, struct page *page)
 
 // --- finding a page with room --------------------------------------------------------------------
 
-// The fullest of the first few, so that sparse pages get a chance to become empty; but if there is
-// a choice not one with a few blocks only, which would be full again at once.
+// The page that has waited longest: most blocks have come back to it, so that it lasts longest
+// before it is full again.
 static struct page *local_heap_dequeue(struct local_heap *heap, size_t size_class)
 {
-    struct page *best = heap->queue[size_class], *page = best;
-    for (int i = 0; i < LOCAL_HEAP_CANDIDATES && page != NULL; i++, page = page->next) {
-        bool is_scanty = page->out > page->reserved - page->reserved / 16;
-        bool best_is_scanty = best->out > best->reserved - best->reserved / 16;
-        if (is_scanty ? best_is_scanty && page->out < best->out
-                      : best_is_scanty || page->out > best->out) {
-            best = page;
-        }
-    }
-    if (best != NULL) local_heap_unlink(&heap->queue[size_class], best);
-    return best;
+    struct page *page = heap->queue[size_class];
+    if (page != NULL) local_heap_unlink(&heap->queue[size_class], page);
+    return page;
 }
 
 static void local_heap_unlink_full(struct local_heap *heap, struct page *page)
@@ -244,7 +240,7 @@ void local_heap_page_is_empty(struct local_heap *heap, struct page *page)
 {
     size_t size_class = page->size_class;
     bool is_current = page == heap->current[size_class]; // its list is used up
-    bool is_only = heap->current[size_class] == NULL && page->next == NULL && page->prev == NULL;
+    bool is_only = heap->current[size_class] == NULL && page->prev == page;
     if ((is_current || is_only) && local_heap_keep(heap, page)) return;
     if (is_current) heap->current[size_class] = NULL;
     else local_heap_unlink(&heap->queue[size_class], page);
@@ -430,9 +426,11 @@ bool local_heap_visit_pages(struct local_heap *heap, bool (*visit)(struct page *
 // --- rules ---------------------------------------------------------------------------------------
 
 // A walk whose every step is linked with the one before comes to an end, whatever it meets.
-static bool local_heap_is_linked(const struct page *page, const struct page *before)
+static bool local_heap_is_linked(const struct page *first, const struct page *page,
+                                 const struct page *before)
 {
-    return page_is_descriptor(page) && page->prev == before;
+    if (!page_is_descriptor(page) || (page == first) != (before == NULL)) return false;
+    return (before == NULL || page->prev == before) && (page->next != NULL || first->prev == page);
 }
 
 static uintptr_t local_heap_named_by(const struct page *page)
@@ -457,9 +455,9 @@ static const char *local_heap_broken_current(const struct local_heap *heap, size
 
 static const char *local_heap_broken_queue(const struct local_heap *heap, size_t size_class)
 {
-    const struct page *page = heap->queue[size_class], *before = NULL;
+    const struct page *first = heap->queue[size_class], *page = first, *before = NULL;
     for (; page != NULL; before = page, page = page->next) {
-        if (!local_heap_is_linked(page, before)) return "H2: a queue is torn";
+        if (!local_heap_is_linked(first, page, before)) return "H2: a queue is torn";
         if (page == heap->current[size_class]) return "H2: the current page is queued";
         if (page->size_class != size_class) return "H3: a page is in the queue of another class";
         if (!page_has_room(page)) return "H3: a queued page has no room";
@@ -471,11 +469,12 @@ static const char *local_heap_broken_queue(const struct local_heap *heap, size_t
 
 static const char *local_heap_broken_full(const struct local_heap *heap)
 {
-    const struct page *page = heap->full, *before = NULL;
+    const struct page *first = heap->full, *page = first, *before = NULL;
     bool has_cursor = heap->full_cursor == NULL;
     if (page != NULL && !heap->is_pinned) return "H2: a full page is not parked";
     for (; page != NULL; before = page, page = page->next) {
-        if (!local_heap_is_linked(page, before)) return "H2: the list of full pages is torn";
+        if (!local_heap_is_linked(first, page, before))
+            return "H2: the list of full pages is torn";
         if (local_heap_named_by(page) != ((uintptr_t)heap | OWNER_FULL))
             return "H2: a full page has another owner";
         if (remote_is_parked(page)) return "H2: a full page is parked and on the list";

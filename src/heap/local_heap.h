@@ -3,7 +3,7 @@
  *   list[c]     free blocks of class c that are handed out next: the free list of current[c],
  *               loaded whole, so that malloc does not touch the page
  *   current[c]  the page they come from, or NULL
- *   queue[c]    other pages with room, owned
+ *   queue[c]    other pages with room, owned, in the order in which they are taken
  *   full        pages without room, of heaps that can be destroyed; other heaps park theirs
  *               (remote.h) and forget them
  *   ring        blocks of other threads' pages on their way home, in chains by page

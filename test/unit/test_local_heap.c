@@ -76,36 +76,24 @@ static void one_kept(void)
 
 TEST(local_heap_gives_empty_pages_back_but_for_one) { IN_CHILD(one_kept()); }
 
-static void fullest_first(void)
+static void longest_wait_first(void)
 {
+    enum { PAGES = 4 };
     struct local_heap *heap = start();
-    size_t per_page = blocks_in_page(CLASS), count = 4 * per_page;
+    size_t per_page = blocks_in_page(CLASS), count = (PAGES + 1) * per_page;
     for (size_t i = 0; i < count; i++) blocks[i] = pop(heap, CLASS);
-    for (size_t page = 0; page < 3; page++) { // 1, 2 and 3 free blocks
-        for (size_t i = 0; i <= page; i++) put(heap, blocks[page * per_page + i]);
+    for (size_t page = 0; page < PAGES; page++) { // in turns of one block, so that all wait
+        put(heap, blocks[page * per_page]);
     }
-    struct page *fullest = page_of(blocks[per_page - 1]);
-    struct block *next = pop(heap, CLASS);
-    EXPECT(page_of(next) == fullest);
-    EXPECT_TEXT(local_heap_broken_rule(heap), NULL);
+    put(heap, blocks[1]); // that it becomes emptier does not take a page from its place
+    for (size_t page = 0; page < PAGES; page++) {
+        EXPECT(page_of(pop(heap, CLASS)) == page_of(blocks[page * per_page]));
+        if (page == 0) EXPECT(page_of(pop(heap, CLASS)) == page_of(blocks[0]));
+        EXPECT_TEXT(local_heap_broken_rule(heap), NULL);
+    }
 }
 
-TEST(local_heap_takes_the_fullest_of_a_few_queued_pages) { IN_CHILD(fullest_first()); }
-
-static void candidates(void)
-{
-    enum { PAGES = 12 };
-    struct local_heap *heap = start();
-    size_t per_page = blocks_in_page(CLASS);
-    for (size_t i = 0; i < (PAGES + 1) * per_page; i++) blocks[i] = pop(heap, CLASS);
-    put(heap, blocks[0]); // the fullest, but it comes last
-    for (size_t page = 1; page < PAGES; page++) {
-        for (size_t i = 0; i < 3; i++) put(heap, blocks[page * per_page + i]);
-    }
-    EXPECT(page_of(pop(heap, CLASS)) != page_of(blocks[0])); // it looks at the first few only
-}
-
-TEST(local_heap_looks_at_a_bounded_number_of_queued_pages) { IN_CHILD(candidates()); }
+TEST(local_heap_takes_the_queued_page_that_has_waited_longest) { IN_CHILD(longest_wait_first()); }
 
 static void full_is_parked(void)
 {
@@ -316,6 +304,13 @@ static void queue_leads_away(struct page *next)
     EXPECT_TEXT(local_heap_broken_rule(heap), "H2: a queue is torn");
 }
 
+static void queue_has_another_end(void)
+{
+    struct local_heap *heap = heap_with_long_queue();
+    heap->queue[CLASS]->prev = heap->queue[CLASS];
+    EXPECT_TEXT(local_heap_broken_rule(heap), "H2: a queue is torn");
+}
+
 // The part of a made heap with a few full pages.
 static struct local_heap *part_with_full_pages(void)
 {
@@ -371,6 +366,7 @@ TEST(local_heap_H2_notices_a_current_page_with_neighbours) { IN_CHILD(current_is
 TEST(local_heap_H2_notices_a_queue_that_loops_or_leads_away)
 {
     IN_CHILD(queue_loops());
+    IN_CHILD(queue_has_another_end());
     IN_CHILD(queue_leads_away((struct page *)(uintptr_t)0x80)); // where nothing can be read
     IN_CHILD(queue_leads_away((struct page *)(void *)blocks));
 }

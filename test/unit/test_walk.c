@@ -171,8 +171,9 @@ static void full_nowhere(void)
     for (unsigned i = 0; i < COUNT; i++) blocks[i] = mi_heap_malloc(heap, 1000);
     EXPECT(heap->local->full != NULL && heap->local->full->next != NULL);
     EXPECT_TEXT(walk_broken_rule(heap->local), NULL);
+    struct page *last = heap->local->full->prev;
     heap->local->full = heap->local->full->next;
-    heap->local->full->prev = NULL;
+    heap->local->full->prev = last;
     EXPECT_TEXT(walk_broken_rule(heap->local), "H2: an owned page is nowhere");
 }
 
