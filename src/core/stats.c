@@ -68,11 +68,6 @@ static void stats_flush(void)
     if (tally != NULL && tally->events != 0) stats_add_tally(tally);
 }
 
-static void stats_count_event(struct stats_tally *tally)
-{
-    if (++tally->events == STATS_BATCH) stats_add_tally(tally);
-}
-
 // The tally that takes events of this kind. Others must not even look: the purge helper has no
 // thread-locals.
 static struct stats_tally *stats_tally_for(bool is_tallied)
@@ -95,11 +90,7 @@ void stats_add(enum stats_level_id id, int64_t amount)
         stats_level_add(&stats_of_process.level[id], amount);
         return;
     }
-    struct stats_change *change = &tally->level[id];
-    change->added += amount;
-    if (change->peak < change->added - change->removed)
-        change->peak = change->added - change->removed;
-    stats_count_event(tally);
+    stats_tally_add(tally, id, amount);
 }
 
 void stats_remove(enum stats_level_id id, int64_t amount)
@@ -109,8 +100,7 @@ void stats_remove(enum stats_level_id id, int64_t amount)
         stats_level_remove(&stats_of_process.level[id], amount);
         return;
     }
-    tally->level[id].removed += amount;
-    stats_count_event(tally);
+    stats_tally_remove(tally, id, amount);
 }
 
 void stats_count(enum stats_counter_id id, uint64_t amount)
@@ -120,8 +110,7 @@ void stats_count(enum stats_counter_id id, uint64_t amount)
         atomic_fetch_add_explicit(&stats_of_process.counter[id], amount, memory_order_relaxed);
         return;
     }
-    tally->counter[id] += amount;
-    stats_count_event(tally);
+    stats_tally_count(tally, id, amount);
 }
 
 int64_t stats_current(enum stats_level_id id)

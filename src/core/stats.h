@@ -72,6 +72,36 @@ INTERNAL void stats_set_tally_finder(stats_tally_finder *finder);
 // Adds it to the process's, and empties it. Its owner only.
 INTERNAL void stats_add_tally(struct stats_tally *tally);
 
+static inline void stats_tally_event(struct stats_tally *tally)
+{
+    if (unlikely(++tally->events == STATS_BATCH)) stats_add_tally(tally);
+}
+
+// The same as stats_add, stats_remove and stats_count for who has the thread's tally at hand.
+static inline void stats_tally_add(struct stats_tally *tally, enum stats_level_id id,
+                                   int64_t amount)
+{
+    struct stats_change *change = &tally->level[id];
+    change->added += amount;
+    if (change->peak < change->added - change->removed)
+        change->peak = change->added - change->removed;
+    stats_tally_event(tally);
+}
+
+static inline void stats_tally_remove(struct stats_tally *tally, enum stats_level_id id,
+                                      int64_t amount)
+{
+    tally->level[id].removed += amount;
+    stats_tally_event(tally);
+}
+
+static inline void stats_tally_count(struct stats_tally *tally, enum stats_counter_id id,
+                                     uint64_t amount)
+{
+    tally->counter[id] += amount;
+    stats_tally_event(tally);
+}
+
 INTERNAL void stats_add(enum stats_level_id id, int64_t amount);    // amount >= 0
 INTERNAL void stats_remove(enum stats_level_id id, int64_t amount); // amount >= 0
 INTERNAL void stats_count(enum stats_counter_id id, uint64_t amount);

@@ -47,7 +47,7 @@ static void local_heap_enqueue(struct local_heap *heap, struct page *page)
 // after all.
 static bool local_heap_leave_full(struct local_heap *heap, struct page *page)
 {
-    if (!heap->is_pinned) return retire_full(page);
+    if (!heap->is_pinned) return retire_full(page, &heap->main->tally);
     page_set_owner(page, page_owner(page) | OWNER_FULL);
     local_heap_link(&heap->full, page);
     return true;
@@ -254,9 +254,9 @@ bool local_heap_put_in_full(struct local_heap *heap, struct page *page, struct b
         refill_from_remote(page);
     } else {
         if (!refill_claim(page)) return false;
-        stats_remove(STAT_pages_parked, 1);
+        stats_tally_remove(&heap->main->tally, STAT_pages_parked, 1);
     }
-    stats_count(COUNT_page_claims, 1);
+    stats_tally_count(&heap->main->tally, COUNT_page_claims, 1);
     if (CFG_STATES) state_clear(page_state_of(page, block));
     ignore_result(page_put(page, block));
     local_heap_enqueue(heap, page);

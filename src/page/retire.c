@@ -38,12 +38,12 @@ void retire_push(struct page *page, struct block *first, struct block *last, uns
     }
 }
 
-bool retire_full(struct page *page)
+bool retire_full(struct page *page, struct stats_tally *tally)
 {
     uintptr_t owner = page_owner(page);
     page_set_owner(page, owner | OWNER_FULL); // before others can claim it and store their own
     if (remote_try_park(page)) {
-        stats_add(STAT_pages_parked, 1);
+        stats_tally_add(tally, STAT_pages_parked, 1);
         return true;
     }
     page_set_owner(page, owner);

@@ -1,6 +1,7 @@
 /* retire.h: pages that nobody owns, and frees that end a page's life. */
 #ifndef PAGE_RETIRE_H
 #define PAGE_RETIRE_H
+#include "core/stats.h"
 #include "page/remote.h"
 
 // Returns a chain of blocks to a page that the calling thread does not own: pushes it, marks the
@@ -12,9 +13,9 @@ INTERNAL void retire_push(struct page *page, struct block *first, struct block *
 // released when it is empty. In no queue, not loaded.
 INTERNAL void retire_park(struct page *page);
 
-// The owner's page is full: park it. false when remote frees have made room meanwhile: it stays
-// owned, collected.
-INTERNAL must_use bool retire_full(struct page *page);
+// The owner's page is full: park it, and count that in the owner's tally. false when remote frees
+// have made room meanwhile: it stays owned, collected.
+INTERNAL must_use bool retire_full(struct page *page, struct stats_tally *tally);
 
 // Frees a parked large block from any thread; false when another free was first.
 INTERNAL must_use bool retire_large(struct page *page);

@@ -36,6 +36,12 @@ static struct block *pages_held[4];
 static void stats_add(enum stats_level_id id, int64_t amount) { pages_levels[id] += amount; }
 static void stats_remove(enum stats_level_id id, int64_t amount) { pages_levels[id] -= amount; }
 static void stats_count(enum stats_counter_id, uint64_t) {}
+static void stats_add_tally(struct stats_tally *tally)
+{
+    for (int id = 0; id < STATS_TALLIED_LEVELS; id++)
+        pages_levels[id] += tally->level[id].added - tally->level[id].removed;
+    memset(tally, 0, sizeof(*tally));
+}
 static void stats_block_added(unsigned, size_t, size_t) {}
 static void stats_block_removed(unsigned, size_t, size_t) {}
 static void report_fault(enum fault, const char *, const void *, size_t)
@@ -281,6 +287,7 @@ static void pages_end(bool with_marks)
     for (unsigned i = 0; i < MODEL_THREADS; i++) {
         local_heap_collect(&pages_heaps[i], true);
         local_heap_abandon(&pages_heaps[i]);
+        stats_add_tally(&pages_heaps[i].tally);
     }
     if (pages_claims != pages_releases) model_fail("all is freed, but not all is released");
     if (pages_levels[STAT_pages] != 0 || pages_levels[STAT_pages_parked] != 0 ||

@@ -32,7 +32,7 @@ static void last_block_releases(void)
     start();
     struct page *page = new_page(CLASS, owner_of(owner_a));
     unsigned count = take_every_block(page, blocks);
-    EXPECT(retire_full(page));
+    EXPECT(park_full(page));
     EXPECT_EQ(page_owner(page), owner_of(owner_a) | OWNER_FULL);
     EXPECT_EQ(level_now(STAT_pages_parked), 1);
     free_all(page, 0, count - 1);
@@ -52,7 +52,7 @@ static void whole_chain(void)
     start();
     struct page *page = new_page(CLASS, owner_of(owner_a));
     unsigned count = take_every_block(page, blocks);
-    EXPECT(retire_full(page));
+    EXPECT(park_full(page));
     for (unsigned i = 0; i < count; i++)
         block_set_next(blocks[i], i + 1 < count ? blocks[i + 1] : NULL, &page->key);
     retire_push(page, blocks[0], blocks[count - 1], count);
@@ -66,7 +66,7 @@ static void adopt_roomy(void)
     start();
     struct page *page = new_page(CLASS, owner_of(owner_a));
     unsigned count = take_every_block(page, blocks), freed = 0;
-    EXPECT(retire_full(page));
+    EXPECT(park_full(page));
     EXPECT(adopt(CLASS) == NULL); // a full one is not worth it
     for (; count - freed > page->roomy; freed++) {
         EXPECT(adopt(CLASS) == NULL);
@@ -128,7 +128,7 @@ static void full_fails(void)
     struct page *page = new_page(CLASS, owner_of(owner_a) | OWNER_INTERIOR);
     (void)take_every_block(page, blocks);
     retire_push(page, blocks[0], blocks[0], 1);
-    EXPECT(!retire_full(page));
+    EXPECT(!park_full(page));
     EXPECT_EQ(page_owner(page), owner_of(owner_a) | OWNER_INTERIOR);
     EXPECT(page->free == blocks[0] && page->free_count == 1);
     EXPECT_TEXT(page_broken_rule(page), NULL);
@@ -144,7 +144,7 @@ static void stale_marks(void)
     marks_set(page->arena, CLASS, slice); // of an owned page
     EXPECT(adopt(CLASS) == NULL);
     unsigned count = take_every_block(page, blocks);
-    EXPECT(retire_full(page));
+    EXPECT(park_full(page));
     free_all(page, 0, count);
     marks_set(&arena_main, CLASS, slice); // of a slice that belongs to nobody
     EXPECT(adopt(CLASS) == NULL);
@@ -159,7 +159,7 @@ static void wrong_class(void)
     start();
     struct page *page = new_page(CLASS, owner_of(owner_a));
     unsigned count = take_every_block(page, blocks);
-    EXPECT(retire_full(page));
+    EXPECT(park_full(page));
     marks_set(page->arena, CLASS + 3, arena_slice_of(page->arena, page->start));
     EXPECT(adopt(CLASS + 3) == NULL);
     EXPECT(other_count == 1 && others[0] == page); // ours now
@@ -230,7 +230,7 @@ static void hammer_fill(void)
     for (unsigned i = 0; i < PAGES; i++) {
         hammer_pages[i] = new_page(class_of(FOUR_BYTES), owner_of(owner_b));
         EXPECT_EQ(take_every_block(hammer_pages[i], hammer_blocks[i]), THREADS);
-        EXPECT(retire_full(hammer_pages[i]));
+        EXPECT(park_full(hammer_pages[i]));
     }
 }
 

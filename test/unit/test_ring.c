@@ -106,7 +106,7 @@ static void flush_releases(void)
     unsigned count;
     struct local_heap *main = start();
     struct page *page = others_page(2, &count);
-    EXPECT(retire_full(page));
+    EXPECT(park_full(page));
     for (unsigned i = 0; i < count; i++) ring_put(main, page, blocks[i]);
     ring_flush(main);
     EXPECT_EQ(used_slices(), 0); // the last block out releases a parked page

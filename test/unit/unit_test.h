@@ -166,6 +166,15 @@ __attribute__((unused)) static struct page *new_page(size_t size_class, uintptr_
     return page;
 }
 
+// Parks a full page, and tells everybody so at once.
+__attribute__((unused)) static bool park_full(struct page *page)
+{
+    struct stats_tally tally = {0};
+    bool is_parked = retire_full(page, &tally);
+    stats_add_tally(&tally);
+    return is_parked;
+}
+
 // What free does in builds with block states, before a thread that is no owner pushes a block.
 __attribute__((unused)) static void mark_as_freed_by_others(const struct page *page,
                                                             const struct block *block)
