@@ -125,13 +125,15 @@ void page_release(struct page *page)
     purger_consider();
 }
 
-// Cut about an OS page at first, then as much again as is cut already, up to four.
+// Cut about an OS page. Of larger blocks as many again as are cut already, up to eight, but no more
+// than about four OS pages: in new memory each OS page is a page fault, and the caller waits.
 static uint32_t page_cut_count(const struct page *page)
 {
-    size_t have_bytes = (size_t)page->capacity * page->block_bytes;
-    size_t step_bytes = os_page_bytes();
-    if (have_bytes > step_bytes)
-        step_bytes = have_bytes < 4 * step_bytes ? have_bytes : 4 * step_bytes;
+    size_t least_bytes = os_page_bytes(), most_bytes = 8 * page->block_bytes;
+    if (most_bytes > 4 * least_bytes) most_bytes = 4 * least_bytes;
+    size_t step_bytes = (size_t)page->capacity * page->block_bytes;
+    if (step_bytes > most_bytes) step_bytes = most_bytes;
+    if (step_bytes < least_bytes) step_bytes = least_bytes;
     size_t count = step_bytes / page->block_bytes;
     size_t uncut = (size_t)(page->reserved - page->capacity);
     if (count == 0) count = 1;
