@@ -91,7 +91,7 @@ static void cut_in_steps(void)
     }
 }
 
-TEST(page_cut_touches_one_OS_page_or_some_blocks_but_four_OS_pages_at_most) { IN_CHILD(cut_in_steps()); }
+TEST(page_cut_touches_one_OS_page_or_a_few_blocks) { IN_CHILD(cut_in_steps()); }
 
 static void shuffled(void)
 {
