@@ -427,6 +427,10 @@ typedef enum mi_option_e {
     mi_option_on_foreign,
     mi_option_show_stats_json,
     mi_option_background_purge, // 0: never; 1: in programs with several threads; 2: always
+    // KiB; 0: none; -1: seven eighths of what the control group allows. Above the first, free
+    // memory goes back to the system at once; an allocation that would go above the second fails.
+    mi_option_memory_limit,
+    mi_option_memory_limit_hard,
     _mi_option_last,
 
     // other names for the same options

@@ -21,6 +21,7 @@
 #include "prim/posix/posix_path.c"
 #include "prim/linux/prim_linux.c"
 #include "prim/linux/linux_helper.c"
+#include "prim/linux/linux_limit.c"
 #endif
 
 // F2 core
@@ -36,6 +37,7 @@
 
 // F4 region
 #include "region/pool.c"
+#include "region/limit.c"
 #include "region/window.c"
 #include "region/arena.c"
 #include "region/marks.c"

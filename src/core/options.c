@@ -9,6 +9,7 @@ enum options_unit {
     OPTIONS_UNIT_COUNT,
     OPTIONS_UNIT_MS,
     OPTIONS_UNIT_KIB,
+    OPTIONS_UNIT_LIMIT,
     OPTIONS_UNIT_CHOICE
 };
 
@@ -219,6 +220,13 @@ static bool options_parse_kib(const char *value, int64_t *number)
     return true;
 }
 
+static bool options_parse_limit(const char *value, int64_t *number)
+{
+    if (!text_is_equal_nocase(value, "cgroup")) return options_parse_kib(value, number);
+    *number = -1;
+    return true;
+}
+
 static bool options_parse_choice(const char *value, int64_t *number)
 {
     bool has_suffix;
@@ -238,6 +246,7 @@ static const struct options_reader options_readers[] = { // by enum options_unit
     {options_parse_plain, INT_MIN, INT_MAX, "is not a number"},
     {options_parse_plain, -1, INT_MAX, "is not a number of milliseconds"},
     {options_parse_kib, 0, LONG_MAX, "is not a number of KiB"},
+    {options_parse_limit, -1, LONG_MAX, "is neither a number of KiB nor cgroup"},
     {options_parse_choice, -1, 2, "is not ignore, report or abort"},
 };
 
@@ -430,7 +439,7 @@ const char *options_name(enum option option)
 
 static void options_print_one(enum option option)
 {
-    static const char *const units[] = {"", "", " ms", " KiB", ""};
+    static const char *const units[] = {"", "", " ms", " KiB", " KiB", ""};
     static const char *const sources[] = {"default", "program string", "environment", "call"};
     struct options_line line;
     options_line_begin(&line, options_table[option].name);

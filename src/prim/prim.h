@@ -25,6 +25,10 @@ struct prim_info {
 // Fills `info`; never fails: what cannot be read keeps a safe default. Reads a few files at most.
 INTERNAL void prim_info_read(struct prim_info *info);
 
+// The tightest limit that the system puts on the memory of this process's group; ENOENT: none.
+// Reads a file for each group that it is in.
+INTERNAL must_use int prim_memory_limit(size_t *bytes);
+
 // --- memory --------------------------------------------------------------------------------------
 
 enum prim_map_flags {

@@ -4,6 +4,7 @@
 #include "core/random.h"
 #include "core/stats.h"
 #include "os/os.h"
+#include "region/limit.h"
 
 DEFINE_DATA(struct arena arena_main)
 
@@ -446,7 +447,7 @@ static size_t arena_claim_main(size_t count, size_t alignment, bool *is_zero)
     return arena_search_long(&arena_main, count, alignment, is_zero);
 }
 
-void *arena_claim(size_t count, size_t alignment, bool *is_zero)
+static void *arena_claim_anywhere(size_t count, size_t alignment, bool *is_zero)
 {
     size_t slice = arena_claim_main(count, alignment, is_zero);
     if (slice == SIZE_MAX) {
@@ -467,14 +468,6 @@ void *arena_claim(size_t count, size_t alignment, bool *is_zero)
     return arena_claim_elsewhere(count, alignment, is_zero);
 }
 
-bool arena_claim_at(struct arena *arena, void *start, size_t count, bool *is_zero)
-{
-    size_t slice = arena_slice_of(arena, start), end = arena_mapped_chunks(arena) * CHUNK_SLICES;
-    if (slice > end || count > end - slice) return false;
-    return arena_free_run(arena, slice, count, slice + count) == count &&
-           arena_claim_range(arena, slice, count, is_zero);
-}
-
 void arena_release(void *start, size_t count, bool touched)
 {
     struct arena *arena = arena_of(start);
@@ -491,6 +484,37 @@ void arena_release(void *start, size_t count, bool touched)
     if (touched) atomic_fetch_add_explicit(&arena->dirty_free, count, memory_order_relaxed);
     else stats_remove(STAT_committed, (int64_t)(count << SLICE_SHIFT));
     arena_free_range(arena, slice, count);
+}
+
+// What would go above the hard limit goes back at once.
+static bool arena_is_allowed(void *start, size_t count, bool is_zero)
+{
+    if (!limit_is_exceeded(OPTION_memory_limit_hard)) return true;
+    arena_release(start, count, !is_zero);
+    return false;
+}
+
+// Addresses are not mapped for what could never be handed out.
+static bool arena_is_possible(size_t count)
+{
+    return !options_is_on(OPTION_memory_limit_hard) ||
+           !limit_is_below(OPTION_memory_limit_hard, (int64_t)(count << SLICE_SHIFT));
+}
+
+void *arena_claim(size_t count, size_t alignment, bool *is_zero)
+{
+    if (unlikely(!arena_is_possible(count))) return NULL;
+    void *start = arena_claim_anywhere(count, alignment, is_zero);
+    return start != NULL && arena_is_allowed(start, count, *is_zero) ? start : NULL;
+}
+
+bool arena_claim_at(struct arena *arena, void *start, size_t count, bool *is_zero)
+{
+    size_t slice = arena_slice_of(arena, start), end = arena_mapped_chunks(arena) * CHUNK_SLICES;
+    if (slice > end || count > end - slice) return false;
+    return arena_free_run(arena, slice, count, slice + count) == count &&
+           arena_claim_range(arena, slice, count, is_zero) &&
+           arena_is_allowed(start, count, *is_zero);
 }
 
 // --- rules and the end ---------------------------------------------------------------------------

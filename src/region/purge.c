@@ -15,9 +15,16 @@ static uint64_t purge_take_bits(struct chunk *chunk, uint64_t wanted)
     return atomic_fetch_and_explicit(&chunk->free, ~wanted, memory_order_acquire) & wanted;
 }
 
+// What a step is after.
+enum purge_what {
+    PURGE_OLD,   // free since the last round
+    PURGE_FREE,  // whatever its age
+    PURGE_REPEAT // and though the OS was told to drop it when it wants to
+};
+
 // What is left to a step, and what it found.
 struct purge_turn {
-    bool is_forced; // whatever its age
+    enum purge_what what;
     unsigned calls; // of the OS
     bool has_work;  // something was done, or can be in the next round
 };
@@ -52,11 +59,10 @@ static size_t purge_chunk(struct arena *arena, size_t index, struct purge_turn *
     struct chunk *chunk = &arena->chunks[index];
     uint64_t dirty = atomic_load_explicit(&chunk->dirty, memory_order_relaxed);
     uint64_t old = dirty & atomic_load_explicit(&chunk->free, memory_order_relaxed);
-    if (!turn->is_forced) {
-        old &= atomic_load_explicit(&chunk->aging, memory_order_relaxed);
-        // once is enough, also where the OS refused
+    if (turn->what == PURGE_OLD) old &= atomic_load_explicit(&chunk->aging, memory_order_relaxed);
+    // once is enough, also where the OS refused
+    if (turn->what != PURGE_REPEAT)
         old &= ~atomic_load_explicit(&chunk->advised, memory_order_relaxed);
-    }
     bool is_pinned = atomic_load_explicit(&chunk->kind, memory_order_relaxed) == CHUNK_PINNED;
     if (is_pinned) old = 0;
     size_t bytes = 0;
@@ -132,6 +138,12 @@ static bool purge_begin(void)
 
 static void purge_end(void) { atomic_store_explicit(&purge_is_busy, 0, memory_order_release); }
 
+static struct purge_turn purge_turn_after(long delay_ms)
+{
+    struct purge_turn turn = {delay_ms == 0 ? PURGE_FREE : PURGE_OLD, PURGE_STEP_CALLS, false};
+    return turn;
+}
+
 void purge_tick(void)
 {
     long delay_ms = options_get(OPTION_purge_delay);
@@ -139,10 +151,18 @@ void purge_tick(void)
     uint64_t now = prim_clock_ms();
     if (now < atomic_load_explicit(&purge_next_ms, memory_order_relaxed)) return;
     if (!purge_begin()) return;
-    struct purge_turn turn = {delay_ms == 0, PURGE_STEP_CALLS, false};
+    struct purge_turn turn = purge_turn_after(delay_ms);
     if (purge_step(&turn)) {
         atomic_store_explicit(&purge_next_ms, now + (uint64_t)delay_ms, memory_order_relaxed);
     }
+    purge_end();
+}
+
+void purge_relieve(void)
+{
+    if (!purge_any_is_worthwhile() || !purge_begin()) return;
+    struct purge_turn turn = {PURGE_FREE, PURGE_STEP_CALLS, false};
+    ignore_result(purge_step(&turn)); // the round goes on where it was, or begins anew
     purge_end();
 }
 
@@ -152,7 +172,7 @@ bool purge_step_now(bool *is_complete)
     *is_complete = true;
     if (delay_ms < 0 || !purge_any_is_worthwhile()) return false;
     if (!purge_begin()) return true;
-    struct purge_turn turn = {delay_ms == 0, PURGE_STEP_CALLS, false};
+    struct purge_turn turn = purge_turn_after(delay_ms);
     *is_complete = purge_step(&turn);
     if (*is_complete) { // and so it is too early for the others, should the helper end
         uint64_t next = prim_helper_clock_ms() + (uint64_t)delay_ms;
@@ -170,7 +190,7 @@ size_t purge_all(void)
         if (arena == NULL) break;
         size_t chunks = arena_mapped_chunks(arena);
         for (size_t index = 0; index < chunks; index++) {
-            struct purge_turn turn = {true, CHUNK_SLICES, false};
+            struct purge_turn turn = {PURGE_REPEAT, CHUNK_SLICES, false};
             bytes += purge_chunk(arena, index, &turn);
         }
     }

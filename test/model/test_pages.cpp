@@ -36,6 +36,7 @@ static struct block *pages_held[4];
 static void stats_add(enum stats_level_id id, int64_t amount) { pages_levels[id] += amount; }
 static void stats_remove(enum stats_level_id id, int64_t amount) { pages_levels[id] -= amount; }
 static void stats_count(enum stats_counter_id, uint64_t) {}
+static int64_t stats_current(enum stats_level_id id) { return pages_levels[id]; }
 static void stats_add_tally(struct stats_tally *tally)
 {
     for (int id = 0; id < STATS_TALLIED_LEVELS; id++)
@@ -58,6 +59,9 @@ static bool os_unguard(void *, size_t, enum os_guard_kind) { return true; }
 static bool os_restore(void *, size_t) { return true; }
 static void purger_tick(void) {}
 static void purger_start(void) {}
+static long options_get(enum option) { return 0; }
+static bool limit_is_below(enum option, int64_t) { return false; }
+static void purge_relieve(void) {}
 static struct local_heap *thread_ready(struct local_heap *heap) { return heap; }
 static bool alloc_padding_is_intact(const struct page *, const void *) { return true; }
 

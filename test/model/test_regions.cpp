@@ -30,6 +30,7 @@ static int64_t stats_current(enum stats_level_id id) { return regions_levels[id]
 static void report_verbose(const char *, const char *) {}
 static long options_get(enum option option) { return option == OPTION_disallow_os_alloc; }
 static size_t options_get_bytes(enum option) { return 0; }
+static bool limit_is_below(enum option, int64_t) { return false; }
 static void random_init(struct chacha *) {}
 static uint32_t chacha_below(struct chacha *, uint32_t) { return 0; }
 static size_t os_page_bytes(void) { return 4096; }
@@ -193,7 +194,7 @@ static void purge_everything() { ignore_result(purge_all() != 0); }
 
 static void purge_twice_by_age()
 {
-    struct purge_turn turn = {false, 8, false};
+    struct purge_turn turn = {PURGE_OLD, 8, false};
     ignore_result(purge_chunk(&arena_main, 0, &turn) != 0);
     ignore_result(purge_chunk(&arena_main, 0, &turn) != 0);
 }

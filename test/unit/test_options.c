@@ -166,6 +166,17 @@ TEST(options_read_numbers_sizes_and_choices)
     EXPECT_STDERR(expect_value("MIMALLOC_ON_FOREIGN", "2", OPTION_on_foreign, 2), "");
 }
 
+TEST(options_read_a_limit_as_a_size_or_as_that_of_the_group)
+{
+    EXPECT_STDERR(expect_value("MIMALLOC_MEMORY_LIMIT", "2MiB", OPTION_memory_limit, 2048), "");
+    EXPECT_STDERR(expect_value("MIMALLOC_MEMORY_LIMIT", "cgroup", OPTION_memory_limit, -1), "");
+    EXPECT_STDERR(expect_value("MIMALLOC_MEMORY_LIMIT_HARD", "CGroup", OPTION_memory_limit_hard,
+                               -1), "");
+    EXPECT_STDERR(expect_value("MIMALLOC_MEMORY_LIMIT", "half", OPTION_memory_limit, 0),
+                  "mimalloc: option memory_limit: \"half\" is neither a number of KiB nor cgroup; "
+                  "it stays 0\n");
+}
+
 TEST(O2_a_value_that_cannot_be_read_leaves_the_default_and_prints_one_line)
 {
     EXPECT_STDERR(expect_value("MIMALLOC_PURGE_DELAY", "soon", OPTION_purge_delay, 500),

@@ -1,14 +1,18 @@
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE 1
 #endif
+#include "prim/linux/prim_linux.h"
 #include "prim/prim.h"
 #include "../support/test.h"
 #include <errno.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
+#include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -233,4 +237,72 @@ static void write_to_reused(void)
 TEST(prim_keep_error_never_writes_to_another_file)
 {
     EXPECT_STDERR(write_to_reused(), "");
+}
+
+// --- limits of control groups --------------------------------------------------------------------
+
+static char group_root[] = "/tmp/test_prim_linux.XXXXXX";
+
+// `path` is folders, one in another, and a file.
+static void write_limit(const char *path, const char *text)
+{
+    char name[PATH_MAX];
+    snprintf(name, sizeof name, "%s/%s", group_root, path);
+    for (char *at = name + sizeof group_root; (at = strchr(at, '/')) != NULL; at++) {
+        *at = '\0';
+        (void)mkdir(name, 0700); // it may be there
+        *at = '/';
+    }
+    FILE *file = fopen(name, "w");
+    if (file == NULL || fputs(text, file) < 0 || fclose(file) != 0) abort();
+}
+
+static void expect_limit(const char *groups, size_t bytes)
+{
+    EXPECT_EQ(prim_linux_group_limit(groups, group_root), bytes);
+}
+
+static void limits_of_groups(void)
+{
+    write_limit("memory.max", "max\n");
+    write_limit("a/memory.max", "5000000\n");
+    write_limit("a/b/memory.max", "max\n");
+    write_limit("a/c/memory.max", "4000000\n");
+    expect_limit("0::/\n", SIZE_MAX);
+    expect_limit("0::/a\n", 5000000);
+    expect_limit("0::/a/b\n", 5000000); // what holds for a group holds for those in it
+    expect_limit("0::/a/c\n", 4000000);
+    expect_limit("0::/a/c", 4000000);
+    expect_limit("0::/host/only/sees/this\n", SIZE_MAX);
+    write_limit("memory.max", "3000000\n");
+    expect_limit("0::/host/only/sees/this\n", 3000000);
+
+    write_limit("memory/memory.limit_in_bytes", "9223372036854771712\n");
+    write_limit("memory/d/memory.limit_in_bytes", "2000000\n");
+    expect_limit("5:memory:/d\n", 2000000);
+    expect_limit("7:cpu,cpuacct:/d\n6:memory:/d\n1:name=systemd:/a\n", 2000000);
+    expect_limit("7:cpu,cpuacct:/d\n", SIZE_MAX);
+    expect_limit("6:memory:/d\n0::/a\n", 2000000);
+    write_limit("memory.max", "99999999999999999999999999999999\n");
+    expect_limit("0::/\n", SIZE_MAX);
+
+    expect_limit("", SIZE_MAX);
+    expect_limit("\n\n", SIZE_MAX);
+    expect_limit("no colon\none: only\n", SIZE_MAX);
+}
+
+TEST(prim_memory_limit_is_the_least_of_all_groups_that_this_one_is_in)
+{
+    char command[sizeof group_root + 16];
+    if (mkdtemp(group_root) == NULL) abort();
+    limits_of_groups();
+    snprintf(command, sizeof command, "rm -r '%s'", group_root);
+    EXPECT_EQ(system(command), 0);
+}
+
+TEST(prim_memory_limit_fails_or_finds_one)
+{
+    size_t bytes = 1;
+    int error = prim_memory_limit(&bytes);
+    EXPECT(error == ENOENT ? bytes == 1 : error == 0 && bytes > 1);
 }

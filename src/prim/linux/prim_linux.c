@@ -2,6 +2,7 @@
 #define _GNU_SOURCE 1 // mremap, secure_getenv, syscall numbers
 #endif
 #include "prim/posix/prim_posix.h"
+#include "prim/linux/prim_linux.h"
 #include "prim/prim.h"
 #include <fcntl.h>
 #include <stdlib.h>
@@ -56,9 +57,7 @@ static size_t prim_linux_read(int file, void *buffer, size_t capacity)
     return got > 0 ? (size_t)got : 0;
 }
 
-// Reads a small file of /proc or /sys, which come in one piece, as a string; an empty one when it
-// cannot be read.
-static void prim_linux_read_text(const char *path, char *buffer, size_t capacity)
+void prim_linux_read_text(const char *path, char *buffer, size_t capacity)
 {
     int before = errno;
     size_t length = 0;

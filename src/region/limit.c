@@ -1,0 +1,23 @@
+#include "region/limit.h"
+#include "os/os.h"
+
+static ATOMIC(size_t) limit_of_system; // what it allows us; 0: not asked yet
+
+// Seven eighths of what it allows: the rest is for memory that is not ours. Asked once.
+static size_t limit_from_system(void)
+{
+    // relaxed: whoever comes second asks for the same
+    size_t bytes = atomic_load_explicit(&limit_of_system, memory_order_relaxed);
+    if (bytes != 0) return bytes;
+    if (prim_memory_limit(&bytes) != 0) bytes = SIZE_MAX;
+    bytes -= bytes / 8;
+    atomic_store_explicit(&limit_of_system, bytes, memory_order_relaxed);
+    return bytes;
+}
+
+bool limit_is_below(enum option limit, int64_t bytes)
+{
+    bool is_of_system = options_get(limit) < 0;
+    size_t most_bytes = is_of_system ? limit_from_system() : options_get_bytes(limit);
+    return bytes > 0 && (uint64_t)bytes > most_bytes;
+}

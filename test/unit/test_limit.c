@@ -1,0 +1,123 @@
+#include "unit_test.h"
+#include "region/limit.h"
+
+enum { SLICES = 8, KIB_PER_SLICE = SLICE_BYTES / 1024, CLASS = 40 };
+static const uint64_t begin_ms = 1000000;
+
+// Nothing goes back by itself.
+static void start(void)
+{
+    fake_prim_reset();
+    fake_prim_set_clock_ms(begin_ms);
+    thread_start_process();
+    options_set(OPTION_purge_delay, -1);
+}
+
+static char *claim(size_t count)
+{
+    bool is_zero;
+    char *memory = (char *)arena_claim(count, SLICE_BYTES, &is_zero);
+    for (size_t i = 0; memory != NULL && i < count; i++) memory[i * SLICE_BYTES] = 1;
+    return memory;
+}
+
+static void hard(void)
+{
+    start();
+    EXPECT(!limit_is_exceeded(OPTION_memory_limit_hard));
+    options_set(OPTION_memory_limit_hard, SLICES * KIB_PER_SLICE);
+    char *memory = claim(SLICES);
+    EXPECT(memory != NULL && !limit_is_exceeded(OPTION_memory_limit_hard)); // so much, no more
+    EXPECT(claim(1) == NULL);
+    EXPECT_EQ(level_now(STAT_committed), SLICES * SLICE_BYTES);
+    int64_t reserved = level_now(STAT_reserved);
+    EXPECT(claim(1000 * SLICES) == NULL);
+    EXPECT_EQ(level_now(STAT_reserved), reserved); // nothing is mapped in vain
+    arena_release(memory + SLICE_BYTES, 1, true);
+    EXPECT(claim(1) == memory + SLICE_BYTES); // what was used counts already
+    expect_arena_rules();
+}
+
+TEST(limit_hard_refuses_what_would_go_above_it) { IN_CHILD(hard()); }
+
+static void hard_in_place(void)
+{
+    bool is_zero;
+    start();
+    char *memory = claim(SLICES);
+    options_set(OPTION_memory_limit_hard, SLICES * KIB_PER_SLICE);
+    EXPECT(!arena_claim_at(&arena_main, memory + SLICES * SLICE_BYTES, 1, &is_zero));
+    EXPECT_EQ(level_now(STAT_committed), SLICES * SLICE_BYTES);
+    options_set(OPTION_memory_limit_hard, (SLICES + 1) * KIB_PER_SLICE);
+    EXPECT(arena_claim_at(&arena_main, memory + SLICES * SLICE_BYTES, 1, &is_zero) && is_zero);
+    expect_arena_rules();
+}
+
+TEST(limit_hard_refuses_to_extend_a_run) { IN_CHILD(hard_in_place()); }
+
+static void at_release(void)
+{
+    start();
+    char *memory = claim(SLICES);
+    struct page *page = new_page(CLASS, 0);
+    arena_release(memory, SLICES, true);
+    options_set(OPTION_memory_limit, KIB_PER_SLICE);
+    EXPECT_EQ(fake_prim_count(FAKE_PRIM_purge), 0);
+    page_release(page); // by whoever comes by, and of whatever age
+    EXPECT_EQ(level_now(STAT_committed), 0);
+    EXPECT_EQ(memory[0], 0);
+    expect_arena_rules();
+}
+
+static void at_claim(void)
+{
+    start();
+    char *memory = claim(2 * SLICES);
+    arena_release(memory, SLICES, true);
+    options_set(OPTION_memory_limit, SLICES * KIB_PER_SLICE);
+    struct page *page = new_page(CLASS, 0);
+    EXPECT(level_now(STAT_committed) <= (SLICES + page->slices) * SLICE_BYTES);
+}
+
+static void below(void)
+{
+    start();
+    options_set(OPTION_memory_limit, 100 * KIB_PER_SLICE);
+    char *memory = claim(SLICES);
+    struct page *page = new_page(CLASS, 0);
+    arena_release(memory, SLICES, true);
+    page_release(page);
+    EXPECT_EQ(fake_prim_count(FAKE_PRIM_purge), 0);
+    EXPECT(level_now(STAT_committed) > 0);
+}
+
+TEST(limit_gives_free_memory_back_above_it_and_only_there)
+{
+    IN_CHILD(at_release());
+    IN_CHILD(at_claim());
+    IN_CHILD(below());
+}
+
+// The OS drops it when it wants to: so what is counted does not fall, and it is told once.
+static void advised(void)
+{
+    start();
+    options_set(OPTION_reset_decommits, 0);
+    char *memory = claim(SLICES);
+    arena_release(memory, SLICES, true);
+    options_set(OPTION_memory_limit, 1);
+    for (int i = 0; i < 5; i++) page_release(new_page(CLASS, 0));
+    EXPECT(fake_prim_count(FAKE_PRIM_reset) >= 1 && fake_prim_count(FAKE_PRIM_reset) <= 6);
+}
+
+TEST(limit_does_not_tell_the_OS_twice) { IN_CHILD(advised()); }
+
+static void of_system(void)
+{
+    start();
+    options_set(OPTION_memory_limit_hard, -1);
+    EXPECT(claim(1) != NULL); // whatever it allows, it is more than this
+    EXPECT(!limit_is_exceeded(OPTION_memory_limit_hard));
+}
+
+TEST(limit_of_the_system_is_asked_for) { IN_CHILD(of_system()); }
