@@ -64,7 +64,7 @@ static always_inline bool free_state_at(const struct page *page, const char *sta
 {
     const struct arena *arena = arena_of(block);
     uintptr_t offset = (uintptr_t)block - (uintptr_t)start;
-    uint64_t index = (uint64_t)offset * page->reciprocal >> 42;
+    uint64_t index = bits_multiply_wide(offset, page->reciprocal).high;
     if ((uintptr_t)start < arena->base || start > block || index > offset >> GRANULE_SHIFT)
         return false;
     *state = state_at(arena_states_of(arena, start), index);
@@ -212,12 +212,12 @@ static cold void free_emptied(struct page *page, struct local_heap *heap)
 }
 
 // The same as free_validate, for an address in the first slice of a page that this thread owns, and
-// that has no interior pointers. Blocks that do not exist are never live, so no index is too large.
+// that has no interior pointers. Blocks that do not exist are never live, and no multiple of 16
+// below block 0 looks like the start of a block, so no index is too large.
 static always_inline bool free_take_near(const struct page *page, const char *block)
 {
-    uint32_t index = page_index_of(page, block);
-    return (const char *)page_block_at(page, index) == block &&
-           state_take_own(state_at(page->states, index));
+    struct bits_product place = page_place_of(page, block);
+    return place.low < page->reciprocal && state_take_own(state_at(page->states, place.high));
 }
 
 void mi_free(void *p)

@@ -63,6 +63,32 @@ static inline uintptr_t bits_rotate_right(uintptr_t value, unsigned shift)
     return (value >> shift) | (value << (sizeof(value) * 8 - shift));
 }
 
+// a * b = high * 2^64 + low.
+struct bits_product { uint64_t high, low; };
+
+// Where the compiler has no integer of 128 bits: by halves, each product of which fits in 64.
+static inline struct bits_product bits_multiply_by_halves(uint64_t a, uint64_t b)
+{
+    uint64_t a_low = (uint32_t)a, a_high = a >> 32, b_low = (uint32_t)b, b_high = b >> 32;
+    uint64_t low = a_low * b_low;
+    uint64_t middle = a_high * b_low + (low >> 32);
+    uint64_t other = a_low * b_high + (uint32_t)middle;
+    struct bits_product product = {a_high * b_high + (middle >> 32) + (other >> 32),
+                                   other << 32 | (uint32_t)low};
+    return product;
+}
+
+static always_inline struct bits_product bits_multiply_wide(uint64_t a, uint64_t b)
+{
+#ifdef __SIZEOF_INT128__
+    __extension__ unsigned __int128 both = (unsigned __int128)a * b;
+    struct bits_product product = {(uint64_t)(both >> 64), (uint64_t)both};
+    return product;
+#else
+    return bits_multiply_by_halves(a, b);
+#endif
+}
+
 // a * b into *result; false when it does not fit in a size_t.
 static inline must_use bool bits_multiply(size_t a, size_t b, size_t *result)
 {

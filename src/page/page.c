@@ -5,7 +5,6 @@
 #include "region/marks.h"
 #include "region/purger.h"
 
-static const uint64_t page_reciprocal_one = UINT64_C(1) << 42; // exact for pages up to 4 MiB
 
 static uint32_t page_roomy(uint32_t reserved) { return reserved - (reserved + 7) / 8; }
 
@@ -25,7 +24,7 @@ struct page *page_init(void *memory, const struct page_plan *plan, const struct 
     page->flags = (uint8_t)plan->flags;
     page->reserved = is_large ? 1 : (uint16_t)(usable_bytes / plan->block_bytes);
     page->roomy = page_roomy(page->reserved);
-    page->reciprocal = is_large ? 0 : page_reciprocal_one / plan->block_bytes + 1;
+    page->reciprocal = page_reciprocal_of(plan->block_bytes, is_large);
     if (key != NULL) page->key = *key;
     page->block_bytes = plan->block_bytes;
     // a large block never has another start than its first slice, so its later slices stay blank
@@ -245,8 +244,9 @@ static bool page_is_as_made(const struct page *page)
     if (page->slices == 0 || !page_is_descriptor(page + page->slices - 1)) return false;
     size_t bytes = (size_t)page->slices << SLICE_SHIFT;
     if (page->reserved == 0 || page->block_bytes > bytes / page->reserved) return false;
-    if ((page->flags & PAGE_LARGE) != 0) return page->reserved == 1 && page->reciprocal == 0;
-    if (page->reciprocal != page_reciprocal_one / page->block_bytes + 1) return false;
+    bool is_large = (page->flags & PAGE_LARGE) != 0;
+    if (page->reciprocal != page_reciprocal_of(page->block_bytes, is_large)) return false;
+    if (is_large) return page->reserved == 1;
     for (uint32_t i = 1; i < page->slices; i++) {
         if (page[i].block_bytes != 0 || page[i].back != i) return false;
     }

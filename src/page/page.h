@@ -69,7 +69,7 @@ struct page {
     // [const] a parked page with at most so many blocks out is worth adopting
     uint32_t      roomy;
     char         *start;          // [const] address of block 0
-    uint64_t      reciprocal;     // [const] 2^42 / block_bytes + 1; 0 for PAGE_LARGE
+    uint64_t      reciprocal;     // [const] page_reciprocal_of
     struct link_key key;          // [const] of links in this page
     struct arena *arena;          // [const]
     // [owner] how much of what its thread may keep this empty page takes; local_heap.h
@@ -89,6 +89,16 @@ struct page_plan {
     unsigned flags;
     size_t   lost_bytes; // at the end, for a guard
 };
+
+// A little more than 2^64 / block_bytes. With e = reciprocal * block_bytes - 2^64, of which
+// 0 < e <= block_bytes, block i at offset i * block_bytes has the product i * 2^64 + i * e, and
+// i * e is less than the reciprocal, while each byte further adds one reciprocal. (Lemire, Kaser,
+// Kurz, "Faster remainder by direct computation", 2019.) 1 for the one block of a PAGE_LARGE: each
+// offset is in block 0, and only 0 begins it.
+static inline uint64_t page_reciprocal_of(size_t block_bytes, bool is_large)
+{
+    return is_large ? 1 : (UINT64_C(0) - block_bytes) / block_bytes + 2;
+}
 
 // Describes [memory, memory + slices): claimed by the caller, descriptors blank. `key` may be NULL
 // in normal builds.
@@ -136,9 +146,16 @@ static inline struct page *page_of(const void *address)
     return page_of_far(address);
 }
 
+// An offset times the reciprocal is the number of its block, and below the point how far into the
+// block it is: less than one reciprocal only at its start. See page_reciprocal_of.
+static always_inline struct bits_product page_place_of(const struct page *page, const void *address)
+{
+    return bits_multiply_wide((uintptr_t)address - (uintptr_t)page->start, page->reciprocal);
+}
+
 static inline uint32_t page_index_of(const struct page *page, const void *block)
 {
-    return (uint32_t)((uint64_t)((const char *)block - page->start) * page->reciprocal >> 42);
+    return (uint32_t)page_place_of(page, block).high;
 }
 
 static inline struct block *page_block_at(const struct page *page, uint32_t index)
@@ -150,10 +167,8 @@ static inline struct block *page_block_at(const struct page *page, uint32_t inde
 // changes: nobody has a pointer to a block that is not cut yet.
 static inline bool page_has_block_at(const struct page *page, const void *address)
 {
-    uintptr_t offset = (uintptr_t)address - (uintptr_t)page->start;
-    // of an address far outside the product overflows, but then the equation does not hold
-    uint64_t index = (uint64_t)offset * page->reciprocal >> 42;
-    return index < page->reserved && index * page->block_bytes == offset;
+    struct bits_product place = page_place_of(page, address);
+    return place.low < page->reciprocal && place.high < page->reserved;
 }
 
 static inline uintptr_t page_owner(const struct page *page)

@@ -48,6 +48,40 @@ static void index_is_exact(void)
 
 TEST(page_index_is_exact_at_both_ends_of_each_block) { IN_CHILD(index_is_exact()); }
 
+// free looks no further than that, so it must hold below block 0 and behind the last one as well.
+static void no_start_elsewhere(void)
+{
+    enum { GRANULE = 1 << GRANULE_SHIFT };
+    start_quietly();
+    for (size_t size_class = 1; size_class < CLASS_COUNT; size_class++) {
+        struct page *page = new_page(size_class, 0);
+        size_t bytes = (size_t)page->slices << SLICE_SHIFT;
+        for (size_t offset = 0; offset < bytes; offset += GRANULE) {
+            bool is_start = page_place_of(page, page->start + offset).low < page->reciprocal;
+            EXPECT(is_start == (offset % page->block_bytes == 0));
+            const char *below = page->start - offset - GRANULE;
+            EXPECT(page_place_of(page, below).low >= page->reciprocal);
+        }
+        page_release(page);
+    }
+}
+
+TEST(page_multiples_of_16_that_begin_no_block_never_look_so) { IN_CHILD(no_start_elsewhere()); }
+
+TEST(page_index_without_integers_of_128_bits)
+{
+    static const uint64_t words[] = {0,           1,           2,
+                                     UINT32_MAX,  1ull << 32,  UINT64_MAX,
+                                     1ull << 63,  0x123456789, 0xfedcba9876543210,
+                                     UINT64_MAX - UINT32_MAX};
+    enum { COUNT = sizeof words / sizeof words[0] };
+    for (int i = 0; i < COUNT * COUNT; i++) {
+        uint64_t a = words[i / COUNT], b = words[i % COUNT];
+        struct bits_product left = bits_multiply_by_halves(a, b), right = bits_multiply_wide(a, b);
+        EXPECT(left.high == right.high && left.low == right.low);
+    }
+}
+
 static void found_from_everywhere(void)
 {
     start_quietly();

@@ -50,7 +50,7 @@ static void expect_tail(size_t size_class, size_t lost_bytes)
     EXPECT((page_bytes - lost_bytes) % block_bytes <= page_bytes / 16);
     EXPECT(count >= 2);
     EXPECT(count <= 4096);                 // what a remote word can count
-    EXPECT(page_bytes <= (size_t)4 << 20); // what the reciprocal is exact for
+    EXPECT(block_bytes % (1u << GRANULE_SHIFT) == 0); // what free_take_near relies on
     EXPECT(page_bytes / SLICE_BYTES <= UINT16_MAX);
 }
 
