@@ -431,6 +431,9 @@ typedef enum mi_option_e {
     // memory goes back to the system at once; an allocation that would go above the second fails.
     mi_option_memory_limit,
     mi_option_memory_limit_hard,
+    // percent; 0: never. When something has waited for memory for so much of the last ten seconds,
+    // free memory goes back as above the first limit.
+    mi_option_memory_pressure,
     _mi_option_last,
 
     // other names for the same options

@@ -10,6 +10,7 @@ enum options_unit {
     OPTIONS_UNIT_MS,
     OPTIONS_UNIT_KIB,
     OPTIONS_UNIT_LIMIT,
+    OPTIONS_UNIT_PERCENT,
     OPTIONS_UNIT_CHOICE
 };
 
@@ -247,6 +248,7 @@ static const struct options_reader options_readers[] = { // by enum options_unit
     {options_parse_plain, -1, INT_MAX, "is not a number of milliseconds"},
     {options_parse_kib, 0, LONG_MAX, "is not a number of KiB"},
     {options_parse_limit, -1, LONG_MAX, "is neither a number of KiB nor cgroup"},
+    {options_parse_plain, 0, 100, "is not a number of percent"},
     {options_parse_choice, -1, 2, "is not ignore, report or abort"},
 };
 
@@ -439,7 +441,7 @@ const char *options_name(enum option option)
 
 static void options_print_one(enum option option)
 {
-    static const char *const units[] = {"", "", " ms", " KiB", " KiB", ""};
+    static const char *const units[] = {"", "", " ms", " KiB", " KiB", " %", ""};
     static const char *const sources[] = {"default", "program string", "environment", "call"};
     struct options_line line;
     options_line_begin(&line, options_table[option].name);

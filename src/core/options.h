@@ -14,8 +14,8 @@
 
 // X(name, default, unit, no_effect)
 // unit: FLAG 0/1, COUNT, MS (-1: never), KIB (plain numbers are KiB, suffixes K M G T allowed),
-// LIMIT (the same, or "cgroup": -1), CHOICE (of words). no_effect: why setting the option changes
-// nothing in this design, or NULL; MIMALLOC_VERBOSE=1 says so.
+// LIMIT (the same, or "cgroup": -1), PERCENT, CHOICE (of words). no_effect: why setting the option
+// changes nothing in this design, or NULL; MIMALLOC_VERBOSE=1 says so.
 #define OPTIONS_LIST(X) \
     X(show_errors, CFG_DEBUG, COUNT, NULL) \
     X(show_stats, 0, FLAG, NULL) \
@@ -45,7 +45,8 @@
     X(show_stats_json, 0, FLAG, NULL) \
     X(background_purge, 0, COUNT, NULL) \
     X(memory_limit, 0, LIMIT, NULL) \
-    X(memory_limit_hard, 0, LIMIT, NULL)
+    X(memory_limit_hard, 0, LIMIT, NULL) \
+    X(memory_pressure, 0, PERCENT, NULL)
 
 enum option {
 #define X(name, value, unit, no_effect) OPTION_##name,

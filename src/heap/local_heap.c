@@ -230,7 +230,7 @@ void local_heap_free_large(struct local_heap *heap, struct page *page)
 static bool local_heap_keep(struct local_heap *heap, struct page *page)
 {
     if (heap->is_pinned) return true; // not counted: another thread may end this heap
-    if (limit_is_exceeded(OPTION_memory_limit)) return false;
+    if (limit_wants_memory()) return false;
     size_t bytes = (size_t)page->capacity * page->block_bytes;
     if (heap->main->kept_bytes + bytes > LOCAL_HEAP_KEPT_BYTES) return false;
     heap->main->kept_bytes += bytes;

@@ -33,7 +33,7 @@ struct page *page_init(void *memory, const struct page_plan *plan, const struct 
     stats_add(STAT_pages, 1);
     stats_add(STAT_page_bytes, (int64_t)((size_t)plan->slices << SLICE_SHIFT));
     if (is_large) stats_add(STAT_large, (int64_t)plan->block_bytes);
-    if (limit_is_exceeded(OPTION_memory_limit)) purge_relieve();
+    if (limit_wants_memory()) purge_relieve(plan->slices);
     return page;
 }
 

@@ -28,6 +28,9 @@ INTERNAL void prim_info_read(struct prim_info *info);
 // The tightest limit that the system puts on the memory of this process's group; ENOENT: none.
 // Reads a file for each group that it is in.
 INTERNAL must_use int prim_memory_limit(size_t *bytes);
+// How much of the last seconds something in this process's group, or else in the whole system, had
+// to wait for memory, in percent; ENOENT: the system does not tell. Reads a few files.
+INTERNAL must_use int prim_memory_pressure(unsigned *percent);
 
 // --- memory --------------------------------------------------------------------------------------
 

@@ -27,6 +27,7 @@ struct purge_turn {
     enum purge_what what;
     unsigned calls; // of the OS
     bool has_work;  // something was done, or can be in the next round
+    size_t bytes;   // that were given back
 };
 
 struct purge_result {
@@ -53,8 +54,7 @@ static struct purge_result purge_runs(const struct arena *arena, size_t index, u
     return result;
 }
 
-// Returns the bytes given back.
-static size_t purge_chunk(struct arena *arena, size_t index, struct purge_turn *turn)
+static void purge_chunk(struct arena *arena, size_t index, struct purge_turn *turn)
 {
     struct chunk *chunk = &arena->chunks[index];
     uint64_t dirty = atomic_load_explicit(&chunk->dirty, memory_order_relaxed);
@@ -65,7 +65,6 @@ static size_t purge_chunk(struct arena *arena, size_t index, struct purge_turn *
         old &= ~atomic_load_explicit(&chunk->advised, memory_order_relaxed);
     bool is_pinned = atomic_load_explicit(&chunk->kind, memory_order_relaxed) == CHUNK_PINNED;
     if (is_pinned) old = 0;
-    size_t bytes = 0;
     if (old != 0) {
         uint64_t taken = purge_take_bits(chunk, old);
         // read again: it may have been used and given back clean meanwhile
@@ -77,7 +76,8 @@ static size_t purge_chunk(struct arena *arena, size_t index, struct purge_turn *
         // release: whoever claims these sees that they are clean (A4)
         atomic_fetch_or_explicit(&chunk->free, taken, memory_order_release);
         size_t count = bits_popcount64(result.purged);
-        bytes = count << SLICE_SHIFT;
+        size_t bytes = count << SLICE_SHIFT;
+        turn->bytes += bytes;
         atomic_fetch_sub_explicit(&arena->dirty_free, count, memory_order_relaxed);
         stats_remove(STAT_committed, (int64_t)bytes);
         stats_add(STAT_reset, (int64_t)bytes);
@@ -90,7 +90,6 @@ static size_t purge_chunk(struct arena *arena, size_t index, struct purge_turn *
     atomic_store_explicit(&chunk->aging, young, memory_order_relaxed);
     young &= ~atomic_load_explicit(&chunk->advised, memory_order_relaxed);
     if (young != 0 && !is_pinned) turn->has_work = true;
-    return bytes;
 }
 
 static bool purge_is_worthwhile(const struct arena *arena)
@@ -122,7 +121,7 @@ static bool purge_step(struct purge_turn *turn)
             purge_arena++;
             continue;
         }
-        (void)purge_chunk(arena, arena->purge_cursor++, turn);
+        purge_chunk(arena, arena->purge_cursor++, turn);
         visited++;
     }
     return false;
@@ -140,7 +139,7 @@ static void purge_end(void) { atomic_store_explicit(&purge_is_busy, 0, memory_or
 
 static struct purge_turn purge_turn_after(long delay_ms)
 {
-    struct purge_turn turn = {delay_ms == 0 ? PURGE_FREE : PURGE_OLD, PURGE_STEP_CALLS, false};
+    struct purge_turn turn = {delay_ms == 0 ? PURGE_FREE : PURGE_OLD, PURGE_STEP_CALLS, false, 0};
     return turn;
 }
 
@@ -158,11 +157,13 @@ void purge_tick(void)
     purge_end();
 }
 
-void purge_relieve(void)
+void purge_relieve(size_t slices)
 {
     if (!purge_any_is_worthwhile() || !purge_begin()) return;
-    struct purge_turn turn = {PURGE_FREE, PURGE_STEP_CALLS, false};
-    ignore_result(purge_step(&turn)); // the round goes on where it was, or begins anew
+    struct purge_turn turn = {PURGE_FREE, PURGE_STEP_CALLS + (unsigned)slices, false, 0};
+    size_t steps = slices / PURGE_STEP_CALLS + 2; // one may do no more than end a round
+    do ignore_result(purge_step(&turn)); // the round goes on where it was, or begins anew
+    while (--steps > 0 && turn.calls > 0 && turn.bytes <= slices << SLICE_SHIFT);
     purge_end();
 }
 
@@ -190,8 +191,9 @@ size_t purge_all(void)
         if (arena == NULL) break;
         size_t chunks = arena_mapped_chunks(arena);
         for (size_t index = 0; index < chunks; index++) {
-            struct purge_turn turn = {PURGE_REPEAT, CHUNK_SLICES, false};
-            bytes += purge_chunk(arena, index, &turn);
+            struct purge_turn turn = {PURGE_REPEAT, CHUNK_SLICES, false, 0};
+            purge_chunk(arena, index, &turn);
+            bytes += turn.bytes;
         }
     }
     return bytes;

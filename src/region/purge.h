@@ -4,8 +4,8 @@
  * rest is marked as aging. Rounds begin MIMALLOC_PURGE_DELAY ms apart, so free memory is given back
  * after one to two delays, and what is reused within one delay never is. A round is cut into steps
  * of bounded work, made on slow paths by whichever thread comes by; a thread that finds another one
- * at it goes on without waiting. Above MIMALLOC_MEMORY_LIMIT whoever claims or releases
- * a page makes a step in which nothing is too young.
+ * at it goes on without waiting. When the user or the system wants memory back (limit.h), whoever
+ * claims or releases a page makes steps in which nothing is too young.
  * Rules (G1 is a matter of order: test/model/test_regions.cpp, and the mutant that breaks it):
  *   G1  memory is purged only while its free bits are taken away, so that nobody can claim it
  *       meanwhile
@@ -22,8 +22,10 @@ enum { PURGE_STEP_CHUNKS = 32, PURGE_STEP_CALLS = 8 };
 
 // One step of a round if one is due.
 INTERNAL void purge_tick(void);
-// One step, due or not, without regard to age: more is in use than the user wants.
-INTERNAL void purge_relieve(void);
+// More is in use than the user wants, and so many slices are about to be: steps, due or not, and
+// without regard to age, until more than that was given back: two steps, and one more for each 8
+// slices, with PURGE_STEP_CALLS calls of the OS, and one more for each slice.
+INTERNAL void purge_relieve(size_t slices);
 // One step, due or not, for the helper (purger.h). *is_complete: it was the last one of its round,
 // or another thread is at it. true when something was done, or can be in the next round: what the
 // OS was told once, and what cannot be purged, does not count.

@@ -268,6 +268,8 @@ void purger_start(void)
 void purger_tick(void)
 {
     struct purger *purger;
+    limit_tick();
+    if (limit_wants_memory()) purge_relieve(0);
     for (unsigned i = 0; (purger = purger_at(i)) != NULL; i++) {
         if (purger_alive(purger) != 0) return;
     }

@@ -3,6 +3,7 @@
 #include "../support/child.h"
 #include "../support/process_info.h"
 #include <errno.h>
+#include <sys/stat.h>
 
 enum { MIB = 1024 * 1024, BLOCKS = 100000, BLOCK_BYTES = 1000, ROUNDS = 4 };
 
@@ -78,5 +79,102 @@ static void soft(void *arg)
 }
 
 TEST(memory_limit_gives_back_at_once_and_refuses_nothing) { expect_well(soft); }
+
+// --- in a control group --------------------------------------------------------------------------
+
+enum { GROUP_MIB = 256, SMALL_MIB = 170, LARGE_MIB = 20, LARGE_BLOCKS = 5, SURVIVOR = 256 };
+
+static char group[128];
+
+static bool group_write(const char *file, long long number)
+{
+    char path[256], text[32];
+    snprintf(path, sizeof path, "%s/%s", group, file);
+    int length = snprintf(text, sizeof text, "%lld", number);
+    int fd = open(path, O_WRONLY);
+    bool is_written = fd >= 0 && write(fd, text, (size_t)length) == length;
+    if (fd >= 0) close(fd);
+    return is_written;
+}
+
+// A group of our own with a limit; false: the system does not let this process make one.
+static bool group_make(const char *root, const char *file)
+{
+    snprintf(group, sizeof group, "%s/mi-test-%ld", root, (long)getpid());
+    if (mkdir(group, 0700) != 0) return false;
+    if (group_write(file, GROUP_MIB * (long long)MIB)) return true;
+    (void)rmdir(group);
+    return false;
+}
+
+static bool group_find(void)
+{
+    return group_make("/sys/fs/cgroup/memory", "memory.limit_in_bytes") ||
+           group_make("/sys/fs/cgroup", "memory.max");
+}
+
+static void *many[SMALL_MIB * 1024];
+
+// Small blocks, of which a few survive, so that nothing large has room between them; then large
+// ones. Both together are more than the group has, what is in use at any time is not.
+static void frees_what_it_should(void)
+{
+    static void *large[LARGE_BLOCKS];
+    for (int i = 0; i < SMALL_MIB * 1024; i++) {
+        many[i] = mi_malloc(1024);
+        memset(many[i], 1, 1024);
+    }
+    for (int i = 0; i < SMALL_MIB * 1024; i++) {
+        if (i % SURVIVOR != 0) mi_free(many[i]);
+    }
+    for (int i = 0; i < LARGE_BLOCKS; i++) {
+        large[i] = mi_malloc(LARGE_MIB * (size_t)MIB);
+        memset(large[i], 1, LARGE_MIB * (size_t)MIB);
+    }
+    for (int i = 0; i < LARGE_BLOCKS; i++) mi_free(large[i]);
+    for (int i = 0; i < SMALL_MIB * 1024; i += SURVIVOR) mi_free(many[i]);
+}
+
+static void in_group(void *arg)
+{
+    mi_option_set(mi_option_purge_delay, -1); // nothing goes back by itself
+    mi_option_set(mi_option_memory_limit, *(const long *)arg);
+    EXPECT(group_write("cgroup.procs", getpid()));
+    for (int round = 0; round < ROUNDS; round++) frees_what_it_should();
+}
+
+static void in_group_hard(void *arg)
+{
+    (void)arg;
+    mi_option_set(mi_option_memory_limit_hard, -1);
+    EXPECT(group_write("cgroup.procs", getpid()));
+    int count = 0;
+    errno = 0;
+    while (count < 2 * GROUP_MIB && (many[count] = mi_malloc(MIB)) != NULL) {
+        memset(many[count++], 1, MIB);
+    }
+    EXPECT(errno == ENOMEM && count > GROUP_MIB / 2 && count < GROUP_MIB);
+}
+
+// Once without a limit, to see that the group has one.
+static void expect_life_in_group(struct child *child)
+{
+    static const long none = 0, that_of_group = -1;
+    child_run(child, in_group, (void *)(uintptr_t)&that_of_group);
+    EXPECT(child_is_well(child));
+    child_run(child, in_group_hard, NULL);
+    EXPECT(child_is_well(child));
+    if (process_field_kib("/proc/meminfo", "SwapTotal:") != 0) return;
+    child_run(child, in_group, (void *)(uintptr_t)&none);
+    EXPECT(child->signal == SIGKILL && !child->timed_out);
+}
+
+TEST(memory_limit_of_a_control_group_is_kept)
+{
+    static struct child child;
+    if (TEST_IS_SANITIZED || !group_find()) return;
+    expect_life_in_group(&child);
+    EXPECT(rmdir(group) == 0);
+}
 
 TEST_MAIN

@@ -61,7 +61,8 @@ static void purger_tick(void) {}
 static void purger_start(void) {}
 static long options_get(enum option) { return 0; }
 static bool limit_is_below(enum option, int64_t) { return false; }
-static void purge_relieve(void) {}
+static void limit_ask_system(void) {}
+static void purge_relieve(size_t) {}
 static struct local_heap *thread_ready(struct local_heap *heap) { return heap; }
 static bool alloc_padding_is_intact(const struct page *, const void *) { return true; }
 

@@ -4,6 +4,8 @@
 
 // The real functions, under the names that rename_prim.h gives them.
 INTERNAL void real_prim_info_read(struct prim_info *info);
+INTERNAL int real_prim_memory_limit(size_t *bytes);
+INTERNAL int real_prim_memory_pressure(unsigned *percent);
 INTERNAL int real_prim_map(void *hint, size_t bytes, unsigned flags, void **start);
 INTERNAL int real_prim_unmap(void *start, size_t bytes);
 INTERNAL int real_prim_access(void *start, size_t bytes, bool accessible);
@@ -57,6 +59,8 @@ static ATOMIC(uint64_t)          fake_prim_now_ms;
 static ATOMIC(bool)              fake_prim_has_info;
 static struct prim_info          fake_prim_info;
 static ATOMIC(unsigned)          fake_prim_cpus, fake_prim_nodes, fake_prim_node;
+static ATOMIC(size_t)            fake_prim_limit;
+static ATOMIC(int)               fake_prim_pressure = -1;
 static bool                      fake_prim_has_helper; // a made-up one
 static unsigned                  fake_prim_caller;
 static void                    (*fake_prim_body)(void *arg);
@@ -83,6 +87,8 @@ void fake_prim_reset(void)
     atomic_store_explicit(&fake_prim_has_info, false, memory_order_relaxed);
     atomic_store_explicit(&fake_prim_is_early, false, memory_order_relaxed);
     fake_prim_set_cpus(0, 0, 0);
+    fake_prim_set_limit(0);
+    fake_prim_set_pressure(-1);
     memset(fake_prim_variables, 0, sizeof fake_prim_variables);
     atomic_store_explicit(&fake_prim_catches, false, memory_order_relaxed);
 }
@@ -145,6 +151,16 @@ void fake_prim_set_physical_bytes(size_t bytes)
     prim_info_read(&info);
     info.physical_bytes = bytes;
     fake_prim_set_info(&info);
+}
+
+void fake_prim_set_limit(size_t bytes)
+{
+    atomic_store_explicit(&fake_prim_limit, bytes, memory_order_relaxed);
+}
+
+void fake_prim_set_pressure(int percent)
+{
+    atomic_store_explicit(&fake_prim_pressure, percent, memory_order_relaxed);
 }
 
 void fake_prim_set_cpus(unsigned cpu_count, unsigned numa_count, unsigned numa_node)
@@ -242,6 +258,24 @@ void prim_info_read(struct prim_info *info)
     (void)fake_prim_enter(FAKE_PRIM_info_read);
     if (atomic_load_explicit(&fake_prim_has_info, memory_order_relaxed)) *info = fake_prim_info;
     else real_prim_info_read(info);
+}
+
+int prim_memory_limit(size_t *bytes)
+{
+    int error = fake_prim_enter(FAKE_PRIM_memory_limit);
+    size_t limit = atomic_load_explicit(&fake_prim_limit, memory_order_relaxed);
+    if (error == 0 && limit == 0) error = real_prim_memory_limit(bytes);
+    else if (error == 0) *bytes = limit;
+    return error;
+}
+
+int prim_memory_pressure(unsigned *percent)
+{
+    int error = fake_prim_enter(FAKE_PRIM_memory_pressure);
+    int made_up = atomic_load_explicit(&fake_prim_pressure, memory_order_relaxed);
+    if (error == 0 && made_up < 0) error = real_prim_memory_pressure(percent);
+    else if (error == 0) *percent = (unsigned)made_up;
+    return error;
 }
 
 int prim_map(void *hint, size_t bytes, unsigned flags, void **start)

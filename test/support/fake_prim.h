@@ -10,10 +10,11 @@
 #define TEST_SUPPORT_FAKE_PRIM_H
 #include "prim/prim.h"
 
-// The calls that are counted; those up to helper_start can be made to fail.
+// The calls that are counted; those up to memory_pressure can be made to fail.
 #define FAKE_PRIM_CALLS(X) \
     X(map) X(unmap) X(access) X(purge) X(reset) X(guard) X(unguard) X(move) X(advise_huge) \
     X(map_large) X(wipe_on_fork) X(random) X(thread_exit_init) X(thread_exit_arm) X(helper_start) \
+    X(memory_limit) X(memory_pressure) \
     X(info_read) X(clock_ms) X(env) X(write_error) X(usage_read) X(wait) X(helper_hurry)
 
 enum fake_prim_call {
@@ -44,6 +45,10 @@ void fake_prim_set_page_bytes(size_t bytes); // a multiple of the real one
 void fake_prim_set_physical_bytes(size_t bytes);
 // 0: the real number of them.
 void fake_prim_set_cpus(unsigned cpu_count, unsigned numa_count, unsigned numa_node);
+
+// 0, and below 0: what the real one says.
+void fake_prim_set_limit(size_t bytes);
+void fake_prim_set_pressure(int percent);
 
 // From now on no helper is real: prim_helper_start keeps what it is to run, and prim_wait moves the
 // clock, which was set before, instead of sleeping. The caller is as ordinary as can be, unless

@@ -4,6 +4,8 @@
 #define TEST_SUPPORT_RENAME_PRIM_H
 
 #define prim_info_read       real_prim_info_read
+#define prim_memory_limit    real_prim_memory_limit
+#define prim_memory_pressure real_prim_memory_pressure
 #define prim_map             real_prim_map
 #define prim_unmap           real_prim_unmap
 #define prim_access          real_prim_access

@@ -115,9 +115,79 @@ TEST(limit_does_not_tell_the_OS_twice) { IN_CHILD(advised()); }
 static void of_system(void)
 {
     start();
+    fake_prim_set_limit(8 * SLICES * SLICE_BYTES); // of which we take seven eighths
     options_set(OPTION_memory_limit_hard, -1);
-    EXPECT(claim(1) != NULL); // whatever it allows, it is more than this
-    EXPECT(!limit_is_exceeded(OPTION_memory_limit_hard));
+    EXPECT(claim(7 * SLICES) != NULL);
+    EXPECT(claim(1) == NULL);
+    EXPECT_EQ(fake_prim_count(FAKE_PRIM_memory_limit), 1);
 }
 
-TEST(limit_of_the_system_is_asked_for) { IN_CHILD(of_system()); }
+static void without_one(void)
+{
+    start();
+    fake_prim_fail_from(FAKE_PRIM_memory_limit, 1, ENOENT);
+    options_set(OPTION_memory_limit_hard, -1);
+    EXPECT(claim(SLICES) != NULL);
+}
+
+TEST(limit_of_the_system_is_asked_for_once)
+{
+    IN_CHILD(of_system());
+    IN_CHILD(without_one());
+}
+
+// Many holes, none of which is in reach of one step.
+static void as_much_as_is_claimed(void)
+{
+    enum { HOLES = 40 };
+    start();
+    char *memory = claim(2 * HOLES);
+    for (int i = 0; i < HOLES; i++) arena_release(memory + 2 * i * SLICE_BYTES, 1, true);
+    options_set(OPTION_memory_limit, HOLES * KIB_PER_SLICE);
+    purge_relieve(0);
+    EXPECT_EQ(fake_prim_count(FAKE_PRIM_purge), PURGE_STEP_CALLS);
+    purge_relieve(HOLES / 2);
+    EXPECT(fake_prim_count(FAKE_PRIM_purge) > PURGE_STEP_CALLS + HOLES / 2);
+    EXPECT(fake_prim_count(FAKE_PRIM_purge) <= 2 * PURGE_STEP_CALLS + HOLES / 2);
+    expect_arena_rules();
+}
+
+TEST(limit_gives_back_as_much_as_is_claimed) { IN_CHILD(as_much_as_is_claimed()); }
+
+static void expect_purges(unsigned long count)
+{
+    char *memory = claim(1);
+    arena_release(memory, 1, true);
+    purger_tick();
+    EXPECT_EQ(fake_prim_count(FAKE_PRIM_purge), count);
+}
+
+static void pressed(void)
+{
+    start();
+    fake_prim_set_pressure(100);
+    expect_purges(0);
+    EXPECT_EQ(fake_prim_count(FAKE_PRIM_memory_pressure), 0); // nobody asked for it
+    options_set(OPTION_memory_pressure, 20);
+    fake_prim_set_pressure(19);
+    expect_purges(0);
+    fake_prim_set_pressure(20);
+    expect_purges(0); // one second has not gone by
+    EXPECT_EQ(fake_prim_count(FAKE_PRIM_memory_pressure), 1);
+    fake_prim_advance_clock_ms(1000);
+    expect_purges(1);
+    EXPECT_EQ(fake_prim_count(FAKE_PRIM_memory_pressure), 2);
+    page_release(new_page(CLASS, 0)); // without a tick
+    EXPECT_EQ(fake_prim_count(FAKE_PRIM_purge), 2);
+    options_set(OPTION_memory_pressure, 0);
+    expect_purges(2);
+    options_set(OPTION_memory_pressure, 20);
+    fake_prim_fail_from(FAKE_PRIM_memory_pressure, 1, ENOENT); // the system does not tell
+    fake_prim_advance_clock_ms(1000);
+    expect_purges(2);
+}
+
+TEST(limit_gives_free_memory_back_while_the_system_says_that_memory_is_short)
+{
+    IN_CHILD(pressed());
+}

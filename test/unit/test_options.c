@@ -175,6 +175,9 @@ TEST(options_read_a_limit_as_a_size_or_as_that_of_the_group)
     EXPECT_STDERR(expect_value("MIMALLOC_MEMORY_LIMIT", "half", OPTION_memory_limit, 0),
                   "mimalloc: option memory_limit: \"half\" is neither a number of KiB nor cgroup; "
                   "it stays 0\n");
+    EXPECT_STDERR(expect_value("MIMALLOC_MEMORY_PRESSURE", "20", OPTION_memory_pressure, 20), "");
+    EXPECT_STDERR(expect_value("MIMALLOC_MEMORY_PRESSURE", "101", OPTION_memory_pressure, 0),
+                  "mimalloc: option memory_pressure: \"101\" is out of range; it stays 0\n");
 }
 
 TEST(O2_a_value_that_cannot_be_read_leaves_the_default_and_prints_one_line)

@@ -291,11 +291,41 @@ static void limits_of_groups(void)
     expect_limit("no colon\none: only\n", SIZE_MAX);
 }
 
+static void expect_pressure(const char *groups, int percent)
+{
+    unsigned found = 0;
+    EXPECT_EQ(prim_linux_group_pressure(groups, group_root, &found), percent >= 0);
+    if (percent >= 0) EXPECT_EQ(found, percent);
+}
+
+static void pressure_of_groups(void)
+{
+    expect_pressure("0::/\n", -1);
+    write_limit("a/memory.pressure", "some avg10=12.99 avg60=1.50 avg300=0.00 total=9\n"
+                                     "full avg10=99.00 avg60=1.50 avg300=0.00 total=9\n");
+    expect_pressure("0::/\n", -1);
+    expect_pressure("0::/a\n", 12);
+    expect_pressure("0::/a/b\n", 12); // of the group around it
+    write_limit("a/b/memory.pressure", "some avg10=0.00 avg60=1.50 avg300=0.00 total=9\n");
+    expect_pressure("5:memory:/d\n0::/a/b\n", 0);
+    expect_pressure("5:memory:/a\n", -1); // version 1 does not tell
+    write_limit("memory.pressure", "what is this?\n");
+    expect_pressure("0::/host/only/sees/this\n", -1);
+}
+
+TEST(prim_memory_pressure_is_that_of_the_innermost_group)
+{
+    unsigned percent = 1000;
+    int error = prim_memory_pressure(&percent);
+    EXPECT(error == ENOENT ? percent == 1000 : error == 0 && percent <= 100);
+}
+
 TEST(prim_memory_limit_is_the_least_of_all_groups_that_this_one_is_in)
 {
     char command[sizeof group_root + 16];
     if (mkdtemp(group_root) == NULL) abort();
     limits_of_groups();
+    pressure_of_groups();
     snprintf(command, sizeof command, "rm -r '%s'", group_root);
     EXPECT_EQ(system(command), 0);
 }

@@ -3,19 +3,69 @@
 #include "prim/linux/prim_linux.h"
 #include "prim/prim.h"
 
-// Memory limits of control groups. Version 2 has one tree, of which /proc/self/cgroup names our
-// place as "0::/path"; version 1 one for each resource: "5:memory:/path". A limit counts for all
-// groups below. Inside a container the path may be one that only the host can see: then the folders
-// do not exist, and the topmost one is the container's.
+// What control groups say about memory. Version 2 has one tree, of which /proc/self/cgroup names
+// our place as "0::/path"; version 1 one for each resource: "5:memory:/path". A limit counts for
+// all groups below. Inside a container the path may be one that only the host can see: then the
+// folders do not exist, and the topmost one is the container's.
 
 enum { LINUX_LIMIT_PATH_BYTES = 1024 };
 
-// 0: no number is there ("max").
-static size_t linux_limit_read(const char *path)
+struct linux_group {
+    const char *root, *tree; // the folder of the topmost group
+    bool        is_newest;   // of version 2
+    struct text path;        // from there on; shorter with each step upward
+    char        buffer[LINUX_LIMIT_PATH_BYTES / 2];
+};
+
+// Of one line, "number:resources:path", which ends at `end`; false: it is not about memory.
+static bool linux_group_parse(struct linux_group *group, const char *line, const char *end,
+                              const char *root)
 {
-    char text[32];
+    const char *names = (const char *)memchr(line, ':', (size_t)(end - line));
+    if (names == NULL) return false;
+    names++;
+    const char *path = (const char *)memchr(names, ':', (size_t)(end - names));
+    if (path == NULL) return false;
+
+    // "memory" stands alone unless an administrator has put it together with other resources
+    static const char memory[] = "memory";
+    bool is_memory = path == names + sizeof memory - 1 &&
+                     memcmp(names, memory, sizeof memory - 1) == 0;
+    group->is_newest = path == names;
+    group->root = root;
+    group->tree = is_memory ? "/memory" : "";
+    text_init(&group->path, group->buffer, sizeof group->buffer);
+    for (const char *at = path + 1; at < end; at++) text_add_char(&group->path, *at);
+    return is_memory || group->is_newest;
+}
+
+static void linux_group_read(const struct linux_group *group, const char *file, char *buffer,
+                             size_t capacity)
+{
+    char name[LINUX_LIMIT_PATH_BYTES];
+    struct text text;
+    text_init(&text, name, sizeof name);
+    text_add(&text, group->root);
+    text_add(&text, group->tree);
+    text_add(&text, group->path.start);
+    text_add(&text, file);
+    prim_linux_read_text(name, buffer, capacity);
+}
+
+// To the group around it; false when there is none.
+static bool linux_group_leave(struct linux_group *group)
+{
+    struct text *path = &group->path;
+    if (path->length == 0) return false;
+    while (path->length > 0 && path->start[--path->length] != '/') {}
+    path->start[path->length] = '\0';
+    return true;
+}
+
+// The number that a text begins with; 0: none ("max").
+static size_t linux_limit_number(const char *text)
+{
     size_t value = 0;
-    prim_linux_read_text(path, text, sizeof text);
     for (const char *at = text; *at >= '0' && *at <= '9'; at++) {
         if (value > SIZE_MAX / 10 - 1) return SIZE_MAX;
         value = value * 10 + (size_t)(*at - '0');
@@ -23,67 +73,95 @@ static size_t linux_limit_read(const char *path)
     return value;
 }
 
-// Of the folder `root` `tree` `path` and all above it up to `root` `tree`; SIZE_MAX: none.
-static size_t linux_limit_least(const char *root, const char *tree, struct text *path,
-                                const char *file)
+// Of the group and all around it; SIZE_MAX: none.
+static size_t linux_group_limit(struct linux_group *group)
 {
+    const char *file = group->is_newest ? "/memory.max" : "/memory.limit_in_bytes";
     size_t least = SIZE_MAX;
-    for (;;) {
-        char buffer[LINUX_LIMIT_PATH_BYTES];
-        struct text name;
-        text_init(&name, buffer, sizeof buffer);
-        text_add(&name, root);
-        text_add(&name, tree);
-        text_add(&name, path->start);
-        text_add(&name, file);
-        size_t limit = linux_limit_read(buffer);
+    do {
+        char text[32];
+        linux_group_read(group, file, text, sizeof text);
+        size_t limit = linux_limit_number(text);
         if (limit != 0 && limit < least) least = limit;
-        if (path->length == 0) return least;
-        while (path->length > 0 && path->start[--path->length] != '/') {}
-        path->start[path->length] = '\0';
-    }
+    } while (linux_group_leave(group));
+    return least;
 }
 
-// Of one line, "number:resources:path", which ends at `end`; SIZE_MAX: it is not about memory.
-static size_t linux_limit_of_line(const char *line, const char *end, const char *root)
+// "some avg10=12.34 avg60=...": the part of the last ten seconds in which something waited for
+// memory. (Documentation/accounting/psi.rst of Linux.)
+static bool linux_pressure_parse(const char *text, unsigned *percent)
 {
-    const char *names = (const char *)memchr(line, ':', (size_t)(end - line));
-    if (names == NULL) return SIZE_MAX;
-    names++;
-    const char *path = (const char *)memchr(names, ':', (size_t)(end - names));
-    if (path == NULL) return SIZE_MAX;
-
-    char buffer[LINUX_LIMIT_PATH_BYTES / 2];
-    struct text text;
-    text_init(&text, buffer, sizeof buffer);
-    for (const char *at = path + 1; at < end; at++) text_add_char(&text, *at);
-    if (path == names) return linux_limit_least(root, "", &text, "/memory.max");
-    // "memory" stands alone unless an administrator has put it together with other resources
-    static const char memory[] = "memory";
-    bool is_memory = path == names + sizeof memory - 1 &&
-                     memcmp(names, memory, sizeof memory - 1) == 0;
-    return is_memory ? linux_limit_least(root, "/memory", &text, "/memory.limit_in_bytes")
-                     : SIZE_MAX;
+    static const char begin[] = "some avg10=";
+    if (strncmp(text, begin, sizeof begin - 1) != 0) return false;
+    *percent = (unsigned)linux_limit_number(text + sizeof begin - 1);
+    return true;
 }
+
+// Of the innermost group that tells it.
+static bool linux_group_pressure(struct linux_group *group, unsigned *percent)
+{
+    if (!group->is_newest) return false;
+    do {
+        char text[64];
+        linux_group_read(group, "/memory.pressure", text, sizeof text);
+        if (linux_pressure_parse(text, percent)) return true;
+    } while (linux_group_leave(group));
+    return false;
+}
+
+static const char *linux_line_end(const char *line)
+{
+    const char *end = strchr(line, '\n');
+    return end != NULL ? end : line + strlen(line);
+}
+
+// Behind the line that ends there.
+static const char *linux_next_line(const char *end) { return *end == '\0' ? end : end + 1; }
 
 size_t prim_linux_group_limit(const char *groups, const char *root)
 {
+    struct linux_group group;
     size_t least = SIZE_MAX;
-    for (const char *line = groups, *end; *line != '\0'; line = *end == '\0' ? end : end + 1) {
-        end = strchr(line, '\n');
-        if (end == NULL) end = line + strlen(line);
-        size_t limit = linux_limit_of_line(line, end, root);
+    const char *end;
+    for (const char *line = groups; *line != '\0'; line = linux_next_line(end)) {
+        end = linux_line_end(line);
+        if (!linux_group_parse(&group, line, end, root)) continue;
+        size_t limit = linux_group_limit(&group);
         if (limit < least) least = limit;
     }
     return least;
 }
 
+bool prim_linux_group_pressure(const char *groups, const char *root, unsigned *percent)
+{
+    struct linux_group group;
+    const char *end;
+    for (const char *line = groups; *line != '\0'; line = linux_next_line(end)) {
+        end = linux_line_end(line);
+        if (linux_group_parse(&group, line, end, root) && linux_group_pressure(&group, percent))
+            return true;
+    }
+    return false;
+}
+
+static const char linux_groups_root[] = "/sys/fs/cgroup";
+enum { LINUX_GROUPS_BYTES = 2 * LINUX_LIMIT_PATH_BYTES };
+
 int prim_memory_limit(size_t *bytes)
 {
-    char groups[2 * LINUX_LIMIT_PATH_BYTES];
+    char groups[LINUX_GROUPS_BYTES];
     prim_linux_read_text("/proc/self/cgroup", groups, sizeof groups);
-    size_t limit = prim_linux_group_limit(groups, "/sys/fs/cgroup");
+    size_t limit = prim_linux_group_limit(groups, linux_groups_root);
     if (limit == SIZE_MAX) return ENOENT;
     *bytes = limit;
     return 0;
+}
+
+int prim_memory_pressure(unsigned *percent)
+{
+    char text[LINUX_GROUPS_BYTES];
+    prim_linux_read_text("/proc/self/cgroup", text, sizeof text);
+    if (prim_linux_group_pressure(text, linux_groups_root, percent)) return 0;
+    prim_linux_read_text("/proc/pressure/memory", text, sizeof text);
+    return linux_pressure_parse(text, percent) ? 0 : ENOENT;
 }

@@ -10,5 +10,8 @@ INTERNAL void prim_linux_read_text(const char *path, char *buffer, size_t capaci
 // The least limit that control groups set, SIZE_MAX for none. `groups` is the text of
 // /proc/self/cgroup, `root` where their file systems are (/sys/fs/cgroup).
 INTERNAL size_t prim_linux_group_limit(const char *groups, const char *root);
+// What the innermost group tells about its pressure (of version 2 only); false: none does.
+INTERNAL must_use bool prim_linux_group_pressure(const char *groups, const char *root,
+                                                 unsigned *percent);
 
 #endif
