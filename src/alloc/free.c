@@ -206,9 +206,8 @@ static no_inline void free_elsewhere(const void *pointer, struct local_heap *hea
 // malloc.
 static cold void free_emptied(struct page *page, struct local_heap *heap)
 {
-    enum { PURGE_EVERY = 16 };
     local_heap_page_is_empty(heap, page);
-    if (++heap->main->emptied % PURGE_EVERY == 0) purger_tick();
+    if (purge_has_turn(++heap->main->emptied)) purger_tick();
 }
 
 // The same as free_validate, for an address in the first slice of a page that this thread owns, and

@@ -15,7 +15,6 @@ DEFINE_DATA_SET(THREAD_LOCAL struct local_heap *thread_heap_slot, &thread_empty_
 
 static void thread_exit(void *main);
 
-enum { THREAD_PURGE_EVERY = 8 }; // slow paths between two looks at the clock
 
 // --- the process ---------------------------------------------------------------------------------
 
@@ -244,5 +243,5 @@ void thread_housekeep(struct local_heap *heap)
         atomic_store_explicit(&main->collect_asked, 0, memory_order_relaxed);
         thread_collect_own(main, asked > 1);
     }
-    if (main->heartbeat % THREAD_PURGE_EVERY == 0) purger_tick();
+    if (purge_has_turn(main->heartbeat)) purger_tick();
 }

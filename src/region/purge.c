@@ -4,6 +4,7 @@
 #include "os/fork.h"
 #include "os/os.h"
 
+DEFINE_DATA(ATOMIC(bool) purge_goes_on)
 static ATOMIC(uint64_t) purge_next_ms;
 static ATOMIC(int) purge_is_busy; // 1: some thread is making a step
 static unsigned purge_arena;      // [busy] arena at which the round goes on
@@ -143,17 +144,28 @@ static struct purge_turn purge_turn_after(long delay_ms)
     return turn;
 }
 
+// relaxed: a hint
+static void purge_set_goes_on(bool goes_on)
+{
+    atomic_store_explicit(&purge_goes_on, goes_on, memory_order_relaxed);
+}
+
 void purge_tick(void)
 {
     long delay_ms = options_get(OPTION_purge_delay);
-    if (delay_ms < 0 || !purge_any_is_worthwhile()) return;
+    if (delay_ms < 0 || !purge_any_is_worthwhile()) {
+        purge_set_goes_on(false);
+        return;
+    }
     uint64_t now = prim_clock_ms();
     if (now < atomic_load_explicit(&purge_next_ms, memory_order_relaxed)) return;
     if (!purge_begin()) return;
     struct purge_turn turn = purge_turn_after(delay_ms);
-    if (purge_step(&turn)) {
+    bool is_complete = purge_step(&turn);
+    if (is_complete) {
         atomic_store_explicit(&purge_next_ms, now + (uint64_t)delay_ms, memory_order_relaxed);
     }
+    purge_set_goes_on(!is_complete);
     purge_end();
 }
 

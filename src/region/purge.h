@@ -22,6 +22,17 @@ enum { PURGE_STEP_CHUNKS = 32, PURGE_STEP_CALLS = 8 };
 
 // One step of a round if one is due.
 INTERNAL void purge_tick(void);
+SHARED_DATA(ATOMIC(bool) purge_goes_on); // a step was made, and the round is not complete
+
+// Whether a slow path, the count-th of its thread, is one that calls it: some are, and all while a
+// round goes on, so that it is soon over.
+static inline bool purge_has_turn(uint64_t count)
+{
+    enum { PURGE_EVERY = 8 };
+    // relaxed: a hint
+    return count % PURGE_EVERY == 0 || atomic_load_explicit(&purge_goes_on, memory_order_relaxed);
+}
+
 // More is in use than the user wants, and so many slices are about to be: steps, due or not, and
 // without regard to age, until more than that was given back: two steps, and one more for each 8
 // slices, with PURGE_STEP_CALLS calls of the OS, and one more for each slice.
