@@ -125,17 +125,17 @@ void page_release(struct page *page)
     purger_consider();
 }
 
-// Cut about an OS page. Of larger blocks as many again as are cut already, up to eight, but no more
-// than about four OS pages: in new memory each OS page is a page fault, and the caller waits.
-static uint32_t page_cut_count(const struct page *page)
+// About an OS page: in new memory each is a page fault, and the caller waits. Few blocks have few
+// orders, so at random it is eight of them if four OS pages hold so many.
+static uint32_t page_cut_count(const struct page *page, bool is_random)
 {
-    size_t least_bytes = os_page_bytes(), most_bytes = 8 * page->block_bytes;
-    if (most_bytes > 4 * least_bytes) most_bytes = 4 * least_bytes;
-    size_t step_bytes = (size_t)page->capacity * page->block_bytes;
-    if (step_bytes > most_bytes) step_bytes = most_bytes;
-    if (step_bytes < least_bytes) step_bytes = least_bytes;
-    size_t count = step_bytes / page->block_bytes;
+    enum { RANDOM_BLOCKS = 8, RANDOM_OS_PAGES = 4 };
     size_t uncut = (size_t)(page->reserved - page->capacity);
+    size_t count = os_page_bytes() / page->block_bytes;
+    if (is_random && count < RANDOM_BLOCKS) {
+        count = RANDOM_OS_PAGES * os_page_bytes() / page->block_bytes;
+        if (count > RANDOM_BLOCKS) count = RANDOM_BLOCKS;
+    }
     if (count == 0) count = 1;
     return (uint32_t)(count < uncut ? count : uncut);
 }
@@ -183,7 +183,7 @@ static struct block *page_link_at_random(const struct page *page, uint32_t first
 
 bool page_cut(struct page *page, struct chacha *chacha)
 {
-    uint32_t count = page_cut_count(page);
+    uint32_t count = page_cut_count(page, chacha != NULL);
     if (count == 0) return false;
     check(page->free == NULL);
 

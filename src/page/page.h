@@ -112,8 +112,8 @@ INTERNAL must_use bool page_unguard(struct page *page); // false: it cannot be t
 // else knows the page.
 INTERNAL void page_release(struct page *page);
 
-// Cuts some more blocks onto `free`, about one OS page at first and more later. chacha: NULL, or
-// the order is random. false when all are cut.
+// Cuts some more blocks onto `free`, about one OS page. chacha: NULL, or the order is random. false
+// when all are cut.
 struct chacha;
 INTERNAL bool page_cut(struct page *page, struct chacha *chacha);
 // Puts `count` blocks of a list onto `free`; they are not out any more. Owner only.

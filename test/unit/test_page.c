@@ -102,21 +102,20 @@ TEST(page_of_finds_a_page_from_any_of_its_slices_and_nothing_elsewhere)
     IN_CHILD(found_from_everywhere());
 }
 
-static void cut_in_steps(void)
+static void expect_step(const struct page *page, bool is_random)
 {
-    start_quietly();
+    size_t bytes = page->free_count * page->block_bytes;
+    if (is_random) EXPECT(page->free_count <= 8 || bytes <= os_page_bytes());
+    EXPECT(page->free_count == 1 || bytes <= (is_random ? 4 : 1) * os_page_bytes());
+    EXPECT_TEXT(page_broken_rule(page), NULL);
+}
+
+static void cut_in_steps(struct chacha *chacha)
+{
     for (size_t size_class = 1; size_class < CLASS_COUNT; size_class += 7) {
         struct page *page = new_page(size_class, 0);
-        while (page_cut(page, NULL)) {
-            EXPECT(page->free_count * page->block_bytes <= 4 * os_page_bytes() ||
-                   page->free_count == 1);
-            EXPECT(page->free_count * page->block_bytes <= os_page_bytes() ||
-                   page->free_count <= 8);
-            if (page->capacity == page->free_count) {
-                EXPECT(page->free_count * page->block_bytes <= os_page_bytes() ||
-                       page->free_count == 1);
-            }
-            EXPECT_TEXT(page_broken_rule(page), NULL);
+        while (page_cut(page, chacha)) {
+            expect_step(page, chacha != NULL);
             (void)page_take_all(page);
         }
         EXPECT_EQ(page->capacity, page->reserved);
@@ -125,7 +124,17 @@ static void cut_in_steps(void)
     }
 }
 
-TEST(page_cut_touches_one_OS_page_or_a_few_blocks) { IN_CHILD(cut_in_steps()); }
+static void cut_in_both_orders(void)
+{
+    struct chacha chacha;
+    uint8_t seed[32] = {7};
+    start_quietly();
+    chacha_init(&chacha, seed, 0);
+    cut_in_steps(NULL);
+    cut_in_steps(&chacha);
+}
+
+TEST(page_cut_touches_one_OS_page_or_a_few_blocks) { IN_CHILD(cut_in_both_orders()); }
 
 static void shuffled(void)
 {
