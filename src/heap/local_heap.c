@@ -259,6 +259,7 @@ bool local_heap_put_in_full(struct local_heap *heap, struct page *page, struct b
         stats_tally_remove(&heap->main->tally, STAT_pages_parked, 1);
     }
     stats_tally_count(&heap->main->tally, COUNT_page_claims, 1);
+    heap->main->claims++;
     if (CFG_STATES) state_clear(page_state_of(page, block));
     ignore_result(page_put(page, block));
     local_heap_enqueue(heap, page);

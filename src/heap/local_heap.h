@@ -28,7 +28,8 @@ enum {
     RING_SLOTS = 16,
     RING_MAX_BYTES = 16 * 1024,
     RING_BLOCK_BYTES = 1024,
-    LOCAL_HEAP_KEPT_BYTES = 256 * 1024 // of empty pages, for each thread
+    LOCAL_HEAP_KEPT_BYTES = 256 * 1024, // of empty pages, for each thread
+    LOCAL_HEAP_CLAIMS = 64 // full pages that a thread claims back while malloc does not run dry
 };
 
 struct ring_slot {
@@ -69,6 +70,7 @@ struct local_heap {
     // remote frees; added to the process's statistics when the thread ends
     uint64_t           chains, chain_blocks;
     struct stats_tally tally;
+    unsigned           claims;              // see LOCAL_HEAP_CLAIMS
     unsigned           emptied;             // pages that a free emptied
     size_t             kept_bytes;          // in empty pages: current, or the only one of a class
     // [any] 1: give back what you can at your next slow path, 2: all

@@ -236,6 +236,7 @@ void thread_housekeep(struct local_heap *heap)
         thread_survive(main);
     }
     main->heartbeat++;
+    main->claims = 0;
     hooks_deferred_free(&main->is_in_hook, false, main->heartbeat);
     ring_flush(main);
     uint32_t asked = atomic_load_explicit(&main->collect_asked, memory_order_relaxed);

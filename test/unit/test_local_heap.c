@@ -76,6 +76,39 @@ static void one_kept(void)
 
 TEST(local_heap_gives_empty_pages_back_but_for_one) { IN_CHILD(one_kept()); }
 
+enum { CLAIM_PAGES = 100, CLAIM_BYTES = 16 * 1024 };
+
+// One block of each page, without a call of malloc; how many pages are owned afterwards.
+static int64_t free_one_of_each_page(void)
+{
+    size_t count = 0;
+    struct page *last = NULL;
+    start();
+    stats_add(STAT_threads, 1); // else nobody could want what is free in them
+    while (count < MAX_BLOCKS && level_now(STAT_pages) <= CLAIM_PAGES) {
+        blocks[count++] = (struct block *)mi_malloc(CLAIM_BYTES);
+    }
+    for (size_t i = 0; i < count; i++) {
+        struct page *page = page_of(blocks[i]);
+        if (page != last) mi_free(blocks[i]);
+        last = page;
+    }
+    return level_now(STAT_pages) - level_now(STAT_pages_parked);
+}
+
+static void claims_bounded(void)
+{
+    int64_t owned = free_one_of_each_page();
+    EXPECT(owned >= LOCAL_HEAP_CLAIMS && owned <= LOCAL_HEAP_CLAIMS + 1); // and the current one
+    struct local_heap *heap = thread_heap()->main;
+    EXPECT_EQ(heap->claims, LOCAL_HEAP_CLAIMS);
+    for (int i = 0; i < 10; i++) EXPECT(mi_malloc(CLAIM_BYTES) != NULL); // runs dry
+    EXPECT_EQ(heap->claims, 0);
+    EXPECT_TEXT(local_heap_broken_rule(heap), NULL);
+}
+
+TEST(local_heap_claims_few_full_pages_while_it_allocates_nothing) { IN_CHILD(claims_bounded()); }
+
 static void longest_wait_first(void)
 {
     enum { PAGES = 4 };
