@@ -1,20 +1,19 @@
 #include "api/api_glibc.h"
 #include "api/api_stats.h"
 
-static size_t glibc_positive(int64_t value) { return value > 0 ? (size_t)value : 0; }
 static size_t glibc_rest(size_t whole, size_t part) { return whole > part ? whole - part : 0; }
 
 static size_t glibc_level(enum stats_level_id id)
 {
-    return glibc_positive(stats_read(&stats_process()->level[id]).current);
+    return (size_t)stats_read(&stats_process()->level[id]).current;
 }
 
 static void glibc_convert(struct glibc_numbers *numbers, const struct stats_numbers *from)
 {
     const struct walk_totals *totals = &from->totals;
     struct stats_values committed = stats_read(&stats_process()->level[STAT_committed]);
-    numbers->committed_bytes = glibc_positive(committed.current);
-    numbers->peak_committed_bytes = glibc_positive(committed.peak);
+    numbers->committed_bytes = (size_t)committed.current;
+    numbers->peak_committed_bytes = (size_t)committed.peak;
     numbers->reserved_bytes = glibc_level(STAT_reserved);
     numbers->large_bytes = totals->large_bytes;
     numbers->large_blocks = totals->large_blocks;

@@ -195,7 +195,7 @@ static void report_memory_level(struct lines *lines, const char *label, enum sta
         text_add(text, "  ok");
     } else {
         text_add(text, "  now ");
-        report_add_size(text, values.current > 0 ? (uint64_t)values.current : 0);
+        report_add_size(text, (uint64_t)values.current);
     }
     lines_end(lines);
 }

@@ -7,7 +7,8 @@ static_assert((int)STATS_CLASSES == (int)CLASS_COUNT + 1, "each size class, and 
 
 // --- reading -------------------------------------------------------------------------------------
 
-// relaxed: each word counts for itself
+// relaxed: each word counts for itself. So while threads have some in their tallies, more may have
+// been removed than added.
 struct stats_values stats_read(struct stats_level *level)
 {
     struct stats_values values;
@@ -15,6 +16,7 @@ struct stats_values stats_read(struct stats_level *level)
     values.added = atomic_load_explicit(&level->added, memory_order_relaxed);
     values.removed = atomic_load_explicit(&level->removed, memory_order_relaxed);
     values.current = atomic_load_explicit(&level->current, memory_order_relaxed);
+    if (values.current < 0) values.current = 0;
     return values;
 }
 
