@@ -170,6 +170,65 @@ TEST(a_heap_of_two_gibibytes_with_holes_has_few_mappings)
     EXPECT(child_is_well(&child));
 }
 
+enum { LARGE_BLOCKS = 10000, HUGE_HEAP_MAPPINGS = 1000 };
+static char *large_blocks[LARGE_BLOCKS];
+
+// Of sizes up to twice `mean_bytes`; each one's first OS page is used. false when the system does
+// not give so much address space.
+static bool fill_large(struct test_random *random, size_t sum_bytes, size_t mean_bytes)
+{
+    size_t sum = 0;
+    for (size_t i = 0; i < LARGE_BLOCKS && sum < sum_bytes; i++) {
+        size_t bytes = 1 + random_below(random, 2 * mean_bytes);
+        if (large_blocks[i] != NULL) continue;
+        large_blocks[i] = (char *)mi_malloc(bytes);
+        if (large_blocks[i] == NULL) return false;
+        large_blocks[i][0] = 1;
+        sum += bytes;
+    }
+    return true;
+}
+
+static void punch_large_holes(size_t gibibytes, size_t limit)
+{
+    struct test_random random = {7};
+    size_t mean_bytes = gibibytes * 1024 * MIB / (LARGE_BLOCKS * 4 / 5);
+    if (!fill_large(&random, gibibytes * 1024 * MIB, mean_bytes)) return;
+    for (size_t round = 0; round < 3; round++) {
+        for (size_t i = round; i < LARGE_BLOCKS; i += 3) {
+            mi_free(large_blocks[i]);
+            large_blocks[i] = NULL;
+        }
+        mi_collect(true);
+        size_t count = process_mapping_count();
+        if (count > limit) fprintf(stderr, "%zu mappings\n", count);
+        EXPECT(count <= limit);
+        if (!fill_large(&random, gibibytes * 1024 * MIB / 4, mean_bytes)) return;
+    }
+}
+
+static void sixteen_gibibytes(void *arg)
+{
+    (void)arg;
+    punch_large_holes(16, MAPPING_LIMIT);
+}
+
+static void hundred_gibibytes(void *arg)
+{
+    (void)arg;
+    punch_large_holes(100, HUGE_HEAP_MAPPINGS);
+}
+
+TEST(heaps_of_16_and_100_gibibytes_with_holes_have_few_mappings)
+{
+    static struct child child;
+    if (TEST_IS_SANITIZED || TEST_IS_DEBUG) return; // debug builds write to all of it
+    child_run(&child, sixteen_gibibytes, NULL);
+    EXPECT(child_is_well(&child));
+    child_run(&child, hundred_gibibytes, NULL);
+    EXPECT(child_is_well(&child));
+}
+
 static void spike(void *arg)
 {
     static char *blocks[3000];
