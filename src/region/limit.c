@@ -4,8 +4,7 @@
 enum { LIMIT_ASK_MS = 1000 };
 
 DEFINE_DATA(ATOMIC(bool) limit_is_pressed)
-static ATOMIC(uint64_t) limit_next_ms;  // nobody asks for the pressure before that
-
+static ATOMIC(uint64_t) limit_next_ms; // nobody asks for the pressure before that
 static ATOMIC(size_t) limit_of_system; // what it allows us; 0: not asked yet
 
 // Seven eighths of what it allows: the rest is for memory that is not ours. Asked once.

@@ -131,8 +131,9 @@ static bool purge_step(struct purge_turn *turn)
 // false: another thread is at it, or might be for all that is known in a fresh child (G2).
 static bool purge_begin(void)
 {
-    // acquire: pairs with purge_end; steps follow one another
-    return !fork_is_fresh() &&
+    // relaxed, first: so that those who come meanwhile only read. acquire: pairs with purge_end;
+    // steps follow one another
+    return !fork_is_fresh() && atomic_load_explicit(&purge_is_busy, memory_order_relaxed) == 0 &&
            atomic_exchange_explicit(&purge_is_busy, 1, memory_order_acquire) == 0;
 }
 
@@ -144,10 +145,11 @@ static struct purge_turn purge_turn_after(long delay_ms)
     return turn;
 }
 
-// relaxed: a hint
+// relaxed: a hint. Written only when it changes, because all threads read it.
 static void purge_set_goes_on(bool goes_on)
 {
-    atomic_store_explicit(&purge_goes_on, goes_on, memory_order_relaxed);
+    if (atomic_load_explicit(&purge_goes_on, memory_order_relaxed) != goes_on)
+        atomic_store_explicit(&purge_goes_on, goes_on, memory_order_relaxed);
 }
 
 void purge_tick(void)
