@@ -310,6 +310,16 @@ static void local_heap_collect_queue(struct local_heap *heap, size_t size_class)
     }
 }
 
+// What has room is anybody's then, and is released by whoever frees the last block in it.
+static void local_heap_park_queue(struct local_heap *heap, size_t size_class, bool is_for_good)
+{
+    struct page *page;
+    while ((page = heap->queue[size_class]) != NULL) {
+        local_heap_unlink(&heap->queue[size_class], page);
+        retire_park(page, is_for_good);
+    }
+}
+
 static void local_heap_collect_full(struct local_heap *heap)
 {
     for (struct page *page = heap->full, *next; page != NULL; page = next) {
@@ -328,6 +338,7 @@ void local_heap_collect(struct local_heap *heap, bool is_forced)
     for (size_t size_class = 0; size_class < CLASS_COUNT; size_class++) {
         if (is_forced) local_heap_drop_current(heap, size_class);
         local_heap_collect_queue(heap, size_class);
+        if (is_forced && !heap->is_pinned) local_heap_park_queue(heap, size_class, false);
     }
     check_rules(local_heap_broken_rule(heap));
 }
@@ -336,11 +347,7 @@ void local_heap_abandon(struct local_heap *heap)
 {
     for (size_t size_class = 0; size_class < CLASS_COUNT; size_class++) {
         local_heap_drop_current(heap, size_class);
-        struct page *page;
-        while ((page = heap->queue[size_class]) != NULL) {
-            local_heap_unlink(&heap->queue[size_class], page);
-            retire_park(page);
-        }
+        local_heap_park_queue(heap, size_class, true);
     }
 }
 

@@ -51,9 +51,10 @@ bool retire_full(struct page *page, struct stats_tally *tally)
     return false;
 }
 
-void retire_park(struct page *page)
+void retire_park(struct page *page, bool is_for_good)
 {
-    page_set_owner(page, OWNER_FULL | (page_owner(page) & OWNER_INTERIOR));
+    uintptr_t kept = is_for_good ? page_owner(page) & OWNER_INTERIOR : page_owner(page);
+    page_set_owner(page, OWNER_FULL | kept); // before others can claim it and store their own
     for (;;) {
         refill_from_remote(page);
         if (page->out == 0) {

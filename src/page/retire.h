@@ -9,9 +9,10 @@
 INTERNAL void retire_push(struct page *page, struct block *first, struct block *last,
                           unsigned count);
 
-// The owner leaves a page for good: it is parked and, when it has room, marked for adopters;
-// released when it is empty. In no queue, not loaded.
-INTERNAL void retire_park(struct page *page);
+// The owner leaves a page: it is parked and, when it has room, marked for adopters; released when
+// it is empty. In no queue, not loaded. is_for_good: its thread ends; else it claims the page back
+// when it frees into it, as it does with a full one.
+INTERNAL void retire_park(struct page *page, bool is_for_good);
 
 // The owner's page is full: park it, and count that in the owner's tally. false when remote frees
 // have made room meanwhile: it stays owned, collected.

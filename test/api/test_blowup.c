@@ -89,7 +89,9 @@ static void *run(void *number)
         }
     }
     pthread_barrier_wait(&gate);
-    pthread_barrier_wait(&gate); // and so all threads live to the end
+    mi_collect(true);
+    pthread_barrier_wait(&gate);
+    pthread_barrier_wait(&gate); // and so all threads sleep while the main one frees
     return NULL;
 }
 
@@ -134,8 +136,9 @@ static void arranged(void *arg)
     for (int phase = 0; phase <= PHASES; phase++) pthread_barrier_wait(&gate);
     expect_bound(base_kib);
     pthread_barrier_wait(&gate);
-    for (size_t i = 0; i < THREADS; i++) pthread_join(threads[i], NULL);
     expect_nothing_left(base_kib);
+    pthread_barrier_wait(&gate);
+    for (size_t i = 0; i < THREADS; i++) pthread_join(threads[i], NULL);
 }
 
 TEST(memory_stays_within_its_bound_in_every_arrangement)

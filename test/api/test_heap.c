@@ -42,6 +42,22 @@ static struct walk walk_heap(mi_heap_t *heap)
 }
 
 // A query at the moment when a page has just become full.
+// A forced collect leaves pages with room to others: the blocks in them stay this heap's.
+TEST(blocks_stay_in_their_heap_after_a_collect)
+{
+    enum { FEW = 100 };
+    void *blocks[FEW];
+    for (int i = 0; i < FEW; i++) blocks[i] = mi_malloc(i % 2 == 0 ? 48 : 4000);
+    for (int i = 0; i < FEW; i += 3) mi_free(blocks[i]);
+    mi_collect(true);
+    for (int i = 0; i < FEW; i++) {
+        if (i % 3 == 0) continue;
+        EXPECT(mi_heap_contains_block(mi_heap_get_default(), blocks[i]));
+        EXPECT(mi_heap_check_owned(mi_heap_get_default(), blocks[i]));
+        mi_free(blocks[i]);
+    }
+}
+
 TEST(contains_block_loses_no_page)
 {
     enum { FEW = 40, ROUNDS = 200 };

@@ -96,17 +96,37 @@ static void park_with_room(void)
         EXPECT(!page_put(page, block));
     }
     EXPECT_EQ(page->out, 1);
-    retire_park(page);
+    retire_park(page, true);
     EXPECT_EQ(page_owner(page),
               OWNER_FULL | OWNER_INTERIOR); // nobody's, and interior pointers are still known
     EXPECT(adopt(CLASS) == page);
     EXPECT_EQ(page->out, 1);
-    retire_park(page);
+    retire_park(page, true);
     retire_push(page, first, first, 1);
     EXPECT_EQ(used_slices(), 0);
 }
 
 TEST(retire_park_keeps_room_for_an_adopter) { IN_CHILD(park_with_room()); }
+
+// As a thread does that will sleep: what it frees itself finds the page again.
+static void park_for_now(void)
+{
+    bool is_clean;
+    start();
+    struct page *page = new_page(CLASS, owner_of(owner_a));
+    EXPECT(refill_page(page, NULL, &is_clean));
+    struct block *first = page_take_all(page);
+    for (struct block *block = block_next(first, &page->key), *next; block != NULL; block = next) {
+        next = block_next(block, &page->key);
+        EXPECT(!page_put(page, block));
+    }
+    retire_park(page, false);
+    EXPECT_EQ(page_owner(page), owner_of(owner_a) | OWNER_FULL);
+    EXPECT_EQ(level_now(STAT_pages_parked), 1);
+    EXPECT(refill_claim(page) && page_has_room(page) && page->out == 1);
+}
+
+TEST(retire_park_keeps_the_name_of_an_owner_that_will_be_back) { IN_CHILD(park_for_now()); }
 
 static void park_empty(void)
 {
@@ -115,7 +135,7 @@ static void park_empty(void)
     unsigned count = take_every_block(page, blocks);
     free_all(page, 0, count); // still owned: they wait on the remote list
     EXPECT_EQ(remote_waiting(page), count);
-    retire_park(page);
+    retire_park(page, true);
     EXPECT_EQ(used_slices(), 0);
     EXPECT_EQ(level_now(STAT_pages_parked), 0);
 }
