@@ -105,8 +105,8 @@ INTERNAL void local_heap_take_back(struct local_heap *heap, struct page *page);
 // Frees the large block of a pinned heap.
 INTERNAL void local_heap_free_large(struct local_heap *heap, struct page *page);
 
-// Gives back what is empty. is_forced: unloads the lists first, so that everything free is seen, and
-// parks the pages that remain, so that this thread may sleep while others free in them.
+// Gives back what is empty. is_forced: unloads the lists first, so that everything free is seen,
+// and parks the pages that remain, so that this thread may sleep while others free in them.
 INTERNAL void local_heap_collect(struct local_heap *heap, bool is_forced);
 // The thread ends or leaves the heap: every page is parked or released.
 INTERNAL void local_heap_abandon(struct local_heap *heap);
