@@ -170,14 +170,6 @@ static void free_large(struct local_heap *part, struct page *page, char *block)
     }
 }
 
-// A thread that frees much and allocates nothing would gather all its full pages, and keep what is
-// free in them from others, who may want it: so beyond some they stay parked.
-static bool free_may_claim(const struct local_heap *part)
-{
-    return part->is_pinned || part->main->claims < LOCAL_HEAP_CLAIMS ||
-           stats_current(STAT_threads) <= 1;
-}
-
 // Own page that is full or has interior pointers, or is another heap's than the default one's.
 // `owner` is as it was read once: without OWNER_FULL it is only there if this thread stored it;
 // with it, it may be out of date: then the claim fails and the page is somebody else's.
@@ -185,8 +177,7 @@ static void free_to_part(struct local_heap *part, uintptr_t owner, struct page *
                          struct block *block)
 {
     if ((owner & OWNER_FULL) != 0) {
-        if (!free_may_claim(part) || !local_heap_put_in_full(part, page, block))
-            free_to_others(part, page, block);
+        if (!local_heap_put_in_full(part, page, block)) free_to_others(part, page, block);
     } else if (page_put(page, block)) {
         local_heap_page_is_empty(part, page);
     }

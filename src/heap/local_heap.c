@@ -249,12 +249,20 @@ void local_heap_page_is_empty(struct local_heap *heap, struct page *page)
     local_heap_release_page(heap, page);
 }
 
+// A thread that frees much and allocates nothing would gather all its full pages, and keep what is
+// free in them from others, who may want it: so beyond some they stay parked.
+static bool local_heap_may_claim(const struct local_heap *heap)
+{
+    return heap->main->claims < LOCAL_HEAP_CLAIMS || stats_current(STAT_threads) <= 1;
+}
+
 bool local_heap_put_in_full(struct local_heap *heap, struct page *page, struct block *block)
 {
     if (heap->is_pinned) {
         local_heap_unlink_full(heap, page);
         refill_from_remote(page);
     } else {
+        if (!local_heap_may_claim(heap)) return false;
         if (!refill_claim(page)) return false;
         stats_tally_remove(&heap->main->tally, STAT_pages_parked, 1);
     }

@@ -97,7 +97,7 @@ INTERNAL void *local_heap_take_large(struct local_heap *heap, size_t bytes, size
 // The owner's page has no block out any more.
 INTERNAL void local_heap_page_is_empty(struct local_heap *heap, struct page *page);
 // The owner of a page that is full frees a block into it; false when somebody else owns the page by
-// now.
+// now, or the thread has claimed enough: then the block goes back as others' do.
 INTERNAL must_use bool local_heap_put_in_full(struct local_heap *heap, struct page *page,
                                               struct block *block);
 // A page of this heap that was parked is owned again, if nobody else was first. For walks.

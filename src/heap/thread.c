@@ -15,7 +15,6 @@ DEFINE_DATA_SET(THREAD_LOCAL struct local_heap *thread_heap_slot, &thread_empty_
 
 static void thread_exit(void *main);
 
-
 // --- the process ---------------------------------------------------------------------------------
 
 enum { PROCESS_NEW, PROCESS_STARTING, PROCESS_READY };

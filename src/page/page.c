@@ -5,7 +5,6 @@
 #include "region/marks.h"
 #include "region/purger.h"
 
-
 static uint32_t page_roomy(uint32_t reserved) { return reserved - (reserved + 7) / 8; }
 
 struct page *page_init(void *memory, const struct page_plan *plan, const struct link_key *key)
@@ -33,7 +32,7 @@ struct page *page_init(void *memory, const struct page_plan *plan, const struct 
     stats_add(STAT_pages, 1);
     stats_add(STAT_page_bytes, (int64_t)((size_t)plan->slices << SLICE_SHIFT));
     if (is_large) stats_add(STAT_large, (int64_t)plan->block_bytes);
-    if (limit_wants_memory()) purge_relieve(plan->slices);
+    purge_if_wanted(plan->slices);
     return page;
 }
 

@@ -37,6 +37,12 @@ static inline bool purge_has_turn(uint64_t count)
 // without regard to age, until more than that was given back: two steps, and one more for each 8
 // slices, with PURGE_STEP_CALLS calls of the OS, and one more for each slice.
 INTERNAL void purge_relieve(size_t slices);
+// The same, if somebody wants memory back.
+static inline void purge_if_wanted(size_t slices)
+{
+    if (limit_wants_memory()) purge_relieve(slices);
+}
+
 // One step, due or not, for the helper (purger.h). *is_complete: it was the last one of its round,
 // or another thread is at it. true when something was done, or can be in the next round: what the
 // OS was told once, and what cannot be purged, does not count.

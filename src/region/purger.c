@@ -269,7 +269,7 @@ void purger_tick(void)
 {
     struct purger *purger;
     limit_tick();
-    if (limit_wants_memory()) purge_relieve(0);
+    purge_if_wanted(0);
     for (unsigned i = 0; (purger = purger_at(i)) != NULL; i++) {
         if (purger_alive(purger) != 0) return;
     }

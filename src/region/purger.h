@@ -41,7 +41,7 @@ enum {
 INTERNAL void purger_start(void);
 static inline void purger_consider(void)
 {
-    if (limit_wants_memory()) purge_relieve(0);
+    purge_if_wanted(0);
     // relaxed: a wish
     if (atomic_load_explicit(&arena_main.dirty_free, memory_order_relaxed) >= PURGER_MIN_SLICES)
         purger_start();

@@ -130,6 +130,19 @@ TEST(metadata_is_at_most_a_quarter_of_a_percent_of_a_gibibyte)
     EXPECT(child_is_well(&child));
 }
 
+// Frees every third block, from `first` on; what is left has few mappings.
+static void punch(void **blocks, size_t count, size_t first, size_t limit)
+{
+    for (size_t i = first; i < count; i += 3) {
+        mi_free(blocks[i]);
+        blocks[i] = NULL;
+    }
+    mi_collect(true);
+    size_t mappings = process_mapping_count();
+    if (mappings > limit) fprintf(stderr, "%zu mappings\n", mappings);
+    EXPECT(mappings <= limit);
+}
+
 static void punch_holes(void *arg)
 {
     static void *blocks[32768];
@@ -144,14 +157,7 @@ static void punch_holes(void *arg)
         *(char *)blocks[i] = 1;
     }
     for (size_t round = 0; round < 3; round++) {
-        for (size_t i = round; i < COUNT; i += 3) {
-            mi_free(blocks[i]);
-            blocks[i] = NULL;
-        }
-        mi_collect(true);
-        size_t count = process_mapping_count();
-        if (count > MAPPING_LIMIT) fprintf(stderr, "%zu mappings\n", count);
-        EXPECT(count <= MAPPING_LIMIT);
+        punch(blocks, COUNT, round, MAPPING_LIMIT);
         if (round == 2) break;
         for (size_t i = round; i < COUNT; i += 3) {
             blocks[i] = mi_malloc(random_below(&random, 130000));
@@ -171,7 +177,7 @@ TEST(a_heap_of_two_gibibytes_with_holes_has_few_mappings)
 }
 
 enum { LARGE_BLOCKS = 10000, HUGE_HEAP_MAPPINGS = 1000 };
-static char *large_blocks[LARGE_BLOCKS];
+static void *large_blocks[LARGE_BLOCKS];
 
 // Of sizes up to twice `mean_bytes`; each one's first OS page is used. false when the system does
 // not give so much address space.
@@ -181,9 +187,9 @@ static bool fill_large(struct test_random *random, size_t sum_bytes, size_t mean
     for (size_t i = 0; i < LARGE_BLOCKS && sum < sum_bytes; i++) {
         size_t bytes = 1 + random_below(random, 2 * mean_bytes);
         if (large_blocks[i] != NULL) continue;
-        large_blocks[i] = (char *)mi_malloc(bytes);
+        large_blocks[i] = mi_malloc(bytes);
         if (large_blocks[i] == NULL) return false;
-        large_blocks[i][0] = 1;
+        *(char *)large_blocks[i] = 1;
         sum += bytes;
     }
     return true;
@@ -195,14 +201,7 @@ static void punch_large_holes(size_t gibibytes, size_t limit)
     size_t mean_bytes = gibibytes * 1024 * MIB / (LARGE_BLOCKS * 4 / 5);
     if (!fill_large(&random, gibibytes * 1024 * MIB, mean_bytes)) return;
     for (size_t round = 0; round < 3; round++) {
-        for (size_t i = round; i < LARGE_BLOCKS; i += 3) {
-            mi_free(large_blocks[i]);
-            large_blocks[i] = NULL;
-        }
-        mi_collect(true);
-        size_t count = process_mapping_count();
-        if (count > limit) fprintf(stderr, "%zu mappings\n", count);
-        EXPECT(count <= limit);
+        punch(large_blocks, LARGE_BLOCKS, round, limit);
         if (!fill_large(&random, gibibytes * 1024 * MIB / 4, mean_bytes)) return;
     }
 }

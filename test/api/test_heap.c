@@ -41,7 +41,6 @@ static struct walk walk_heap(mi_heap_t *heap)
     return walk;
 }
 
-// A query at the moment when a page has just become full.
 // A forced collect leaves pages with room to others: the blocks in them stay this heap's.
 TEST(blocks_stay_in_their_heap_after_a_collect)
 {
@@ -58,6 +57,7 @@ TEST(blocks_stay_in_their_heap_after_a_collect)
     }
 }
 
+// A query at the moment when a page has just become full.
 TEST(contains_block_loses_no_page)
 {
     enum { FEW = 40, ROUNDS = 200 };

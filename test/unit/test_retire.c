@@ -84,11 +84,10 @@ static void adopt_roomy(void)
 
 TEST(retire_adopt_finds_a_page_once_an_eighth_of_it_is_free) { IN_CHILD(adopt_roomy()); }
 
-static void park_with_room(void)
+// All blocks that are cut come back but the first, which it returns.
+static struct block *leave_one_out(struct page *page)
 {
     bool is_clean;
-    start();
-    struct page *page = new_page(CLASS, owner_of(owner_a) | OWNER_INTERIOR);
     EXPECT(refill_page(page, NULL, &is_clean));
     struct block *first = page_take_all(page);
     for (struct block *block = block_next(first, &page->key), *next; block != NULL; block = next) {
@@ -96,6 +95,14 @@ static void park_with_room(void)
         EXPECT(!page_put(page, block));
     }
     EXPECT_EQ(page->out, 1);
+    return first;
+}
+
+static void park_with_room(void)
+{
+    start();
+    struct page *page = new_page(CLASS, owner_of(owner_a) | OWNER_INTERIOR);
+    struct block *first = leave_one_out(page);
     retire_park(page, true);
     EXPECT_EQ(page_owner(page),
               OWNER_FULL | OWNER_INTERIOR); // nobody's, and interior pointers are still known
@@ -111,15 +118,9 @@ TEST(retire_park_keeps_room_for_an_adopter) { IN_CHILD(park_with_room()); }
 // As a thread does that will sleep: what it frees itself finds the page again.
 static void park_for_now(void)
 {
-    bool is_clean;
     start();
     struct page *page = new_page(CLASS, owner_of(owner_a));
-    EXPECT(refill_page(page, NULL, &is_clean));
-    struct block *first = page_take_all(page);
-    for (struct block *block = block_next(first, &page->key), *next; block != NULL; block = next) {
-        next = block_next(block, &page->key);
-        EXPECT(!page_put(page, block));
-    }
+    (void)leave_one_out(page);
     retire_park(page, false);
     EXPECT_EQ(page_owner(page), owner_of(owner_a) | OWNER_FULL);
     EXPECT_EQ(level_now(STAT_pages_parked), 1);

@@ -109,23 +109,23 @@ static bool linux_group_pressure(struct linux_group *group, unsigned *percent)
     return false;
 }
 
-static const char *linux_line_end(const char *line)
+// The next group about memory of those that *groups names, which moves on; false: there is none.
+static bool linux_group_next(struct linux_group *group, const char **groups, const char *root)
 {
-    const char *end = strchr(line, '\n');
-    return end != NULL ? end : line + strlen(line);
+    while (**groups != '\0') {
+        const char *line = *groups, *end = strchr(line, '\n');
+        if (end == NULL) end = line + strlen(line);
+        *groups = *end == '\0' ? end : end + 1;
+        if (linux_group_parse(group, line, end, root)) return true;
+    }
+    return false;
 }
-
-// Behind the line that ends there.
-static const char *linux_next_line(const char *end) { return *end == '\0' ? end : end + 1; }
 
 size_t prim_linux_group_limit(const char *groups, const char *root)
 {
     struct linux_group group;
     size_t least = SIZE_MAX;
-    const char *end;
-    for (const char *line = groups; *line != '\0'; line = linux_next_line(end)) {
-        end = linux_line_end(line);
-        if (!linux_group_parse(&group, line, end, root)) continue;
+    while (linux_group_next(&group, &groups, root)) {
         size_t limit = linux_group_limit(&group);
         if (limit < least) least = limit;
     }
@@ -135,11 +135,8 @@ size_t prim_linux_group_limit(const char *groups, const char *root)
 bool prim_linux_group_pressure(const char *groups, const char *root, unsigned *percent)
 {
     struct linux_group group;
-    const char *end;
-    for (const char *line = groups; *line != '\0'; line = linux_next_line(end)) {
-        end = linux_line_end(line);
-        if (linux_group_parse(&group, line, end, root) && linux_group_pressure(&group, percent))
-            return true;
+    while (linux_group_next(&group, &groups, root)) {
+        if (linux_group_pressure(&group, percent)) return true;
     }
     return false;
 }
