@@ -46,6 +46,7 @@
 
 // F5 page
 #include "page/page.c"
+#include "page/holes.c"
 #include "page/remote.c"
 #include "page/refill.c"
 #include "page/retire.c"

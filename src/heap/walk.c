@@ -3,8 +3,6 @@
 #include "heap/ring.h"
 #include "page/refill.h"
 
-enum { WALK_MAX_BLOCKS = SLICE_BYTES / CLASS_STEP_BYTES }; // of a page
-
 bool walk_all_pages(bool (*visit)(struct page *page, void *arg), void *arg)
 {
     for (unsigned i = 0; i < ARENA_MAX; i++) {
@@ -33,24 +31,11 @@ struct mi_heap_s *walk_heap_of(const struct page *page)
 
 // --- blocks of one page --------------------------------------------------------------------------
 
-// Sets the bit of each block on a list; stops at a block that is not the page's.
-static void walk_mark_list(const struct page *page, const struct block *list, uint64_t *is_free)
-{
-    for (unsigned i = 0; list != NULL && i < page->capacity;
-         i++, list = block_next(list, &page->key)) {
-        if (!page_has_block_at(page, list)) return;
-        uint32_t index = page_index_of(page, list);
-        is_free[index / 64] |= UINT64_C(1) << index % 64;
-    }
-}
-
 bool walk_blocks(struct page *page, bool (*visit)(void *block, void *arg), void *arg)
 {
-    uint64_t is_free[WALK_MAX_BLOCKS / 64];
-    memset(is_free, 0, sizeof(is_free));
+    uint64_t is_free[PAGE_MAX_BLOCKS / 64];
     refill_from_remote(page);
-    walk_mark_list(page, page->free, is_free);
-    walk_mark_list(page, page->local_free, is_free);
+    page_mark_free(page, is_free);
     for (uint32_t index = 0; index < page->capacity; index++) {
         if ((is_free[index / 64] >> index % 64 & 1) != 0) continue;
         if (!visit(page_block_at(page, index), arg)) return false;

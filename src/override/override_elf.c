@@ -167,11 +167,11 @@ OVERRIDE_EXPORT int malloc_trim(size_t pad) OVERRIDE_NOEXCEPT;
 int malloc_trim(size_t pad) OVERRIDE_NOEXCEPT
 {
     (void)pad;
-    ATOMIC(int64_t) *committed = &stats_process()->level[STAT_committed].current;
+    ATOMIC(int64_t) *given_back = &stats_process()->level[STAT_reset].added;
     // relaxed, both: numbers, and nothing else is read because of them
-    int64_t before = atomic_load_explicit(committed, memory_order_relaxed);
+    int64_t before = atomic_load_explicit(given_back, memory_order_relaxed);
     mi_collect(true);
-    return atomic_load_explicit(committed, memory_order_relaxed) < before ? 1 : 0;
+    return atomic_load_explicit(given_back, memory_order_relaxed) > before ? 1 : 0;
 }
 
 // glibc's parameters mean nothing here; programs stop when they are refused.

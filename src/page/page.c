@@ -180,20 +180,49 @@ static struct block *page_link_at_random(const struct page *page, uint32_t first
     return next;
 }
 
-bool page_cut(struct page *page, struct chacha *chacha)
+void page_list_blocks(struct page *page, uint32_t first, uint32_t count, struct chacha *chacha)
 {
-    uint32_t count = page_cut_count(page, chacha != NULL);
-    if (count == 0) return false;
     check(page->free == NULL);
-
-    uint32_t first = page->capacity;
     page_fill_cut(page, first, count);
     page->free = chacha != NULL ? page_link_at_random(page, first, count, chacha)
                                 : page_link_in_order(page, first, count);
     page->free_count = (uint16_t)count;
+}
+
+bool page_cut(struct page *page, struct chacha *chacha)
+{
+    uint32_t count = page_cut_count(page, chacha != NULL);
+    if (count == 0) return false;
+    page_list_blocks(page, page->capacity, count, chacha);
     page->capacity = (uint16_t)(page->capacity + count);
     stats_count(COUNT_page_extends, 1);
     return true;
+}
+
+size_t page_strip_bytes(const struct page *page)
+{
+    return bits_align_up(((size_t)page->slices << SLICE_SHIFT) / PAGE_STRIPS, os_page_bytes());
+}
+
+struct page_range page_beginning_in(const struct page *page, unsigned strip)
+{
+    size_t strip_bytes = page_strip_bytes(page), block_bytes = page->block_bytes;
+    size_t start = strip * strip_bytes + block_bytes - 1; // rounds up
+    size_t first = start / block_bytes, end = (start + strip_bytes) / block_bytes;
+    struct page_range range;
+    range.first = (uint32_t)(first < page->capacity ? first : page->capacity);
+    range.end = (uint32_t)(end < page->capacity ? end : page->capacity);
+    return range;
+}
+
+uint32_t page_count_in_holes(const struct page *page)
+{
+    uint32_t count = 0;
+    for (uint32_t left = page->holes; left != 0; left &= left - 1) {
+        struct page_range range = page_beginning_in(page, bits_lowest(left));
+        count += range.end - range.first;
+    }
+    return count;
 }
 
 void page_put_list(struct page *page, struct block *list, unsigned count)
@@ -216,6 +245,29 @@ unsigned page_list_count(const struct page *page, const struct block *list)
         if (!page_has_block_at(page, list)) return page->capacity + 1u;
     }
     return count;
+}
+
+// Stops at a block that is not the page's.
+static void page_mark_list(const struct page *page, const struct block *list, uint64_t *is_free)
+{
+    for (unsigned i = 0; list != NULL && i < page->capacity;
+         i++, list = block_next(list, &page->key)) {
+        if (!page_has_block_at(page, list)) return;
+        uint32_t index = page_index_of(page, list);
+        is_free[index / 64] |= UINT64_C(1) << index % 64;
+    }
+}
+
+void page_mark_free(const struct page *page, uint64_t is_free[PAGE_MAX_BLOCKS / 64])
+{
+    memset(is_free, 0, PAGE_MAX_BLOCKS / 8);
+    page_mark_list(page, page->free, is_free);
+    page_mark_list(page, page->local_free, is_free);
+    for (uint32_t left = page->holes; left != 0; left &= left - 1) {
+        struct page_range range = page_beginning_in(page, bits_lowest(left));
+        for (uint32_t i = range.first; i < range.end; i++)
+            is_free[i / 64] |= UINT64_C(1) << i % 64;
+    }
 }
 
 bool page_is_descriptor(const void *address)
@@ -290,6 +342,30 @@ static const char *page_broken_states(const struct page *page)
     return NULL;
 }
 
+static bool page_has_any_in_hole(const struct page *page, const struct block *list)
+{
+    for (; list != NULL; list = block_next(list, &page->key)) {
+        if (page_has_in_hole(page, list)) return true;
+    }
+    return false;
+}
+
+static const char *page_broken_holes(const struct page *page)
+{
+    if (page->holes == 0) return NULL;
+    if (page_has_any_in_hole(page, page->free) || page_has_any_in_hole(page, page->local_free))
+        return "P6: a listed block begins in a hole";
+    for (uint32_t left = page->holes; left != 0; left &= left - 1) {
+        struct page_range range = page_beginning_in(page, bits_lowest(left));
+        if (range.first >= range.end) return "P6: a hole in which no block begins";
+        for (uint32_t i = range.first; CFG_STATES && i < range.end; i++) {
+            if (state_is_live(page_state_of(page, page_block_at(page, i))))
+                return "P6: a block is out that begins in a hole";
+        }
+    }
+    return NULL;
+}
+
 const char *page_broken_rule(const struct page *page)
 {
     if (page->capacity > page->reserved) return "P1: more blocks cut than fit";
@@ -299,7 +375,9 @@ const char *page_broken_rule(const struct page *page)
     if (on_free > page->capacity) return "P2: the free list loops or leaves the page";
     if (on_local > page->capacity) return "P2: the local free list loops or leaves the page";
     if (on_free != page->free_count) return "P1: the free list is not as long as its count";
-    if (page->out + on_free + on_local != page->capacity) return "P1: blocks lost or doubled";
+    if (page->out + on_free + on_local + page_count_in_holes(page) != page->capacity)
+        return "P1: blocks lost or doubled";
     if (!page_is_uncut_zero(page)) return "P5: the uncut rest is not zero";
-    return CFG_STATES ? page_broken_states(page) : NULL;
+    const char *broken = page_broken_holes(page);
+    return broken == NULL && CFG_STATES ? page_broken_states(page) : broken;
 }

@@ -11,13 +11,16 @@
  *
  * Rules (see page_broken_rule; P4: remote_broken_rule while the page is parked, and
  * test/model/test_pages.cpp, where every write is ordered with the claim):
- *   P1  out + |free| + |local_free| == capacity <= reserved, and free_count == |free|
+ *   P1  out + |free| + |local_free| + those that begin in holes == capacity <= reserved, and
+ *       free_count == |free|
  *   P2  a listed block lies in the page, at a multiple of block_bytes
  *   P3  what is marked [const] changes only while nobody else can know the page: in page_init, and
  *       for a block with a run of its own (PAGE_LARGE) when its only user resizes it
  *   P4  parked (remote.h): free, local_free, out and the counts are frozen
  *   P5  capacity == reserved or the uncut rest has never been handed out; with PAGE_ZERO it reads
  *       as zeroes
+ *   P6  a block that begins in a hole (holes.h) is neither out nor listed; in each hole begins one
+ *       that was cut
  */
 #ifndef PAGE_PAGE_H
 #define PAGE_PAGE_H
@@ -74,7 +77,8 @@ struct page {
     struct arena *arena;          // [const]
     // [owner] how much of what its thread may keep this empty page takes; local_heap.h
     uint32_t      kept_bytes;
-    char          room[4];        // keeps the size at DESCRIPTOR_BYTES
+    uint16_t      holes;          // [owner] bit s: strip s is one
+    bool          is_rest_back;   // [owner] its uncut part was given back to the OS
     // [const] of its blocks, from block 0; in builds without them NULL
     struct states *states;
 };
@@ -116,6 +120,21 @@ INTERNAL void page_release(struct page *page);
 // when all are cut.
 struct chacha;
 INTERNAL bool page_cut(struct page *page, struct chacha *chacha);
+// Lists `count` blocks, one after the other in memory, on `free`, which is empty.
+INTERNAL void page_list_blocks(struct page *page, uint32_t first, uint32_t count,
+                               struct chacha *chacha);
+// A page is divided into strips of whole OS pages, PAGE_STRIPS at most, of which some may be holes.
+enum { PAGE_STRIPS = 16 };
+INTERNAL size_t page_strip_bytes(const struct page *page);
+// Numbers of the cut blocks that begin in a strip; none unless first < end.
+struct page_range { uint32_t first, end; };
+INTERNAL struct page_range page_beginning_in(const struct page *page, unsigned strip);
+INTERNAL uint32_t page_count_in_holes(const struct page *page); // blocks that begin there
+static inline bool page_has_in_hole(const struct page *page, const struct block *block)
+{
+    size_t offset = (size_t)((const char *)block - page->start);
+    return (page->holes >> offset / page_strip_bytes(page) & 1) != 0;
+}
 // Puts `count` blocks of a list onto `free`; they are not out any more. Owner only.
 INTERNAL void page_put_list(struct page *page, struct block *list, unsigned count);
 
@@ -126,6 +145,10 @@ INTERNAL const char *page_broken_rule(const struct page *page);
 INTERNAL bool page_is_descriptor(const void *address);
 // Length of a list of this page's blocks; capacity + 1 when it loops or leaves the page.
 INTERNAL unsigned page_list_count(const struct page *page, const struct block *list);
+// Of the page's blocks, each a bit: sets those of free ones, listed or in holes. Owner only, no
+// list loaded. Bounded also when links are corrupt.
+enum { PAGE_MAX_BLOCKS = SLICE_BYTES / CLASS_STEP_BYTES };
+INTERNAL void page_mark_free(const struct page *page, uint64_t is_free[PAGE_MAX_BLOCKS / 64]);
 
 static inline struct page *page_head(struct page *descriptor)
 {
@@ -184,7 +207,8 @@ static inline void page_set_owner(struct page *page, uintptr_t owner)
 
 static inline bool page_has_room(const struct page *page)
 {
-    return page->free != NULL || page->local_free != NULL || page->capacity < page->reserved;
+    return page->free != NULL || page->local_free != NULL || page->capacity < page->reserved ||
+           page->holes != 0;
 }
 
 // Hand the whole free list over; its blocks are out from now on. Owner only.

@@ -1,6 +1,7 @@
 #include "page/refill.h"
 #include "base/chacha.h"
 #include "core/report.h"
+#include "page/holes.h"
 
 // Blocks whose marks are to end with their time on the remote list; they share their words.
 struct refill_marks { struct states *states; uint64_t mask; };
@@ -70,7 +71,8 @@ bool refill_claim(struct page *page)
 static void refill_from_local(struct page *page)
 {
     page->free = page->local_free;
-    page->free_count = (uint16_t)(page->capacity - page->out); // P1, with an empty free list
+    // P1, with an empty free list
+    page->free_count = (uint16_t)(page->capacity - page->out - page_count_in_holes(page));
     page->local_free = NULL;
 }
 
@@ -79,7 +81,7 @@ bool refill_page(struct page *page, struct chacha *chacha, bool *is_zero)
     *is_zero = false;
     if (page->free == NULL && page->local_free != NULL) refill_from_local(page);
     if (page->free == NULL) refill_from_remote(page);
-    if (page->free != NULL) return true;
+    if (page->free != NULL || holes_fill(page, chacha)) return true;
     *is_zero = (page->flags & PAGE_ZERO) != 0 && CFG_DEBUG == 0;
     return page_cut(page, chacha);
 }

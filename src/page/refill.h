@@ -4,8 +4,8 @@
 #include "page/remote.h"
 
 // Puts blocks on an empty `free` list: those freed by the owner, else those freed by others, else
-// uncut ones. false when every block is out. *is_zero: the new blocks read as zeroes but for their
-// links.
+// those of a hole, else uncut ones. false when every block is out. *is_zero: the new blocks read as
+// zeroes but for their links.
 struct chacha;
 INTERNAL must_use bool refill_page(struct page *page, struct chacha *chacha, bool *is_zero);
 // Takes what others freed. Afterwards out == 0 means that the page is empty.

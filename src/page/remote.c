@@ -102,6 +102,11 @@ bool remote_is_parked(const struct page *page)
     return (atomic_load_explicit(&page->remote, memory_order_relaxed) & REMOTE_PARKED) != 0;
 }
 
+bool remote_is_listed(const struct page *page)
+{
+    return (atomic_load_explicit(&page->remote, memory_order_relaxed) & REMOTE_IS_LISTED) != 0;
+}
+
 unsigned remote_waiting(const struct page *page)
 {
     uint32_t word = atomic_load_explicit(&page->remote, memory_order_acquire);

@@ -56,6 +56,7 @@ INTERNAL must_use bool remote_try_claim(struct page *page, unsigned kind,
 // Bounded also when links are corrupt.
 INTERNAL const char *remote_broken_rule(const struct page *page);
 INTERNAL bool remote_is_parked(const struct page *page);
+INTERNAL bool remote_is_listed(const struct page *page); // parked, and has room
 INTERNAL unsigned remote_waiting(const struct page *page); // blocks on the remote list, about
 
 #endif

@@ -1,5 +1,6 @@
 #include "page/retire.h"
 #include "core/stats.h"
+#include "page/holes.h"
 #include "page/refill.h"
 #include "region/marks.h"
 
@@ -67,6 +68,31 @@ void retire_park(struct page *page, bool is_for_good)
             stats_add(STAT_pages_parked, 1);
             if (has_room) retire_mark(place);
             return;
+        }
+    }
+}
+
+static void retire_give_back_of(struct page *page)
+{
+    if (!remote_is_listed(page) || !refill_claim(page)) return;
+    stats_remove(STAT_pages_parked, 1);
+    ignore_result(holes_give_back(page));
+    retire_park(page, false); // the former owner's name stays
+}
+
+void retire_give_back_holes(void)
+{
+    for (unsigned i = 0; i < ARENA_MAX; i++) {
+        const struct arena *arena = arena_at(i);
+        if (arena == NULL) return;
+        size_t chunks = arena_mapped_chunks(arena);
+        for (size_t chunk = 0; chunk < chunks; chunk++) {
+            // relaxed: what is claimed meanwhile is left out
+            uint64_t used = ~atomic_load_explicit(&arena->chunks[chunk].free, memory_order_relaxed);
+            for (; used != 0; used &= used - 1) {
+                size_t slice = chunk * CHUNK_SLICES + bits_lowest(used);
+                retire_give_back_of(arena_descriptor(arena, slice));
+            }
         }
     }
 }

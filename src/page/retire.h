@@ -21,6 +21,10 @@ INTERNAL must_use bool retire_full(struct page *page, struct stats_tally *tally)
 // Frees a parked large block from any thread; false when another free was first.
 INTERNAL must_use bool retire_large(struct page *page);
 
+// Gives back the OS pages that hold nothing but free blocks (holes.h), of every parked page with
+// room. O(slices). Any thread.
+INTERNAL void retire_give_back_holes(void);
+
 // A parked page of that class with room, taken over; NULL when a bounded search found none. The
 // caller sets `owner`. Pages of other classes that it came across are handed to `take_other`.
 INTERNAL struct page *retire_adopt(size_t size_class,

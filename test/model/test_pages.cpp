@@ -56,6 +56,13 @@ static uint64_t chacha_next64(struct chacha *) { return 0; }
 static size_t os_page_bytes(void) { return 4096; }
 static enum os_guard_kind os_guard(void *, size_t) { return OS_GUARD_NONE; }
 static bool os_unguard(void *, size_t, enum os_guard_kind) { return true; }
+static bool os_purge(void *start, size_t bytes)
+{
+    for (size_t at = 0; at < bytes; at += UNIT_BYTES) // so much that no link survives
+        ((struct block *)(void *)((char *)start + at))->link = 0;
+    return true;
+}
+static bool arena_is_pinned(const struct arena *, const void *) { return false; }
 static bool os_restore(void *, size_t) { return true; }
 static void purger_tick(void) {}
 static void purger_start(void) {}
@@ -104,6 +111,7 @@ static void arena_release(void *start, size_t count, bool)
 
 #include "region/marks.c"
 #include "page/page.c"
+#include "page/holes.c"
 #include "page/remote.c"
 #include "page/refill.c"
 #include "page/retire.c"
@@ -321,6 +329,7 @@ static void give_1_and_take_two() { give_1(); take_two(); }
 static void give_2_and_take() { give_2(); take_one(); }
 static void leave() { local_heap_abandon(pages_own()); }
 static void collect() { local_heap_collect(pages_own(), true); }
+static void give_holes_back() { retire_give_back_of(arena_descriptor(&arena_main, 0)); }
 static void take_and_give_large() { pages_give(pages_take_large(pages_own())); }
 
 static void start_pair()
@@ -355,6 +364,15 @@ static void start_roomy()
 {
     pages_begin();
     pages_make(&pages_heaps[0], {2048, 3, 2});
+    pages_are_exhausted = true;
+}
+
+// Parked, with two blocks that are free, each on OS pages of its own.
+static void start_wide()
+{
+    pages_begin();
+    pages_make(&pages_heaps[0], {8192, 4, 2});
+    local_heap_collect(&pages_heaps[0], true);
     pages_are_exhausted = true;
 }
 
@@ -398,6 +416,10 @@ static const struct model_scenario pages_scenarios[] = {
      0},
     {"the owner collects", 3, start_roomy, {collect, give_0, give_1}, pages_finish, 1, 0, 0, 0},
     {"the owner leaves", 3, start_roomy, {leave, give_0, take_and_give}, pages_finish, 0, 0, 0, 0},
+    {"holes, and blocks come back", 3, start_wide, {give_holes_back, give_0, give_1}, pages_finish,
+     1, 0, 0, 0},
+    {"holes, and the page is adopted", 3, start_wide, {give_0_and_take, give_holes_back, take_two},
+     pages_finish, 0, 0, 0, 0},
     {"a chain, the owner, a third", 3, start_small, {give_2_and_take, give_0_and_1, take_one},
      pages_finish, 1, 0, 0, 0},
     {"a chain and the rest", 3, start_small, {take_one, give_0_and_1, give_2}, pages_finish, 1, 0,

@@ -278,10 +278,28 @@ int prim_memory_pressure(unsigned *percent)
     return error;
 }
 
+// OS pages that are made up are larger than those of the real system, whose answer may lie at any
+// of its own.
+static int fake_prim_map_anywhere(void *hint, size_t bytes, unsigned flags, void **start)
+{
+    size_t page_bytes = fake_prim_page_bytes(), more_bytes = page_bytes - (size_t)getpagesize();
+    int error = real_prim_map(hint, bytes + more_bytes, flags, start);
+    if (error != 0 || more_bytes == 0) return error;
+    char *first = (char *)*start, *end = first + bytes + more_bytes;
+    char *aligned = first + (0 - (uintptr_t)first) % page_bytes;
+    if (aligned > first) error = real_prim_unmap(first, (size_t)(aligned - first));
+    if (error == 0 && aligned + bytes < end)
+        error = real_prim_unmap(aligned + bytes, (size_t)(end - (aligned + bytes)));
+    *start = aligned;
+    return error;
+}
+
 int prim_map(void *hint, size_t bytes, unsigned flags, void **start)
 {
     int error = fake_prim_enter_range(FAKE_PRIM_map, hint, bytes);
-    if (error == 0) error = real_prim_map(hint, bytes, flags, start);
+    bool is_anywhere = (flags & (PRIM_MAP_EXACT | PRIM_MAP_REPLACE)) == 0;
+    if (error == 0)
+        error = (is_anywhere ? fake_prim_map_anywhere : real_prim_map)(hint, bytes, flags, start);
     return (flags & PRIM_MAP_REPLACE) != 0 ? error : fake_prim_add_mapped(error, bytes);
 }
 
