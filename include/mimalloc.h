@@ -358,9 +358,10 @@ mi_decl_export void mi_thread_init(void) mi_attr_noexcept;
 mi_decl_export void mi_thread_done(void) mi_attr_noexcept;
 
 // Gives unused memory back to the system; `force` also what would be reused soon and what lies
-// between blocks in use, which takes time in proportion to the heap, and other threads are asked to do the same at their next slow path. Never waits for another thread. When a thread
-// sleeps after a forced call of its own, what others free of its blocks goes back as well. Of heaps
-// that mi_heap_new made it looks at the calling thread's default one only: see mi_heap_collect.
+// between blocks in use, which takes time in proportion to the heap, and other threads are asked to
+// do the same at their next slow path. Never waits for another thread. When a thread sleeps after a
+// forced call of its own, what others free of its blocks goes back as well. Of heaps that
+// mi_heap_new made it looks at the calling thread's default one only: see mi_heap_collect.
 mi_decl_export void mi_collect(bool force) mi_attr_noexcept;
 
 // The version of the library that runs, as MI_MALLOC_VERSION.

@@ -82,11 +82,19 @@ static void local_heap_release_page(struct local_heap *heap, struct page *page)
 // --- finding a page with room --------------------------------------------------------------------
 
 // The page that has waited longest: most blocks have come back to it, so that it lasts longest
-// before it is full again.
+// before it is full again. If all of them have, and another page waits, it is released: others may
+// want its memory more.
 static struct page *local_heap_dequeue(struct local_heap *heap, size_t size_class)
 {
-    struct page *page = heap->queue[size_class];
-    if (page != NULL) local_heap_unlink(&heap->queue[size_class], page);
+    struct page **queue = &heap->queue[size_class], *page = *queue;
+    if (page == NULL) return NULL;
+    local_heap_unlink(queue, page);
+    if (*queue == NULL) return page;
+    refill_from_remote(page);
+    if (page->out != 0) return page;
+    local_heap_release_page(heap, page);
+    page = *queue;
+    local_heap_unlink(queue, page);
     return page;
 }
 
