@@ -8,7 +8,7 @@
 #include "page/retire.h"
 #include "region/limit.h"
 
-enum { LOCAL_HEAP_FULL_SCAN = 8 };
+enum { LOCAL_HEAP_FULL_SCAN = 8, LOCAL_HEAP_MANY_BLOCKS = 64 };
 
 static struct chacha *local_heap_random(struct local_heap *heap)
 {
@@ -83,13 +83,13 @@ static void local_heap_release_page(struct local_heap *heap, struct page *page)
 
 // The page that has waited longest: most blocks have come back to it, so that it lasts longest
 // before it is full again. If all of them have, and another page waits, it is released: others may
-// want its memory more.
+// want its memory more. Not one of few blocks, which is empty now and then by chance.
 static struct page *local_heap_dequeue(struct local_heap *heap, size_t size_class)
 {
     struct page **queue = &heap->queue[size_class], *page = *queue;
     if (page == NULL) return NULL;
     local_heap_unlink(queue, page);
-    if (*queue == NULL) return page;
+    if (*queue == NULL || page->reserved < LOCAL_HEAP_MANY_BLOCKS) return page;
     refill_from_remote(page);
     if (page->out != 0) return page;
     local_heap_release_page(heap, page);
