@@ -219,6 +219,15 @@ static always_inline bool free_take_near(const struct page *page, const char *bl
     return place.low < page->reciprocal && state_take_own(state_at(page->states, place.high));
 }
 
+// The usual case of another thread's block: its page is one that the ring holds blocks of, and so
+// stays what it is.
+static always_inline bool free_try_ring(struct local_heap *heap, struct page *page,
+                                        struct block *block)
+{
+    return heap->main != NULL && !free_may_be_interior(page) &&
+           ring_try_extend(heap->main, page, block);
+}
+
 void mi_free(void *p)
 {
     struct local_heap *heap = thread_heap();
@@ -234,6 +243,7 @@ void mi_free(void *p)
             if (unlikely(page_put(page, (struct block *)p))) free_emptied(page, heap);
             return;
         }
+        if (!CFG_STATES && free_try_ring(heap, page, (struct block *)p)) return;
     }
     free_elsewhere(p, heap);
 }

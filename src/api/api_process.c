@@ -7,6 +7,7 @@
 #include "core/stats.h"
 #include "heap/walk.h"
 #include "os/os.h"
+#include "page/retire.h"
 #include "region/purger.h"
 #include "api/api_report.h"
 
@@ -30,6 +31,7 @@ bool mi_is_redirected(void) { return false; } // only Windows redirects
 void mi_collect(bool force)
 {
     thread_collect(force);
+    if (force) retire_give_back_holes();
     const struct local_heap *main = thread_heap()->main; // NULL: the thread has none
     check_rules(main == NULL ? NULL : walk_broken_rule(main));
 }

@@ -5,7 +5,6 @@
 #include "core/report.h"
 #include "core/stats.h"
 #include "heap/ring.h"
-#include "page/retire.h"
 #include "os/fork.h"
 #include "os/os.h"
 #include "region/purger.h"
@@ -224,12 +223,8 @@ void thread_collect(bool is_forced)
     }
     uint32_t wish = is_forced ? 2 : 1;
     if (is_forced) thread_visit_all(thread_ask_to_collect, &wish);
-    if (is_forced) {
-        retire_give_back_holes();
-        (void)purge_all();
-    } else {
-        purger_tick();
-    }
+    if (is_forced) (void)purge_all();
+    else purger_tick();
 }
 
 void thread_housekeep(struct local_heap *heap)

@@ -275,7 +275,9 @@ static void zero_random(void)
             EXPECT(is_zero(slots[at], bytes));
         }
         fill(slots[at], bytes);
-        if (i % 500 == 0) thread_collect(true);
+        if (i % 500 != 0) continue;
+        thread_collect(true);
+        retire_give_back_holes();
     }
 }
 
