@@ -114,6 +114,11 @@ static void forked(void *unused)
         mi_option_set(mi_option_purge_delay, DELAY_MS);
         start_threads(thread); // it can be started in the child
         bool is_back = wait_for(has_given_back);
+        if (!is_back) { // who reads this wants to know whether the helper is there
+            fprintf(stderr, "%zu KiB resident, %d threads\n", process_resident_kib(),
+                    (int)task_count());
+            mi_stats_print(NULL);
+        }
         _exit(is_back ? 0 : 1);
     }
     int status = 1;
