@@ -115,8 +115,7 @@ static void forked(void *unused)
         start_threads(thread); // it can be started in the child
         bool is_back = wait_for(has_given_back);
         if (!is_back) { // who reads this wants to know whether the helper is there
-            fprintf(stderr, "%zu KiB resident, %d threads\n", process_resident_kib(),
-                    (int)task_count());
+            fprintf(stderr, "%zu KiB resident, %d threads\n", process_resident_kib(), task_count());
             mi_stats_print(NULL);
         }
         _exit(is_back ? 0 : 1);
