@@ -84,7 +84,7 @@ def read_counts(lines):
     return counts
 
 
-def library_stem(path):
+def stem_of_file(path):
     """What an allocator's files have in common: tbbmalloc's calls lie in a proxy before it."""
     name = os.path.basename(os.path.realpath(path))
     return name.split(".so")[0].removesuffix("_proxy")
@@ -109,6 +109,6 @@ def count(argv, allocator, scratch, limit_s):
         counts = read_counts(file)
     if allocator.path is None:
         return {"total": counts.total, "allocator": counts.in_calls}
-    stem = library_stem(allocator.path)
-    inside = sum(cost for name, cost in counts.by_object.items() if library_stem(name) == stem)
+    stem = stem_of_file(allocator.path)
+    inside = sum(cost for name, cost in counts.by_object.items() if stem_of_file(name) == stem)
     return {"total": counts.total, "allocator": inside + counts.apart}

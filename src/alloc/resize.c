@@ -16,7 +16,7 @@ static size_t resize_guard_bytes(const struct page *page)
 
 static char *resize_page_end(const struct page *page)
 {
-    return page->start + ((size_t)page->slices << SLICE_SHIFT);
+    return page->start + page_total_bytes(page);
 }
 
 static void resize_set_slices(struct page *page, size_t slices, size_t block_bytes)
@@ -113,7 +113,7 @@ static bool resize_move_pages(const struct free_place *from, void *to, size_t by
     }
     // the whole run: what lies behind the block may hold old data, and is to be clean afterwards
     if (source->slices > target->slices) return false;
-    if (!os_move(source->start, (size_t)source->slices << SLICE_SHIFT, to)) return false;
+    if (!os_move(source->start, page_total_bytes(source), to)) return false;
     target->flags = (uint8_t)(target->flags | PAGE_MOVED);
     source->flags = (uint8_t)(source->flags | PAGE_CLEAN);
     return true;

@@ -11,7 +11,6 @@
 #include "region/purger.h"
 #include "api/api_report.h"
 
-
 static const size_t api_gib = (size_t)1 << 30;
 
 static void api_reserve_on_request(void)

@@ -79,6 +79,16 @@ static void local_heap_release_page(struct local_heap *heap, struct page *page)
     page_release(page);
 }
 
+// A queued page is released if all of its blocks have come back, from others too.
+static bool local_heap_drop_empty(struct local_heap *heap, struct page *page)
+{
+    refill_from_remote(page);
+    if (page->out != 0) return false;
+    local_heap_unlink(&heap->queue[page->size_class], page);
+    local_heap_release_page(heap, page);
+    return true;
+}
+
 // --- finding a page with room --------------------------------------------------------------------
 
 // The page that has waited longest: most blocks have come back to it, so that it lasts longest
@@ -86,15 +96,11 @@ static void local_heap_release_page(struct local_heap *heap, struct page *page)
 // want its memory more. Not one of few blocks, which is empty now and then by chance.
 static struct page *local_heap_dequeue(struct local_heap *heap, size_t size_class)
 {
-    struct page **queue = &heap->queue[size_class], *page = *queue;
-    if (page == NULL) return NULL;
-    local_heap_unlink(queue, page);
-    if (*queue == NULL || page->reserved < LOCAL_HEAP_MANY_BLOCKS) return page;
-    refill_from_remote(page);
-    if (page->out != 0) return page;
-    local_heap_release_page(heap, page);
-    page = *queue;
-    local_heap_unlink(queue, page);
+    struct page *page = heap->queue[size_class];
+    if (page != NULL && page->next != NULL && page->reserved >= LOCAL_HEAP_MANY_BLOCKS &&
+        local_heap_drop_empty(heap, page))
+        page = heap->queue[size_class];
+    if (page != NULL) local_heap_unlink(&heap->queue[size_class], page);
     return page;
 }
 
@@ -319,10 +325,7 @@ static void local_heap_collect_queue(struct local_heap *heap, size_t size_class)
 {
     for (struct page *page = heap->queue[size_class], *next; page != NULL; page = next) {
         next = page->next;
-        refill_from_remote(page);
-        if (page->out != 0) continue;
-        local_heap_unlink(&heap->queue[size_class], page);
-        local_heap_release_page(heap, page);
+        ignore_result(local_heap_drop_empty(heap, page));
     }
 }
 

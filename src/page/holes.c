@@ -64,15 +64,10 @@ static struct block *holes_drop_listed(const struct page *page, struct block *li
     return first;
 }
 
-static size_t holes_page_bytes(const struct page *page)
-{
-    return (size_t)page->slices << SLICE_SHIFT;
-}
-
 static size_t holes_purge(const struct page *page, size_t start, size_t end)
 {
     size_t lost_bytes = (page->flags & PAGE_GUARDED) != 0 ? os_page_bytes() : 0;
-    size_t usable_bytes = holes_page_bytes(page) - lost_bytes;
+    size_t usable_bytes = page_total_bytes(page) - lost_bytes;
     if (end > usable_bytes) end = usable_bytes;
     if (start >= end || !os_purge(page->start + start, end - start)) return 0;
     return end - start;
@@ -108,7 +103,7 @@ static size_t holes_purge_uncut(struct page *page)
     size_t cut_bytes = page->capacity * page->block_bytes;
     if ((page->flags & PAGE_ZERO) != 0 || page->is_rest_back) return 0;
     page->is_rest_back = true;
-    return holes_purge(page, bits_align_up(cut_bytes, os_page_bytes()), holes_page_bytes(page));
+    return holes_purge(page, bits_align_up(cut_bytes, os_page_bytes()), page_total_bytes(page));
 }
 
 // A list that somebody wrote over is left to malloc, which tells the user.

@@ -58,7 +58,7 @@ unsigned page_guard(char *memory, size_t bytes)
 bool page_unguard(struct page *page)
 {
     size_t guard_bytes = os_page_bytes();
-    char *end = page->start + ((size_t)page->slices << SLICE_SHIFT);
+    char *end = page->start + page_total_bytes(page);
     if ((page->flags & PAGE_GUARDED) == 0) return true;
     bool is_split = (page->flags & PAGE_SPLIT) != 0;
     if (!os_unguard(end - guard_bytes, guard_bytes, is_split ? OS_GUARD_SPLIT : OS_GUARD_CALL)) {
@@ -104,7 +104,7 @@ void page_release(struct page *page)
 {
     char *start = page->start;
     uint32_t slices = page->slices;
-    size_t bytes = (size_t)slices << SLICE_SHIFT;
+    size_t bytes = page_total_bytes(page);
     stats_remove(STAT_pages, 1);
     stats_remove(STAT_page_bytes, (int64_t)bytes);
     if ((page->flags & PAGE_LARGE) != 0) stats_remove(STAT_large, (int64_t)page->block_bytes);
@@ -201,7 +201,7 @@ bool page_cut(struct page *page, struct chacha *chacha)
 
 size_t page_strip_bytes(const struct page *page)
 {
-    return bits_align_up(((size_t)page->slices << SLICE_SHIFT) / PAGE_STRIPS, os_page_bytes());
+    return bits_align_up(page_total_bytes(page) / PAGE_STRIPS, os_page_bytes());
 }
 
 struct page_range page_beginning_in(const struct page *page, unsigned strip)
@@ -293,7 +293,7 @@ static bool page_is_as_made(const struct page *page)
     if (!bits_is_aligned(page->start, SLICE_BYTES) || page->block_bytes == 0) return false;
     if (page->back != 0 || page->roomy != page_roomy(page->reserved)) return false;
     if (page->slices == 0 || !page_is_descriptor(page + page->slices - 1)) return false;
-    size_t bytes = (size_t)page->slices << SLICE_SHIFT;
+    size_t bytes = page_total_bytes(page);
     if (page->reserved == 0 || page->block_bytes > bytes / page->reserved) return false;
     bool is_large = (page->flags & PAGE_LARGE) != 0;
     if (page->reciprocal != page_reciprocal_of(page->block_bytes, is_large)) return false;

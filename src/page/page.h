@@ -205,6 +205,12 @@ static inline void page_set_owner(struct page *page, uintptr_t owner)
     atomic_store_explicit(&page->owner, owner, memory_order_relaxed);
 }
 
+// Of all its slices.
+static inline size_t page_total_bytes(const struct page *page)
+{
+    return (size_t)page->slices << SLICE_SHIFT;
+}
+
 static inline bool page_has_room(const struct page *page)
 {
     return page->free != NULL || page->local_free != NULL || page->capacity < page->reserved ||

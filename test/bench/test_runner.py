@@ -368,8 +368,8 @@ fn=(6) 0x1234
         self.assertEqual(counts.in_calls, 64)
 
     def test_a_proxy_belongs_to_its_library(self):
-        self.assertEqual(callgrind.library_stem("/none/libtbbmalloc_proxy.so.2"),
-                         callgrind.library_stem("/none/libtbbmalloc.so.2.8"))
+        self.assertEqual(callgrind.stem_of_file("/none/libtbbmalloc_proxy.so.2"),
+                         callgrind.stem_of_file("/none/libtbbmalloc.so.2.8"))
 
 
 class MachineTest(unittest.TestCase):

@@ -57,7 +57,7 @@ class Session:
     def __init__(self, tools, allocator, library, folder, program):
         self.probe, self.launcher = tools
         self.allocator = allocator
-        self.library = library
+        self.preloaded = library
         self.program = program
         self.folder = os.path.join(folder, allocator)
         self.probes = os.path.join(self.folder, "probes")
@@ -87,7 +87,7 @@ class Session:
         env = self.plain_environment()
         if self.allocator == "ours":
             env.update(
-                LD_PRELOAD=f"{self.probe}:{self.library}",
+                LD_PRELOAD=f"{self.probe}:{self.preloaded}",
                 MIMALLOC_SHOW_STATS="1",
                 MIMALLOC_SHOW_ERRORS="1",
             )
@@ -135,7 +135,7 @@ class Session:
         if self.allocator != "ours":
             return
         with open(f"/proc/{pid}/maps", encoding="utf-8") as maps:
-            if os.path.realpath(self.library) not in maps.read():
+            if os.path.realpath(self.preloaded) not in maps.read():
                 raise Failure(f"the library is not in /proc/{pid}/maps")
 
     def reports(self):
