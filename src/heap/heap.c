@@ -15,7 +15,7 @@ static struct local_heap *heap_take_item(struct pool *pool)
 {
     bool is_new;
     struct local_heap *item = (struct local_heap *)pool_take(pool, &is_new);
-    // not `thread`: others may be reading it (free_own_part)
+    // not what others may be looking at (free_own_part, thread_visit_all)
     if (item != NULL && !is_new) memset((void *)item, 0, offsetof(struct local_heap, thread));
     return item;
 }

@@ -61,8 +61,6 @@ struct local_heap {
     // local parts of other heaps in this thread (from the main one on)
     struct local_heap *next_of_thread;
     struct local_heap *next_of_heap;        // see mi_heap_s.others
-    // [any] NULL: that heap is gone, its thread may use this part again
-    ATOMIC(struct mi_heap_s *) heap;
     struct mi_heap_s   backing;             // handle of the main local heap
     struct ring_slot   ring[RING_SLOTS];    // main only, as all below
     size_t             ring_bytes;
@@ -73,17 +71,21 @@ struct local_heap {
     unsigned           claims;              // see LOCAL_HEAP_CLAIMS
     unsigned           emptied;             // pages that a free emptied
     size_t             kept_bytes;          // in empty pages: current, or the only one of a class
-    // [any] 1: give back what you can at your next slow path, 2: all
-    ATOMIC(uint32_t)   collect_asked;
-    // [any] main: 1: some thread has it; 2: that thread vanished in a fork. Parts: heap.c
-    ATOMIC(uint32_t)   is_used;
     bool               is_in_hook;          // inside the deferred-free hook
     bool               is_pinned;           // its heap can be destroyed
     // the thread has ended already; everything is parked again after each call
     bool               is_transient;
     struct chacha      random;
+    // From here on: what others look at, also while the local heap waits for its next thread. So it
+    // is not zeroed when that one comes.
     // [any] `main` once more, for threads that do not know whether the local heap is theirs
     ATOMIC(struct local_heap *) thread;
+    // [any] NULL: that heap is gone, its thread may use this part again
+    ATOMIC(struct mi_heap_s *) heap;
+    // [any] main: 1: some thread has it; 2: that thread vanished in a fork. Parts: heap.c
+    ATOMIC(uint32_t)   is_used;
+    // [any] 1: give back what you can at your next slow path, 2: all
+    ATOMIC(uint32_t)   collect_asked;
 };
 static_assert(sizeof(struct local_heap) <= 4096, "one OS page at most");
 

@@ -69,16 +69,16 @@ static void thread_mark_vanished(struct local_heap *main, void *arg)
     atomic_store_explicit(&main->is_used, 2, memory_order_relaxed);
 }
 
-// First slow path in the child of a fork: all other threads are gone. Their local heaps are never
-// used again; what is in them can be freed but not handed out. If it is a new thread that comes
-// first, the one that forked finds itself marked, and takes that back in thread_housekeep.
+// In the child of a fork, where all other threads are gone, before any thread counts itself in.
+// Their local heaps are never used again; what is in them can be freed but not handed out. `main`
+// is NULL for a thread that has none yet: then the one that forked finds itself marked.
 static no_inline void thread_in_child(struct local_heap *main)
 {
     purge_after_fork();
     thread_visit_all(thread_mark_vanished, main);
-    // those too that were just counting themselves in or out; a survivor comes back by itself
-    stats_remove(STAT_threads, stats_current(STAT_threads) - 1);
-    if (CFG_SECURE) random_init(&main->random);
+    // those too that were just counting themselves in or out
+    stats_remove(STAT_threads, stats_current(STAT_threads) - (main != NULL));
+    if (CFG_SECURE && main != NULL) random_init(&main->random);
     stats_count(COUNT_fork_children, 1);
     fork_settle();
 }
@@ -90,20 +90,30 @@ static no_inline void thread_survive(struct local_heap *main)
     stats_add(STAT_threads, 1);
 }
 
+static void thread_mind_fork(struct local_heap *main)
+{
+    if (unlikely(fork_take())) thread_in_child(main);
+    if (unlikely(atomic_load_explicit(&main->is_used, memory_order_relaxed) == 2)) {
+        thread_survive(main);
+    }
+}
+
 void thread_end_process(void) { prim_thread_exit_done(); }
 
 // --- threads -------------------------------------------------------------------------------------
 
 static struct local_heap *thread_new_main(void)
 {
+    if (unlikely(fork_take())) thread_in_child(NULL);
     struct local_heap *main = heap_take_main();
     if (main == NULL) return NULL;
     main->main = main;
     atomic_store_explicit(&main->heap, &main->backing, memory_order_relaxed);
     main->backing.local = main;
     main->backing.state = HEAP_BACKING;
+    atomic_store_explicit(&main->collect_asked, 0, memory_order_relaxed);
     if (CFG_SECURE) random_init(&main->random);
-    stats_add(STAT_threads, 1); // before it can be seen, and so marked, by thread_in_child
+    stats_add(STAT_threads, 1);
     // release: pairs with the acquire in thread_visit_all
     atomic_store_explicit(&main->is_used, 1, memory_order_release);
     // Without it a child is none the worse but for its statistics, in a secure build its random
@@ -146,6 +156,7 @@ struct local_heap *thread_ready(struct local_heap *heap)
 
 static void thread_leave(struct local_heap *main)
 {
+    thread_mind_fork(main); // else it might be counted out twice
     ring_flush(main);
     heap_leave_all(main);
     local_heap_abandon(main);
@@ -230,10 +241,7 @@ void thread_collect(bool is_forced)
 void thread_housekeep(struct local_heap *heap)
 {
     struct local_heap *main = heap->main;
-    if (unlikely(fork_take())) thread_in_child(main);
-    if (unlikely(atomic_load_explicit(&main->is_used, memory_order_relaxed) == 2)) {
-        thread_survive(main);
-    }
+    thread_mind_fork(main);
     main->heartbeat++;
     main->claims = 0;
     hooks_deferred_free(&main->is_in_hook, false, main->heartbeat);

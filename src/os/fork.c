@@ -38,15 +38,19 @@ bool fork_is_fresh(void)
     return word != NULL && atomic_load_explicit(word, memory_order_acquire) != FORK_WATCHED;
 }
 
-bool fork_take(void)
+static cold bool fork_take_or_wait(fork_word *word)
 {
-    fork_word *word = fork_get();
     uint32_t wiped = FORK_WIPED;
     // relaxed: the fork itself orders what the child sees of the parent
-    if (word == NULL || atomic_load_explicit(word, memory_order_relaxed) != wiped) return false;
-    return atomic_compare_exchange_strong_explicit(word, &wiped, FORK_TAKEN, memory_order_relaxed,
-                                                   memory_order_relaxed);
+    if (atomic_compare_exchange_strong_explicit(word, &wiped, FORK_TAKEN, memory_order_relaxed,
+                                                memory_order_relaxed))
+        return true;
+    for (int waited_ms = 0; waited_ms < FORK_PATIENCE_MS && fork_is_fresh(); waited_ms++)
+        prim_wait(word, FORK_TAKEN, 1);
+    return false;
 }
+
+bool fork_take(void) { return fork_is_fresh() && fork_take_or_wait(fork_get()); }
 
 // release: pairs with the acquire in fork_is_fresh
 void fork_settle(void) { atomic_store_explicit(fork_get(), FORK_WATCHED, memory_order_release); }

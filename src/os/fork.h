@@ -13,12 +13,16 @@
 #define OS_FORK_H
 #include "base/base.h"
 
+enum { FORK_PATIENCE_MS = 100 };
+
 // From now on children can be recognised. false: the system cannot do that.
 INTERNAL must_use bool fork_watch(void);
 INTERNAL bool fork_is_watched(void);
 // In a child that nobody has recognised yet, or whose state is still being mended.
 INTERNAL bool fork_is_fresh(void);
-// true for one thread, once, in a child; it calls fork_settle when the state is mended.
+// true for one thread, once, in a child; it calls fork_settle when the state is mended. Others that
+// come before that wait for it, but no longer than FORK_PATIENCE_MS: a signal may have led this
+// very thread here.
 INTERNAL bool fork_take(void);
 INTERNAL void fork_settle(void);
 

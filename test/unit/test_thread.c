@@ -1,5 +1,7 @@
 #include "unit_test.h"
+#include <unistd.h>
 #include "core/hooks.h"
+#include "os/fork.h"
 #include "mimalloc.h"
 
 static void start(void) { start_quietly(); }
@@ -263,4 +265,69 @@ TEST(thread_alone_in_the_child_of_a_fork_counts_one)
 {
     IN_CHILD(counted(false));
     if (!TEST_TSAN) IN_CHILD(counted(true)); // it starts no threads after a fork
+}
+
+static ATOMIC(bool) is_counted;
+
+static void *count_itself_in(void *unused)
+{
+    mi_free(mi_malloc(100));
+    EXPECT_EQ(level_now(STAT_threads), 1); // the thread that forked has not come by yet
+    atomic_store(&is_counted, true);
+    return unused;
+}
+
+// Whoever counts itself in before the count is mended would be lost to it.
+static void waits_for_the_mending(void)
+{
+    pthread_t thread;
+    start_quietly();
+    mi_free(mi_malloc(100));
+    EXPECT(fork_watch());
+    if (test_fork()) {
+        EXPECT(fork_take());
+        if (pthread_create(&thread, NULL, count_itself_in, NULL) != 0) abort();
+        usleep(FORK_PATIENCE_MS / 4 * 1000);
+        EXPECT(!atomic_load(&is_counted));
+        stats_remove(STAT_threads, stats_current(STAT_threads));
+        fork_settle();
+        pthread_join(thread, NULL);
+        test_child_end();
+    }
+    test_expect_stderr(__FILE__, __LINE__, "");
+}
+
+// A signal may have led a thread out of the mending, into another call of malloc.
+static void waits_for_itself(void)
+{
+    start_quietly();
+    EXPECT(fork_watch());
+    if (test_fork()) {
+        EXPECT(fork_take());
+        mi_free(mi_malloc(100));
+        test_child_end();
+    }
+    test_expect_stderr(__FILE__, __LINE__, "");
+}
+
+// The one that forked ends without another slow path, after a new thread has mended everything.
+static void ends_uncounted(void)
+{
+    start_quietly();
+    mi_free(mi_malloc(100));
+    EXPECT(fork_watch());
+    if (test_fork()) {
+        run_thread(use_slow_path, NULL);
+        thread_done();
+        EXPECT_EQ(level_now(STAT_threads), 0);
+        test_child_end();
+    }
+    test_expect_stderr(__FILE__, __LINE__, "");
+}
+
+TEST(thread_in_the_child_of_a_fork_counts_itself_in_when_the_count_is_mended)
+{
+    if (!TEST_TSAN) IN_CHILD(waits_for_the_mending());
+    IN_CHILD(waits_for_itself());
+    if (!TEST_TSAN) IN_CHILD(ends_uncounted());
 }
