@@ -147,13 +147,14 @@ static void page_fill_cut(const struct page *page, uint32_t first, uint32_t coun
 // Links blocks first .. first + count - 1 in order of address.
 static struct block *page_link_in_order(const struct page *page, uint32_t first, uint32_t count)
 {
-    struct block *next = NULL;
-    for (uint32_t i = count; i-- > 0;) {
-        struct block *block = page_block_at(page, first + i);
+    struct block *start = page_block_at(page, first);
+    struct block *last = page_block_at(page, first + count - 1);
+    for (struct block *block = start, *next; block != last; block = next) {
+        next = (struct block *)(void *)((char *)block + page->block_bytes);
         block_set_next(block, next, &page->key);
-        next = block;
     }
-    return next;
+    block_set_next(last, NULL, &page->key);
+    return start;
 }
 
 // Blocks first .. first + count - 1, piece by piece in random order: so small blocks that are

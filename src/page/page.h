@@ -120,7 +120,7 @@ INTERNAL void page_release(struct page *page);
 // when all are cut.
 struct chacha;
 INTERNAL bool page_cut(struct page *page, struct chacha *chacha);
-// Lists `count` blocks, one after the other in memory, on `free`, which is empty.
+// Lists `count` blocks, one at least, one after the other in memory, on `free`, which is empty.
 INTERNAL void page_list_blocks(struct page *page, uint32_t first, uint32_t count,
                                struct chacha *chacha);
 // A page is divided into strips of whole OS pages, PAGE_STRIPS at most, of which some may be holes.
