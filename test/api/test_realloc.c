@@ -241,7 +241,7 @@ static long minor_faults(void)
 
 TEST(growing_to_a_gibibyte_keeps_contents_and_copies_little)
 {
-    bool may_copy = TEST_IS_SANITIZED || TEST_IS_DEBUG || TEST_IS_SECURE; // they move no memory
+    bool may_copy = TEST_IS_SANITIZED || TEST_IS_DEBUG; // they move no memory
     size_t limit = may_copy ? 64 * MIB : 1024 * MIB;
     long before = minor_faults();
     size_t bytes = MIB;

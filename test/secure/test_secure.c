@@ -183,6 +183,33 @@ TEST(an_overflow_past_a_large_block_faults)
     expect_fault(3 * MIB + 5000, 256 * 1024, false);
 }
 
+// A block whose memory was moved: it has a guard, and where it was there is none left.
+static void write_past_moved(void *unused)
+{
+    size_t old_bytes = MIB + 60 * 1024; // and its guard: 17 slices of 64 KiB
+    char *block = (char *)mi_malloc(MIB), *barrier = (char *)mi_malloc(MIB);
+    (void)unused;
+    ENSURE(block != NULL && barrier != NULL);
+    memset(block, 1, MIB);
+    char *moved = (char *)mi_realloc(block, 3 * MIB), *again = (char *)mi_malloc(old_bytes);
+    ENSURE(moved != NULL && moved != block && again != NULL);
+    memset(again, 2, old_bytes);
+    memset(moved + MIB, 3, 2 * MIB);
+    for (size_t i = 0; i < MIB; i++) ENSURE(moved[i] == 1);
+    volatile char *behind = (volatile char *)launder(moved + 3 * MIB);
+    fprintf(stderr, "so far all is well");
+    for (size_t i = 0; i < 256 * 1024; i += 64) behind[i] = 1;
+}
+
+TEST(an_overflow_past_a_block_that_was_moved_faults)
+{
+    static struct child child;
+    if (!TEST_IS_SECURE) return;
+    child_run(&child, write_past_moved, NULL);
+    EXPECT(child.signal == SIGSEGV);
+    EXPECT(strcmp(child.text, "so far all is well") == 0);
+}
+
 TEST(an_underflow_out_of_a_page_faults)
 {
     if (!TEST_IS_SECURE) return;
