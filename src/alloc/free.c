@@ -153,8 +153,9 @@ static no_inline void free_to_ring(struct local_heap *heap, struct page *page, s
 
 static void free_to_others(struct local_heap *heap, struct page *page, struct block *block)
 {
-    if (likely(heap->main != NULL) && likely(ring_try_extend(heap->main, page, block))) return;
-    free_to_ring(heap, page, block);
+    if (likely(heap->main != NULL) && likely(ring_can_extend(heap->main, page)))
+        ring_extend(heap->main, page, block);
+    else free_to_ring(heap, page, block);
 }
 
 // A large block keeps PAGE_PINNED when its heap is deleted and its page parked: retire_push knows
@@ -210,22 +211,27 @@ static cold void free_emptied(struct page *page, struct local_heap *heap)
     if (purge_has_turn(++heap->main->emptied)) purger_tick();
 }
 
-// The same as free_validate, for an address in the first slice of a page that this thread owns, and
+// The same as free_validate, for an address in the first slice of a page that stays what it is, and
 // that has no interior pointers. Blocks that do not exist are never live, and no multiple of 16
 // below block 0 looks like the start of a block, so no index is too large.
-static always_inline bool free_take_near(const struct page *page, const char *block)
+static always_inline bool free_take_near(const struct page *page, const char *block, bool is_own)
 {
     struct bits_product place = page_place_of(page, block);
-    return place.low < page->reciprocal && state_take_own(state_at(page->states, place.high));
+    if (place.low >= page->reciprocal) return false;
+    struct state state = state_at(page->states, place.high);
+    return is_own ? state_take_own(state) : state_take_from_others(state);
 }
 
-// The usual case of another thread's block: its page is one that the ring holds blocks of, and so
-// stays what it is.
-static always_inline bool free_try_ring(struct local_heap *heap, struct page *page,
-                                        struct block *block)
+// The usual case of another thread's block. A block that is not to be freed is left to
+// free_elsewhere, which finds the same.
+static always_inline bool free_try_ring(struct local_heap *heap, struct page *page, char *block)
 {
-    return heap->main != NULL && !free_may_be_interior(page) &&
-           ring_try_extend(heap->main, page, block);
+    struct local_heap *main = heap->main;
+    if (main == NULL || free_may_be_interior(page) || !ring_can_extend(main, page)) return false;
+    if (CFG_STATES && unlikely(!free_take_near(page, block, false))) return false;
+    if (CFG_DEBUG >= 1) free_close_block(page, block);
+    ring_extend(main, page, (struct block *)(void *)block);
+    return true;
 }
 
 void mi_free(void *p)
@@ -235,7 +241,7 @@ void mi_free(void *p)
     if (likely(arena_has_units(units))) {
         struct page *page = (struct page *)arena_descriptor_near(units);
         if (likely(ATOMIC_FOLDED_LOAD(&page->owner) == (uintptr_t)heap)) {
-            if (CFG_STATES && unlikely(!free_take_near(page, (const char *)p))) {
+            if (CFG_STATES && unlikely(!free_take_near(page, (const char *)p, true))) {
                 free_refuse(page, p, "free");
                 return;
             }
@@ -243,7 +249,7 @@ void mi_free(void *p)
             if (unlikely(page_put(page, (struct block *)p))) free_emptied(page, heap);
             return;
         }
-        if (!CFG_STATES && free_try_ring(heap, page, (struct block *)p)) return;
+        if (free_try_ring(heap, page, (char *)p)) return;
     }
     free_elsewhere(p, heap);
 }

@@ -110,8 +110,8 @@ static bool resize_move_pages(const struct free_place *from, void *to, size_t by
     if (arena_is_pinned(target->arena, to) || arena_is_pinned(source->arena, from->block)) {
         return false;
     }
-    // the whole run: what lies behind the block may hold old data, and is to be clean afterwards; but
-    // not onto the target's guard, nor with the source's
+    // the whole run: what lies behind the block may hold old data, and is to be clean afterwards;
+    // but not onto the target's guard, nor with the source's
     if (source->slices >= target->slices || !page_unguard(source)) return false;
     if (!os_move(source->start, page_total_bytes(source), to)) return false;
     target->flags = (uint8_t)(target->flags | PAGE_MOVED);

@@ -36,10 +36,7 @@ void ring_put(struct local_heap *main, struct page *page, struct block *block)
         slot->last = block;
         slot->count = 0;
     }
-    block_set_next(block, slot->first, &page->key);
-    slot->first = block;
-    slot->count++;
-    main->ring_bytes += page->block_bytes;
+    ring_extend(main, page, block);
     if (main->ring_bytes > RING_FLUSH_BYTES) ring_flush(main);
 }
 

@@ -18,18 +18,22 @@ static inline struct ring_slot *ring_slot_of(struct local_heap *main, const stru
     return &main->ring[(number ^ number >> 4) % RING_SLOTS];
 }
 
-// The usual case, without a call: the ring holds blocks of that page, and has room for one more.
-// What else a block must be for the ring, the others of its page were already.
-static inline bool ring_try_extend(struct local_heap *main, struct page *page, struct block *block)
+// The usual case: the ring holds blocks of that page, which so stays what it is, and has room for
+// one more. What else a block must be for the ring, the others of its page were already.
+static inline bool ring_can_extend(struct local_heap *main, const struct page *page)
+{
+    return ring_slot_of(main, page)->page == page &&
+           main->ring_bytes + page->block_bytes <= RING_FLUSH_BYTES;
+}
+
+static inline void ring_extend(struct local_heap *main, const struct page *page,
+                               struct block *block)
 {
     struct ring_slot *slot = ring_slot_of(main, page);
-    size_t bytes = main->ring_bytes + page->block_bytes;
-    if (slot->page != page || bytes > RING_FLUSH_BYTES) return false;
     block_set_next(block, slot->first, &page->key);
     slot->first = block;
     slot->count++;
-    main->ring_bytes = bytes;
-    return true;
+    main->ring_bytes += page->block_bytes;
 }
 
 INTERNAL void ring_flush(struct local_heap *main);
