@@ -181,12 +181,25 @@ void purge_relieve(size_t slices)
     purge_end();
 }
 
-bool purge_step_now(bool *is_complete)
+// The next step begins a round: the last one may have ended in the midst of it, because nothing was
+// left that is free.
+static void purge_rewind(void)
+{
+    purge_arena = 0;
+    for (unsigned i = 0; i < ARENA_MAX; i++) {
+        struct arena *arena = arena_at(i);
+        if (arena == NULL) return;
+        arena->purge_cursor = 0;
+    }
+}
+
+bool purge_step_now(bool is_first, bool *is_complete)
 {
     long delay_ms = options_get(OPTION_purge_delay);
     *is_complete = true;
     if (delay_ms < 0 || !purge_any_is_worthwhile()) return false;
     if (!purge_begin()) return true;
+    if (is_first) purge_rewind();
     struct purge_turn turn = purge_turn_after(delay_ms);
     *is_complete = purge_step(&turn);
     if (*is_complete) { // and so it is too early for the others, should the helper end

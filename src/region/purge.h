@@ -43,10 +43,10 @@ static inline void purge_if_wanted(size_t slices)
     if (limit_wants_memory()) purge_relieve(slices);
 }
 
-// One step, due or not, for the helper (purger.h). *is_complete: it was the last one of its round,
-// or another thread is at it. true when something was done, or can be in the next round: what the
-// OS was told once, and what cannot be purged, does not count.
-INTERNAL bool purge_step_now(bool *is_complete);
+// One step, due or not, for the helper (purger.h). is_first: a round begins with it. *is_complete:
+// it was the last one of its round, or another thread is at it. true when something was done, or
+// can be in the next round: what the OS was told once, and what cannot be purged, does not count.
+INTERNAL bool purge_step_now(bool is_first, bool *is_complete);
 // Everything free, now, without regard to age. Returns the bytes given back. It waits for nobody:
 // what another thread is purging at this moment is left to that thread.
 INTERNAL size_t purge_all(void);

@@ -76,8 +76,8 @@ static bool purger_wait(struct purger *purger)
 static bool purger_round(const struct purger *purger)
 {
     bool has_work = false, is_complete = false;
-    while (!is_complete && !purger_is_asked(purger)) {
-        if (purge_step_now(&is_complete)) has_work = true;
+    for (bool is_first = true; !is_complete && !purger_is_asked(purger); is_first = false) {
+        if (purge_step_now(is_first, &is_complete)) has_work = true;
     }
     return has_work;
 }

@@ -9,7 +9,8 @@
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 
-enum { THREADS = 3, BLOCKS = 40000, BLOCK_BYTES = 1000, DELAY_MS = 20, PATIENCE_MS = 10000 };
+enum { THREADS = 3, BLOCKS = 40000, FEW_BLOCKS = 13000, BLOCK_BYTES = 1000 };
+enum { DELAY_MS = 20, PATIENCE_MS = 10000 };
 
 static pthread_barrier_t gate;
 
@@ -36,21 +37,24 @@ static bool wait_for(bool (*is_so)(void))
 }
 
 static bool has_given_back(void) { return process_resident_kib() < 20 * 1024; }
+static bool has_given_back_most(void) { return process_resident_kib() < 10 * 1024; }
 static bool is_alone(void) { return task_count() == 1; }
 static bool has_only_its_threads(void) { return task_count() == 1 + THREADS; }
 
-static void spike(void)
+static void spike_of(int count)
 {
-    char **blocks = (char **)mi_malloc(BLOCKS * sizeof *blocks);
+    char **blocks = (char **)mi_malloc((size_t)count * sizeof *blocks);
     ENSURE(blocks != NULL);
-    for (int i = 0; i < BLOCKS; i++) {
+    for (int i = 0; i < count; i++) {
         blocks[i] = (char *)mi_malloc(BLOCK_BYTES);
         ENSURE(blocks[i] != NULL);
         memset(blocks[i], 1, BLOCK_BYTES);
     }
-    for (int i = 0; i < BLOCKS; i++) mi_free(blocks[i]);
+    for (int i = 0; i < count; i++) mi_free(blocks[i]);
     mi_free(blocks);
 }
+
+static void spike(void) { spike_of(BLOCKS); }
 
 static int own_numbers[1 + THREADS]; // of the threads that are no helper
 
@@ -263,6 +267,15 @@ static void one_thread(void *wanted)
     if (*(const long *)wanted == 2) EXPECT(wait_for(has_given_back));
 }
 
+// What is free may not be more than 8 MiB for long, however little it was at the most.
+static void little(void *unused)
+{
+    (void)unused;
+    mi_option_set(mi_option_background_purge, 2);
+    spike_of(FEW_BLOCKS);
+    EXPECT(wait_for(has_given_back_most));
+}
+
 // The first call of the child is a free.
 static void one_thread_forks(void *unused)
 {
@@ -337,6 +350,8 @@ TEST(program_with_one_thread_may_ask_for_a_helper)
     long wanted = 2;
     in_child(one_thread, &wanted);
 }
+
+TEST(idle_process_that_freed_little_gives_back) { in_child(little, NULL); }
 
 TEST(program_with_one_thread_and_a_helper_may_fork) { in_child(one_thread_forks, NULL); }
 

@@ -523,3 +523,20 @@ static void forks_while_idle(void)
 }
 
 TEST(purge_G2_waits_in_a_child_until_it_is_recognised) { IN_CHILD(forks_while_idle()); }
+
+// A round ends in the midst of the chunks when nothing is left that is free. What is freed then may
+// lie below, and the helper must not take the rest of that round for one in which it found nothing.
+static void cut_short(void)
+{
+    bool is_complete;
+    start(ALWAYS);
+    char *memory = dirty_slices(ENOUGH);
+    arena_main.purge_cursor = arena_mapped_chunks(&arena_main);
+    EXPECT(!purge_step_now(true, &is_complete) && is_complete);
+    arena_release(memory, ENOUGH, true);
+    EXPECT(purge_step_now(true, &is_complete));
+    while (!is_complete) ignore_result(purge_step_now(false, &is_complete));
+    EXPECT(purge_step_now(true, &is_complete)); // now it is old enough
+}
+
+TEST(purger_round_begins_with_the_first_chunk) { IN_CHILD(cut_short()); }
