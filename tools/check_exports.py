@@ -104,13 +104,13 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--no-override", action="store_true", help="only mi_* may leave")
     parser.add_argument("--header", help="public header whose functions must be exported")
-    parser.add_argument("library")
+    parser.add_argument("binary", metavar="library")
     options = parser.parse_args()
-    errors = list(check_symbols(options.library, not options.no_override, options.header))
-    errors += check_segments(options.library)
+    errors = list(check_symbols(options.binary, not options.no_override, options.header))
+    errors += check_segments(options.binary)
     for error in errors:
-        print(f"{options.library}: {error}")
-    print(f"check_exports: {len(symbols(options.library, '--defined-only'))} names, "
+        print(f"{options.binary}: {error}")
+    print(f"check_exports: {len(symbols(options.binary, '--defined-only'))} names, "
           f"{len(errors)} errors")
     return 1 if errors else 0
 
