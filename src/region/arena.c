@@ -107,7 +107,6 @@ static size_t arena_claim_short(struct arena *arena, size_t chunk_index, size_t 
     return SIZE_MAX;
 }
 
-
 static size_t arena_search_short(struct arena *arena, size_t count, size_t from, size_t to,
                                  bool *is_zero)
 {
