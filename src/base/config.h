@@ -15,6 +15,9 @@
 #ifndef MI_LOCAL_DYNAMIC_TLS
 #define MI_LOCAL_DYNAMIC_TLS 0
 #endif
+#ifndef MI_SHORT_LIST // a test in which all lists are short has 0
+#define MI_SHORT_LIST 8
+#endif
 
 enum {
     // 0 release; 1 fills, padding, cheap checks; 2 walks every structure too
@@ -23,7 +26,9 @@ enum {
     CFG_LATE_TLS   = MI_LOCAL_DYNAMIC_TLS, // the thread pointer is reached through __tls_get_addr
     CFG_STATES     = (MI_DEBUG > 0 || MI_SECURE > 0), // a state bit out of line for each block
     CFG_PADDING    = (MI_DEBUG > 0),                  // a canary after each block's requested bytes
-    CFG_STAT_BLOCKS = (MI_DEBUG > 0)                  // count each block per class
+    CFG_STAT_BLOCKS = (MI_DEBUG > 0),                 // count each block per class
+    // a walk over so many free blocks costs less than another slow path of malloc
+    CFG_SHORT_LIST = MI_SHORT_LIST
 };
 
 #endif

@@ -229,6 +229,11 @@ uint32_t page_count_in_holes(const struct page *page)
 void page_put_list(struct page *page, struct block *list, unsigned count)
 {
     if (count == 0) return;
+    page->out = (uint16_t)(page->out - count);
+    if (page->free != NULL && page->local_free == NULL && count > CFG_SHORT_LIST) {
+        page->local_free = list;
+        return;
+    }
     if (page->free != NULL) {
         struct block *last = list;
         for (unsigned i = 1; i < count; i++) last = block_next(last, &page->key);
@@ -236,7 +241,6 @@ void page_put_list(struct page *page, struct block *list, unsigned count)
     }
     page->free = list;
     page->free_count = (uint16_t)(page->free_count + count);
-    page->out = (uint16_t)(page->out - count);
 }
 
 unsigned page_list_count(const struct page *page, const struct block *list)

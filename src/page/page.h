@@ -52,7 +52,8 @@ struct page {
     // what the owner writes
     // [owner] its local heap | flags; still the former owner's when parked. Read by any
     ATOMIC(uintptr_t) owner;
-    struct block *local_free;     // [owner] freed here, becomes `free` in refill_page
+    // [owner] freed here, or by others when `free` had some; becomes `free` in refill_page
+    struct block *local_free;
     // [owner] with the user, on a loaded list, in rings, or on the remote list
     uint16_t      out;
     uint16_t      free_count;     // [owner] length of `free`
@@ -135,7 +136,9 @@ static inline bool page_has_in_hole(const struct page *page, const struct block 
     size_t offset = (size_t)((const char *)block - page->start);
     return (page->holes >> offset / page_strip_bytes(page) & 1) != 0;
 }
-// Puts `count` blocks of a list onto `free`; they are not out any more. Owner only.
+// Puts a list of `count` blocks onto `free`, or where there are some already and it is a long one,
+// onto an empty `local_free`; they are not out any more. Walks the list when both have some. Owner
+// only.
 INTERNAL void page_put_list(struct page *page, struct block *list, unsigned count);
 
 // NULL while all rules hold, T1 for listed blocks too, else the broken rule as text. Bounded also

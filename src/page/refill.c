@@ -76,6 +76,15 @@ static void refill_from_local(struct page *page)
     page->local_free = NULL;
 }
 
+bool refill_adopt(struct page *page)
+{
+    struct remote_list taken;
+    if (!remote_try_claim(page, 0, &taken)) return false;
+    bool is_walk = taken.count > CFG_SHORT_LIST && page->free != NULL && page->local_free != NULL;
+    if (!is_walk || !remote_try_return(page, taken)) refill_put(page, taken);
+    return true;
+}
+
 bool refill_page(struct page *page, struct chacha *chacha, bool *is_zero)
 {
     *is_zero = false;

@@ -13,5 +13,8 @@ INTERNAL void refill_from_remote(struct page *page);
 // Takes a parked page over; false when it is not parked (any more). Its counts are exact then. The
 // caller becomes owner and sets `owner`.
 INTERNAL must_use bool refill_claim(struct page *page);
+// The same in the midst of malloc: when it has room as it is, what others freed may stay on the
+// remote list, for its end could only be found by a walk over blocks that lie in no cache.
+INTERNAL must_use bool refill_adopt(struct page *page);
 
 #endif

@@ -97,6 +97,16 @@ bool remote_try_claim(struct page *page, unsigned kind, struct remote_list *take
     return true;
 }
 
+bool remote_try_return(struct page *page, struct remote_list list)
+{
+    uint32_t none = 0, head = page_index_of(page, list.first) + 1;
+    check(list.count > 0 && list.count <= page->out);
+    // release (R3): pairs with remote_take
+    return atomic_compare_exchange_strong_explicit(&page->remote, &none,
+                                                   remote_word(head, list.count, 0),
+                                                   memory_order_release, memory_order_relaxed);
+}
+
 bool remote_is_parked(const struct page *page)
 {
     return (atomic_load_explicit(&page->remote, memory_order_relaxed) & REMOTE_PARKED) != 0;

@@ -52,6 +52,10 @@ INTERNAL must_use bool remote_try_park(struct page *page);
 INTERNAL must_use bool remote_try_claim(struct page *page, unsigned kind,
                                         struct remote_list *taken);
 
+// Puts a list back that was just taken, untouched. false, and nothing happened: others have freed
+// meanwhile. Owner only.
+INTERNAL must_use bool remote_try_return(struct page *page, struct remote_list list);
+
 // NULL while R1, R2 and R5 hold. Owner only, or of a parked page when no other thread is at it.
 // Bounded also when links are corrupt.
 INTERNAL const char *remote_broken_rule(const struct page *page);

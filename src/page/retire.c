@@ -117,7 +117,7 @@ struct page *retire_adopt(size_t size_class, void (*take_other)(void *taker, str
         if (page == NULL) continue;
         tries--;
         i--; // the same arena may have more
-        if (!refill_claim(page)) continue; // a stale mark
+        if (!refill_adopt(page)) continue; // a stale mark
         stats_remove(STAT_pages_parked, 1);
         stats_count(COUNT_page_adopts, 1);
         if (page->size_class == size_class && page_has_room(page)) return page;

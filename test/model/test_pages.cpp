@@ -8,6 +8,7 @@
  *   once all blocks are freed, all pages have been released
  */
 #define MI_ONE_OBJECT 1
+#define MI_SHORT_LIST 0
 #include "base/base.h"
 #include "core/random.h"
 #include "core/report.h"
@@ -322,6 +323,7 @@ static void give_1() { pages_give(pages_held[1]); }
 static void give_2() { pages_give(pages_held[2]); }
 static void take_one() { pages_take(pages_own()); }
 static void take_two() { take_one(); take_one(); }
+static void take_three() { take_one(); take_two(); }
 static void take_and_give() { pages_give(pages_take(pages_own())); }
 static void give_0_and_take() { give_0(); take_one(); }
 static void give_0_and_1() { give_0(); give_1(); ring_flush(pages_own()); }
@@ -376,6 +378,23 @@ static void start_wide()
     pages_are_exhausted = true;
 }
 
+// Parked with a block on each of its lists, and one that came back since.
+static void start_two_lists()
+{
+    bool is_zero;
+    pages_begin();
+    struct page *page = pages_make_loose(&pages_heaps[0], {2048, 4, 2});
+    if (!refill_page(page, NULL, &is_zero)) model_fail("a page is fuller than planned");
+    struct block *list = page_take_all(page), *other = block_next(list, &page->key);
+    block_set_next(list, NULL, &page->key);
+    page_put_list(page, list, 1);
+    ignore_result(page_put(page, other));
+    retire_park(page, false);
+    thread_heap_slot = &pages_heaps[1];
+    give_0();
+    pages_are_exhausted = true;
+}
+
 // One block is left, and a mark for it; there is no other slice.
 static void start_one_left()
 {
@@ -424,6 +443,8 @@ static const struct model_scenario pages_scenarios[] = {
      1, 0, 0, 0},
     {"adopted while blocks come back", 3, start_three, {give_0, give_1, take_two}, pages_finish, 0,
      0, 0, 0},
+    {"adopted with blocks of its own", 3, start_two_lists, {take_one, give_1, take_three},
+     pages_finish, 0, 0, 0, 0},
     {"the last two, none is the owner", 3, start_pair, {take_and_give, give_0, give_1},
      pages_finish, 1, 0, 0, 0},
     {"begun anew as a large block", 3, start_one_left, {take_and_give_large, give_0, take_one},

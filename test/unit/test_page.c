@@ -182,6 +182,36 @@ static void put_list(void)
 
 TEST(page_put_list_keeps_what_is_on_free) { IN_CHILD(put_list()); }
 
+// Blocks from .. from + count - 1 come back as one list.
+static void put_some(struct page *page, unsigned from, unsigned count)
+{
+    for (unsigned i = from; i < from + count; i++) {
+        if (CFG_STATES) state_clear(page_state_of(page, blocks[i]));
+        block_set_next(blocks[i], i + 1 < from + count ? blocks[i + 1] : NULL, &page->key);
+    }
+    page_put_list(page, blocks[from], count);
+}
+
+static void put_long_list(void)
+{
+    enum { LONG = CFG_SHORT_LIST + 1 };
+    start_quietly();
+    struct page *page = new_page(class_of(64), 0);
+    unsigned count = take_every_block(page, blocks);
+    put_some(page, 0, LONG);
+    EXPECT(page->free == blocks[0] && page->local_free == NULL);
+    put_some(page, LONG, LONG); // no walk
+    EXPECT(page->free == blocks[0] && page->local_free == blocks[LONG]);
+    EXPECT(page->free_count == LONG && page->out == count - 2 * LONG);
+    EXPECT_TEXT(page_broken_rule(page), NULL);
+    put_some(page, 2 * LONG, LONG); // both are taken
+    EXPECT(page->free == blocks[2 * LONG] && page->local_free == blocks[LONG]);
+    EXPECT(page->free_count == 2 * LONG && page->out == count - 3 * LONG);
+    EXPECT_TEXT(page_broken_rule(page), NULL);
+}
+
+TEST(page_put_list_walks_a_long_one_only_when_both_lists_have_blocks) { IN_CHILD(put_long_list()); }
+
 // --- rules, broken on purpose --------------------------------------------------------------------
 
 static struct page *half_full(void)

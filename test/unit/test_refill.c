@@ -74,6 +74,64 @@ static void claim(void)
 
 TEST(refill_claim_makes_the_counts_of_a_parked_page_exact) { IN_CHILD(claim()); }
 
+// A parked page with some blocks on each of its lists, and `by_others` that came back since.
+static struct page *parked_with_lists(unsigned by_others, unsigned *count)
+{
+    bool is_zero;
+    start_quietly();
+    struct page *page = new_page(class_of(64), 0);
+    *count = take_every_block(page, blocks);
+    for (unsigned i = 0; i < 3; i++) {
+        if (CFG_STATES) state_clear(page_state_of(page, blocks[i]));
+        EXPECT(!page_put(page, blocks[i]));
+        if (i == 1) EXPECT(refill_page(page, NULL, &is_zero));
+    }
+    EXPECT(page->free_count == 2 && page->local_free == blocks[2]);
+    EXPECT(remote_try_park(page));
+    for (unsigned i = 3; i < 3 + by_others; i++)
+        EXPECT(remote_push(page, blocks[i], blocks[i], 1) != REMOTE_LAST);
+    return page;
+}
+
+static void expect_rules(const struct page *page)
+{
+    EXPECT_TEXT(page_broken_rule(page), NULL);
+    EXPECT_TEXT(remote_broken_rule(page), NULL);
+}
+
+static void adopt_long(void)
+{
+    enum { LONG = CFG_SHORT_LIST + 1 };
+    unsigned count;
+    bool is_zero;
+    struct page *page = parked_with_lists(LONG, &count);
+    EXPECT(refill_adopt(page) && !refill_adopt(page));
+    EXPECT(page->free_count == 2 && page->local_free == blocks[2]);
+    EXPECT(page->out == count - 3 && remote_waiting(page) == LONG);
+    expect_rules(page);
+    EXPECT_EQ(remote_push(page, blocks[3 + LONG], blocks[3 + LONG], 1), REMOTE_DONE);
+    expect_rules(page);
+    (void)page_take_all(page);
+    EXPECT(refill_page(page, NULL, &is_zero) && page_take_all(page) == blocks[2]);
+    EXPECT(refill_page(page, NULL, &is_zero)); // none is lost
+    EXPECT_EQ(page->free_count, LONG + 1);
+    expect_rules(page);
+}
+
+TEST(refill_adopt_leaves_a_long_list_where_it_is) { IN_CHILD(adopt_long()); }
+
+static void adopt_short(void)
+{
+    unsigned count;
+    struct page *page = parked_with_lists(CFG_SHORT_LIST, &count);
+    EXPECT(refill_adopt(page));
+    EXPECT(page->free_count == 2 + CFG_SHORT_LIST && remote_waiting(page) == 0);
+    EXPECT_EQ(page->out, count - 3 - CFG_SHORT_LIST);
+    expect_rules(page);
+}
+
+TEST(refill_adopt_takes_a_short_one) { IN_CHILD(adopt_short()); }
+
 // A block's link is overwritten while it waits on the remote list.
 static void corrupt_link(void)
 {

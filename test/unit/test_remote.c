@@ -96,6 +96,24 @@ static void park_refused(void)
     EXPECT_EQ(remote_push(page, blocks[2], blocks[2], 1), REMOTE_DONE);
 }
 
+static void give_back(void)
+{
+    unsigned count;
+    struct page *page = full_page(&count);
+    for (unsigned i = 0; i < 2; i++)
+        EXPECT_EQ(remote_push(page, blocks[i], blocks[i], 1), REMOTE_DONE);
+    struct remote_list taken = remote_take(page);
+    EXPECT(remote_try_return(page, taken));
+    EXPECT_EQ(remote_waiting(page), 2);
+    EXPECT_TEXT(remote_broken_rule(page), NULL);
+    taken = remote_take(page);
+    EXPECT_EQ(remote_push(page, blocks[2], blocks[2], 1), REMOTE_DONE);
+    EXPECT(!remote_try_return(page, taken)); // others were faster
+    EXPECT_EQ(remote_waiting(page), 1);
+}
+
+TEST(remote_try_return_puts_a_list_back_unless_there_is_another) { IN_CHILD(give_back()); }
+
 TEST(remote_try_park_fails_with_blocks_on_the_remote_list) { IN_CHILD(park_refused()); }
 
 static void claim(void)
