@@ -96,6 +96,8 @@ static void park_refused(void)
     EXPECT_EQ(remote_push(page, blocks[2], blocks[2], 1), REMOTE_DONE);
 }
 
+TEST(remote_try_park_fails_with_blocks_on_the_remote_list) { IN_CHILD(park_refused()); }
+
 static void give_back(void)
 {
     unsigned count;
@@ -113,8 +115,6 @@ static void give_back(void)
 }
 
 TEST(remote_try_return_puts_a_list_back_unless_there_is_another) { IN_CHILD(give_back()); }
-
-TEST(remote_try_park_fails_with_blocks_on_the_remote_list) { IN_CHILD(park_refused()); }
 
 static void claim(void)
 {
