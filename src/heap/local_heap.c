@@ -3,12 +3,18 @@
 #include "core/report.h"
 #include "core/stats.h"
 #include "os/os.h"
+#include "page/page_list.h"
 #include "page/refill.h"
 #include "page/remote.h"
 #include "page/retire.h"
 #include "region/limit.h"
 
-enum { LOCAL_HEAP_FULL_SCAN = 8, LOCAL_HEAP_MANY_BLOCKS = 64 };
+enum {
+    LOCAL_HEAP_FULL_SCAN   = 8,
+    LOCAL_HEAP_MANY_BLOCKS = 64,
+    LOCAL_HEAP_FEW_BLOCKS  = 32,
+    LOCAL_HEAP_TRIES       = 4
+};
 
 static struct chacha *local_heap_random(struct local_heap *heap)
 {
@@ -17,31 +23,29 @@ static struct chacha *local_heap_random(struct local_heap *heap)
 
 // --- queues --------------------------------------------------------------------------------------
 
-// Lists begin with the page that came first; its `prev` is the one that came last.
-static void local_heap_link(struct page **first, struct page *page)
-{
-    struct page *last = *first == NULL ? page : (*first)->prev;
-    if (*first == NULL) *first = page;
-    else last->next = page;
-    (*first)->prev = page;
-    page->prev = last;
-    page->next = NULL;
-}
-
-static void local_heap_unlink(struct page **first, struct page *page)
-{
-    if (page == *first) *first = page->next;
-    else page->prev->next = page->next;
-    if (page->next != NULL) page->next->prev = page->prev;
-    else if (*first != NULL) (*first)->prev = page->prev;
-    page->next = page->prev = NULL;
-}
-
 static void local_heap_enqueue(struct local_heap *heap, struct page *page)
 {
     check(page_has_room(page));
     page_set_owner(page, (uintptr_t)heap | (page_owner(page) & OWNER_INTERIOR));
-    local_heap_link(&heap->queue[page->size_class], page);
+    page_list_add(&heap->queue[page->size_class], page);
+}
+
+static void local_heap_unqueue(struct local_heap *heap, struct page *page)
+{
+    page_list_remove(&heap->queue[page->size_class], page);
+    if (!page->is_resting) return;
+    page->is_resting = false;
+    heap->rest_count--;
+    heap->rests[page->size_class]++;
+}
+
+// Full pages only.
+static void local_heap_rest(struct local_heap *heap, struct page *page)
+{
+    page->is_resting = true;
+    heap->rest_count++;
+    heap->rests[page->size_class]--;
+    page_list_add(&heap->queue[page->size_class], page);
 }
 
 // The page is full: a pinned one goes on the heap's list, others are parked. false when it has room
@@ -50,7 +54,7 @@ static bool local_heap_leave_full(struct local_heap *heap, struct page *page)
 {
     if (!heap->is_pinned) return retire_full(page, &heap->main->tally);
     page_set_owner(page, page_owner(page) | OWNER_FULL);
-    local_heap_link(&heap->full, page);
+    page_list_add(&heap->full, page);
     return true;
 }
 
@@ -84,12 +88,23 @@ static bool local_heap_drop_empty(struct local_heap *heap, struct page *page)
 {
     refill_from_remote(page);
     if (page->out != 0) return false;
-    local_heap_unlink(&heap->queue[page->size_class], page);
+    local_heap_unqueue(heap, page);
     local_heap_release_page(heap, page);
     return true;
 }
 
 // --- finding a page with room --------------------------------------------------------------------
+
+// The page leaves its queue. One that rested in vain is parked now: false.
+static bool local_heap_try_take(struct local_heap *heap, struct page *page)
+{
+    local_heap_unqueue(heap, page);
+    if (page_has_room(page)) return true;
+    refill_from_remote(page);
+    if (page_has_room(page) || !local_heap_leave_full(heap, page)) return true;
+    heap->rests[page->size_class]--;
+    return false;
+}
 
 // The page that has waited longest: most blocks have come back to it, so that it lasts longest
 // before it is full again. If all of them have, and another page waits, it is released: others may
@@ -97,17 +112,20 @@ static bool local_heap_drop_empty(struct local_heap *heap, struct page *page)
 static struct page *local_heap_dequeue(struct local_heap *heap, size_t size_class)
 {
     struct page *page = heap->queue[size_class];
-    if (page != NULL && page->next != NULL && page->reserved >= LOCAL_HEAP_MANY_BLOCKS &&
-        local_heap_drop_empty(heap, page))
+    if (page != NULL && page->next != NULL && page->reserved >= LOCAL_HEAP_MANY_BLOCKS)
+        ignore_result(local_heap_drop_empty(heap, page));
+    for (int tries = 0; tries < LOCAL_HEAP_TRIES; tries++) {
         page = heap->queue[size_class];
-    if (page != NULL) local_heap_unlink(&heap->queue[size_class], page);
-    return page;
+        if (page == NULL) return NULL;
+        if (local_heap_try_take(heap, page)) return page;
+    }
+    return NULL;
 }
 
 static void local_heap_unlink_full(struct local_heap *heap, struct page *page)
 {
     if (heap->full_cursor == page) heap->full_cursor = page->next;
-    local_heap_unlink(&heap->full, page);
+    page_list_remove(&heap->full, page);
 }
 
 // A few of the full pages, going round: others may have freed into them.
@@ -187,9 +205,12 @@ static bool local_heap_refill(struct local_heap *heap, size_t size_class, bool *
         local_heap_check_page(page);
         local_heap_unkeep(heap, page);
         if (refill_page(page, local_heap_random(heap), is_zero)) return true;
-        if (!local_heap_leave_full(heap, page)) continue; // freed by others just now
+        bool rests = heap->rests[size_class] > 0 && heap->rest_count < LOCAL_HEAP_RESTS;
+        if (!rests && !local_heap_leave_full(heap, page)) continue; // freed by others just now
         heap->current[size_class] = NULL;
-        page = local_heap_next_page(heap, size_class);
+        struct page *next = local_heap_next_page(heap, size_class);
+        if (rests) local_heap_rest(heap, page);
+        page = next;
     }
     return false;
 }
@@ -259,7 +280,7 @@ void local_heap_page_is_empty(struct local_heap *heap, struct page *page)
     bool is_only = heap->current[size_class] == NULL && page->prev == page;
     if ((is_current || is_only) && local_heap_keep(heap, page)) return;
     if (is_current) heap->current[size_class] = NULL;
-    else local_heap_unlink(&heap->queue[size_class], page);
+    else local_heap_unqueue(heap, page);
     local_heap_release_page(heap, page);
 }
 
@@ -279,6 +300,8 @@ bool local_heap_put_in_full(struct local_heap *heap, struct page *page, struct b
         if (!local_heap_may_claim(heap)) return false;
         if (!refill_claim(page)) return false;
         stats_tally_remove(&heap->main->tally, STAT_pages_parked, 1);
+        uint8_t *rests = &heap->rests[page->size_class]; // it was parked for a short time only
+        if (page->reserved < LOCAL_HEAP_FEW_BLOCKS && *rests < LOCAL_HEAP_CLASS_RESTS) ++*rests;
     }
     stats_tally_count(&heap->main->tally, COUNT_page_claims, 1);
     heap->main->claims++;
@@ -334,7 +357,7 @@ static void local_heap_park_queue(struct local_heap *heap, size_t size_class, bo
 {
     struct page *page;
     while ((page = heap->queue[size_class]) != NULL) {
-        local_heap_unlink(&heap->queue[size_class], page);
+        local_heap_unqueue(heap, page);
         retire_park(page, is_for_good);
     }
 }
@@ -400,7 +423,7 @@ void local_heap_move_pages(struct local_heap *heap, struct local_heap *to)
     local_heap_collect(heap, true);
     for (size_t size_class = 0; size_class < CLASS_COUNT; size_class++) {
         while ((page = heap->queue[size_class]) != NULL) {
-            local_heap_unlink(&heap->queue[size_class], page);
+            local_heap_unqueue(heap, page);
             local_heap_move_page(to, page);
         }
     }
@@ -414,7 +437,7 @@ static void local_heap_release_list(struct page **head)
 {
     struct page *page;
     while ((page = *head) != NULL) {
-        local_heap_unlink(head, page);
+        page_list_remove(head, page);
         page_release(page);
     }
 }
@@ -454,14 +477,6 @@ bool local_heap_visit_pages(struct local_heap *heap, bool (*visit)(struct page *
 
 // --- rules ---------------------------------------------------------------------------------------
 
-// A walk whose every step is linked with the one before comes to an end, whatever it meets.
-static bool local_heap_is_linked(const struct page *first, const struct page *page,
-                                 const struct page *before)
-{
-    if (!page_is_descriptor(page) || (page == first) != (before == NULL)) return false;
-    return (before == NULL || page->prev == before) && (page->next != NULL || first->prev == page);
-}
-
 static uintptr_t local_heap_named_by(const struct page *page)
 {
     return page_owner(page) & ~(uintptr_t)OWNER_INTERIOR;
@@ -478,7 +493,8 @@ static const char *local_heap_broken_current(const struct local_heap *heap, size
         return "H1: the loaded list is longer than what the page has out";
     if (local_heap_named_by(page) != (uintptr_t)heap)
         return "H2: the current page has another owner";
-    if (page->next != NULL || page->prev != NULL) return "H2: the current page is queued";
+    if (page->next != NULL || page->prev != NULL || page->is_resting)
+        return "H2: the current page is queued";
     return NULL;
 }
 
@@ -486,10 +502,10 @@ static const char *local_heap_broken_queue(const struct local_heap *heap, size_t
 {
     const struct page *first = heap->queue[size_class], *page = first, *before = NULL;
     for (; page != NULL; before = page, page = page->next) {
-        if (!local_heap_is_linked(first, page, before)) return "H2: a queue is torn";
+        if (!page_list_is_linked(first, page, before)) return "H2: a queue is torn";
         if (page == heap->current[size_class]) return "H2: the current page is queued";
         if (page->size_class != size_class) return "H3: a page is in the queue of another class";
-        if (!page_has_room(page)) return "H3: a queued page has no room";
+        if (!page_has_room(page) && !page->is_resting) return "H3: a queued page has no room";
         if (local_heap_named_by(page) != (uintptr_t)heap)
             return "H2: a queued page has another owner";
     }
@@ -502,7 +518,7 @@ static const char *local_heap_broken_full(const struct local_heap *heap)
     bool has_cursor = heap->full_cursor == NULL;
     if (page != NULL && !heap->is_pinned) return "H2: a full page is not parked";
     for (; page != NULL; before = page, page = page->next) {
-        if (!local_heap_is_linked(first, page, before))
+        if (!page_list_is_linked(first, page, before))
             return "H2: the list of full pages is torn";
         if (local_heap_named_by(page) != ((uintptr_t)heap | OWNER_FULL))
             return "H2: a full page has another owner";
@@ -549,11 +565,10 @@ static bool local_heap_adds_kept(const struct page *page, size_t *bytes)
     return page->kept_bytes == 0 || page->out == 0;
 }
 
-// For lists that are not torn.
-static const char *local_heap_broken_kept(const struct local_heap *heap)
+// For lists that are not torn. A pinned heap has none of either kind.
+static const char *local_heap_broken_counts(const struct local_heap *heap)
 {
-    size_t bytes = 0;
-    if (heap->is_pinned) return NULL; // keeps without counting
+    size_t bytes = 0, resting = 0;
     for (size_t size_class = 0; size_class < CLASS_COUNT; size_class++) {
         const struct page *page = heap->current[size_class];
         if (page != NULL && !local_heap_adds_kept(page, &bytes))
@@ -561,10 +576,13 @@ static const char *local_heap_broken_kept(const struct local_heap *heap)
         // the only one when it was kept; others may have been queued before it since
         for (page = heap->queue[size_class]; page != NULL; page = page->next) {
             if (!local_heap_adds_kept(page, &bytes)) return "H5: a page in use counts as empty";
+            resting += page->is_resting;
         }
     }
     if (bytes != heap->kept_bytes) return "H5: the empty pages are not what is counted";
-    return bytes > LOCAL_HEAP_KEPT_BYTES ? "H5: too many empty pages are kept" : NULL;
+    if (bytes > LOCAL_HEAP_KEPT_BYTES) return "H5: too many empty pages are kept";
+    if (resting != heap->rest_count) return "H6: the pages that rest are not what is counted";
+    return resting > LOCAL_HEAP_RESTS ? "H6: too many pages rest" : NULL;
 }
 
 const char *local_heap_broken_rule(const struct local_heap *heap)
@@ -575,6 +593,6 @@ const char *local_heap_broken_rule(const struct local_heap *heap)
         if (broken == NULL) broken = local_heap_broken_queue(heap, size_class);
     }
     if (broken == NULL) broken = local_heap_broken_full(heap);
-    if (broken == NULL) broken = local_heap_broken_kept(heap);
+    if (broken == NULL) broken = local_heap_broken_counts(heap);
     return broken != NULL ? broken : local_heap_broken_ring(heap);
 }

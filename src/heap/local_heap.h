@@ -3,7 +3,8 @@
  *   list[c]     free blocks of class c that are handed out next: the free list of current[c],
  *               loaded whole, so that malloc does not touch the page
  *   current[c]  the page they come from, or NULL
- *   queue[c]    other pages with room, owned, in the order in which they are taken
+ *   queue[c]    other pages with room, owned, in the order in which they are taken; and full ones
+ *               that rest there, for their thread is likely to free into them soon
  *   full        pages without room, of heaps that can be destroyed; other heaps park theirs
  *               (remote.h) and forget them
  *   ring        blocks of other threads' pages on their way home, in chains by page
@@ -11,10 +12,11 @@
  * Rules (see local_heap_broken_rule; that no page of the heap is anywhere else, walk_broken_rule):
  *   H1  list[c] != NULL only with current[c] != NULL, and its blocks belong to that page
  *   H2  a page is current, in one queue, on `full`, or parked: exactly one of these
- *   H3  a queued page has room and its class is the queue's
+ *   H3  a queued page has room or rests, and its class is the queue's
  *   H4  ring: at most RING_MAX_BYTES of blocks; none of a pinned page
  *   H5  kept_bytes is the sum of those of its pages, which are empty, and LOCAL_HEAP_KEPT_BYTES at
  *       most
+ *   H6  rest_count is the number of pages that rest, LOCAL_HEAP_RESTS at most
  * All fields belong to the owner thread but those marked [any].
  */
 #ifndef HEAP_LOCAL_HEAP_H
@@ -29,7 +31,9 @@ enum {
     RING_MAX_BYTES = 16 * 1024,
     RING_BLOCK_BYTES = 1024,
     LOCAL_HEAP_KEPT_BYTES = 256 * 1024, // of empty pages, for each thread
-    LOCAL_HEAP_CLAIMS = 64 // full pages that a thread claims back while malloc does not run dry
+    LOCAL_HEAP_CLAIMS = 32, // full pages that a thread claims back while malloc does not run dry
+    LOCAL_HEAP_RESTS = 96,  // full pages that may rest, of all classes
+    LOCAL_HEAP_CLASS_RESTS = 16
 };
 
 struct ring_slot {
@@ -76,6 +80,10 @@ struct local_heap {
     // the thread has ended already; everything is parked again after each call
     bool               is_transient;
     struct chacha      random;
+    // How many more pages of the class may rest: one is added when a page of few blocks had to be
+    // claimed back, up to LOCAL_HEAP_CLASS_RESTS, and one is lost when a page rested in vain.
+    uint8_t            rests[CLASS_COUNT];
+    unsigned           rest_count;          // pages that rest
     // From here on: what others look at, also while the local heap waits for its next thread. So it
     // is not zeroed when that one comes.
     // [any] `main` once more, for threads that do not know whether the local heap is theirs

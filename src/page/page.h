@@ -80,6 +80,7 @@ struct page {
     uint32_t      kept_bytes;
     uint16_t      holes;          // [owner] bit s: strip s is one
     bool          is_rest_back;   // [owner] its uncut part was given back to the OS
+    bool          is_resting;     // [owner] it was full when it was queued; local_heap.h
     // [const] of its blocks, from block 0; in builds without them NULL
     struct states *states;
 };

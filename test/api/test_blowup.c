@@ -4,6 +4,7 @@
 #include "../support/child.h"
 #include "../support/process_info.h"
 #include <pthread.h>
+#include <sched.h>
 
 enum {
     KIB = 1024,
@@ -13,6 +14,7 @@ enum {
     MOST_BYTES = 2000, // 47 size classes
     PHASES = 8,
     CALLS = 400000,    // of each thread, in all phases together
+    CALLS_IN_TURN = 256,
     GENERATIONS = 50,
     THREAD_KIB = 4096, // a page for each class, 64 KiB, and some that wait for use
     LEFT_KIB = 2048    // when nothing is in use: stacks of ended threads, tables
@@ -84,6 +86,7 @@ static void *run(void *number)
         bool allocates = arrangement->allocates(thread, phase);
         bool frees = arrangement->frees(thread, phase);
         for (int call = 0; call < CALLS / PHASES; call++) {
+            if (call % CALLS_IN_TURN == 0) sched_yield(); // else a phase may be one slice of time
             if (allocates) put(&random);
             if (frees) take(random_below(&random, SLOTS));
         }

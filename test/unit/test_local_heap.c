@@ -480,3 +480,135 @@ TEST(local_heap_H5_a_thread_keeps_few_empty_pages) { IN_CHILD(keeps_little()); }
 TEST(local_heap_H5_notices_a_wrong_count) { IN_CHILD(kept_miscounted()); }
 TEST(local_heap_H5_notices_a_page_in_use) { IN_CHILD(kept_in_use()); }
 TEST(local_heap_H5_notices_too_much) { IN_CHILD(kept_too_much()); }
+
+// --- rest ----------------------------------------------------------------------------------------
+
+// The page of blocks[0] waits with one free block, which had to be claimed back; the current one,
+// of blocks[per_page], is full.
+static struct local_heap *heap_with_a_rest(void)
+{
+    struct local_heap *heap = start();
+    size_t per_page = blocks_in_page(CLASS);
+    for (size_t i = 0; i < 2 * per_page; i++) {
+        blocks[i] = pop(heap, CLASS);
+        if (i == per_page) put(heap, blocks[0]);
+    }
+    EXPECT_EQ(heap->rests[CLASS], 1);
+    EXPECT(heap->list[CLASS] == NULL && !page_has_room(heap->current[CLASS]));
+    return heap;
+}
+
+static void rests_in_queue(void)
+{
+    struct local_heap *heap = heap_with_a_rest();
+    struct block *block = blocks[blocks_in_page(CLASS)];
+    struct page *page = page_of(block);
+    EXPECT(pop(heap, CLASS) == blocks[0]);
+    EXPECT(heap->queue[CLASS] == page && page->is_resting && !remote_is_parked(page));
+    EXPECT(page_owner(page) == (uintptr_t)heap); // so that a free into it is a simple one
+    EXPECT(heap->rests[CLASS] == 0 && heap->rest_count == 1);
+    EXPECT_TEXT(local_heap_broken_rule(heap), NULL);
+    put(heap, block);
+    EXPECT(pop(heap, CLASS) == block);
+    EXPECT(heap->rests[CLASS] == 1 && heap->rest_count == 0 && !page->is_resting); // once more
+    EXPECT_TEXT(local_heap_broken_rule(heap), NULL);
+}
+
+static void rests_for_others(void)
+{
+    struct local_heap *heap = heap_with_a_rest();
+    struct block *block = blocks[blocks_in_page(CLASS)];
+    EXPECT(pop(heap, CLASS) == blocks[0]);
+    mark_as_freed_by_others(page_of(block), block);
+    retire_push(page_of(block), block, block, 1);
+    EXPECT(pop(heap, CLASS) == block);
+    EXPECT_EQ(heap->rests[CLASS], 1);
+}
+
+static void rests_in_vain(void)
+{
+    struct local_heap *heap = heap_with_a_rest();
+    struct page *page = heap->current[CLASS];
+    EXPECT(pop(heap, CLASS) == blocks[0]);
+    EXPECT(pop(heap, CLASS) != NULL); // of a page that is new
+    EXPECT(remote_is_parked(page) && !page->is_resting);
+    EXPECT(heap->rests[CLASS] == 0 && heap->rest_count == 0 && heap->queue[CLASS] == NULL);
+    EXPECT_TEXT(local_heap_broken_rule(heap), NULL);
+}
+
+static void many_blocks_do_not_rest(void)
+{
+    enum { SMALL = 40 };
+    struct local_heap *heap = start();
+    size_t count = blocks_in_page(SMALL) + 1;
+    EXPECT(count > 32);
+    for (size_t i = 0; i < count; i++) blocks[i] = pop(heap, SMALL);
+    put(heap, blocks[0]);
+    EXPECT(heap->queue[SMALL] != NULL && heap->rests[SMALL] == 0);
+}
+
+// Many pages of a few classes, each with one block free; two more of each class than may rest.
+enum { REST_CLASSES = 8, REST_PAGES = LOCAL_HEAP_CLASS_RESTS + 2, FIRST_CLASS = CLASS_COUNT - 40 };
+static struct local_heap *heap_with_many_rests(void)
+{
+    struct local_heap *heap = start();
+    for (size_t size_class = FIRST_CLASS; size_class < FIRST_CLASS + REST_CLASSES; size_class++) {
+        size_t per_page = blocks_in_page(size_class);
+        EXPECT(per_page * REST_PAGES < MAX_BLOCKS);
+        for (size_t i = 0; i < per_page * REST_PAGES + 1; i++) blocks[i] = pop(heap, size_class);
+        for (size_t i = 0; i < REST_PAGES; i++) put(heap, blocks[per_page * i]);
+        EXPECT_EQ(heap->rests[size_class], LOCAL_HEAP_CLASS_RESTS);
+    }
+    EXPECT_TEXT(local_heap_broken_rule(heap), NULL);
+    return heap;
+}
+
+static void rests_are_few(void)
+{
+    struct local_heap *heap = heap_with_many_rests();
+    for (size_t size_class = FIRST_CLASS; size_class < FIRST_CLASS + REST_CLASSES; size_class++) {
+        // what is left of the current page, the waiting ones' single blocks, and one that is new
+        struct page *last = heap->current[size_class];
+        while (page_of(pop(heap, size_class)) == last) continue;
+        for (size_t i = 1; i < REST_PAGES; i++) EXPECT(pop(heap, size_class) != NULL);
+        EXPECT_TEXT(local_heap_broken_rule(heap), NULL);
+    }
+    EXPECT_EQ(heap->rest_count, LOCAL_HEAP_RESTS);
+    local_heap_collect(heap, true);
+    EXPECT_EQ(heap->rest_count, 0);
+    EXPECT_TEXT(local_heap_broken_rule(heap), NULL);
+}
+
+static void rests_miscounted(void)
+{
+    struct local_heap *heap = heap_with_a_rest();
+    EXPECT(pop(heap, CLASS) == blocks[0]);
+    heap->rest_count++;
+    EXPECT_TEXT(local_heap_broken_rule(heap), "H6: the pages that rest are not what is counted");
+}
+
+static void rests_too_many(void)
+{
+    struct local_heap *heap = heap_with_many_rests();
+    for (size_t size_class = FIRST_CLASS; size_class < FIRST_CLASS + REST_CLASSES; size_class++) {
+        struct page *page = heap->queue[size_class];
+        for (; page != NULL; page = page->next, heap->rest_count++) page->is_resting = true;
+    }
+    EXPECT_TEXT(local_heap_broken_rule(heap), "H6: too many pages rest");
+}
+
+static void current_rests(void)
+{
+    struct local_heap *heap = heap_with_a_rest();
+    heap->current[CLASS]->is_resting = true;
+    EXPECT_TEXT(local_heap_broken_rule(heap), "H2: the current page is queued");
+}
+
+TEST(local_heap_H3_a_full_page_rests_when_one_was_claimed_back) { IN_CHILD(rests_in_queue()); }
+TEST(local_heap_finds_what_others_free_into_a_page_that_rests) { IN_CHILD(rests_for_others()); }
+TEST(local_heap_parks_a_page_that_rested_in_vain) { IN_CHILD(rests_in_vain()); }
+TEST(local_heap_pages_of_many_blocks_do_not_rest) { IN_CHILD(many_blocks_do_not_rest()); }
+TEST(local_heap_H6_few_pages_rest) { IN_CHILD(rests_are_few()); }
+TEST(local_heap_H6_notices_a_wrong_count) { IN_CHILD(rests_miscounted()); }
+TEST(local_heap_H6_notices_too_many) { IN_CHILD(rests_too_many()); }
+TEST(local_heap_H2_notices_a_current_page_that_rests) { IN_CHILD(current_rests()); }
