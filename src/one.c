@@ -50,9 +50,12 @@
 #include "page/remote.c"
 #include "page/refill.c"
 #include "page/retire.c"
+#include "page/depot.c"
 
 // F6 heap
+#include "heap/cache.c"
 #include "heap/local_heap.c"
+#include "heap/local_heap_rules.c"
 #include "heap/ring.c"
 #include "heap/heap.c"
 #include "heap/thread.c"

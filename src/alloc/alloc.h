@@ -11,6 +11,7 @@
 #define ALLOC_ALLOC_H
 #include "mimalloc.h"
 #include "heap/thread.h"
+#include "page/depot.h"
 
 static const size_t ALLOC_MAX_BYTES = PTRDIFF_MAX; // larger requests fail
 enum { ALLOC_PADDING_BYTES = BLOCK_PADDING_BYTES };
@@ -44,17 +45,35 @@ static inline struct local_heap *alloc_part(mi_heap_t *heap)
     return likely(part != NULL) ? part : alloc_find_part(heap);
 }
 
-// Unlinks the first block of a loaded list. false: it is no free block of the page. Only debug and
-// secure builds look.
-static always_inline bool alloc_unlink(struct local_heap *heap, size_t size_class,
-                                       struct block *block)
+// The page of a list's first block, which may be wrong where `is_cached`: then it may be NULL.
+// Debug and secure builds only.
+static always_inline struct page *alloc_page_of(const struct local_heap *heap, size_t size_class,
+                                                const struct block *block, bool is_cached)
 {
-    const struct page *page = heap->current[size_class];
-    if (CFG_STATES) {
-        if (unlikely(!page_has_block_at(page, block))) return false;
-        if (unlikely(!state_hand_out(page_state_of(page, block)))) return false;
+    if (!CFG_STATES) return NULL;
+    return is_cached ? page_of(block) : heap->current[size_class];
+}
+
+static always_inline bool alloc_check(const struct page *page, size_t size_class,
+                                      const struct block *block, bool is_cached)
+{
+    if (is_cached) {
+        return depot_may_hold(block, size_class) &&
+               state_hand_out_laid_up(page_state_of(page, block));
     }
-    struct block *next = block_next(block, &page->key);
+    return page_has_block_at(page, block) && state_hand_out(page_state_of(page, block));
+}
+
+// Unlinks the first block of a list: of a loaded one, or one of the cache. false: it is no free
+// block of the class. Only debug and secure builds look.
+static always_inline bool alloc_unlink(struct local_heap *heap, size_t size_class,
+                                       struct block *block, bool is_cached)
+{
+    static const struct link_key no_key = {0, 0};
+    const struct page *page = alloc_page_of(heap, size_class, block, is_cached);
+    if (CFG_STATES && unlikely(!alloc_check(page, size_class, block, is_cached))) return false;
+    struct block *next = block_next(block, CFG_SECURE ? &page->key : &no_key);
+    if (is_cached) heap->cache.bytes -= class_block_bytes(size_class);
     heap->list[size_class] = next;
     // The next call needs its link, and the user after that writes there: lists of blocks that were
     // used long ago lie in no cache.
@@ -88,11 +107,11 @@ static always_inline void *alloc_from(struct local_heap *heap, size_t bytes, boo
     size_t size_class = class_of_linear(need);
     struct block *block = heap->list[size_class];
     if (unlikely(block == NULL)) return alloc_slow(heap, bytes, is_zeroed);
-    if (unlikely(!alloc_unlink(heap, size_class, block))) {
+    if (unlikely(!alloc_unlink(heap, size_class, block, false))) {
         return alloc_bad_list(heap, bytes, is_zeroed);
     }
     if (is_zeroed) alloc_zeroed(heap, size_class, block);
-    return alloc_hand_out(heap->current[size_class], block, bytes);
+    return alloc_hand_out(alloc_page_of(heap, size_class, block, false), block, bytes);
 }
 
 // The same for a large block.

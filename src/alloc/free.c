@@ -1,6 +1,7 @@
 #include "alloc/free.h"
 #include "core/report.h"
 #include "core/stats.h"
+#include "heap/cache.h"
 #include "heap/ring.h"
 #include "page/retire.h"
 #include "region/purger.h"
@@ -184,6 +185,17 @@ static void free_to_part(struct local_heap *part, uintptr_t owner, struct page *
     }
 }
 
+// A block of a shared page.
+static no_inline void free_to_cache(struct local_heap *heap, struct page *page,
+                                    struct block *block)
+{
+    // a thread that only frees has a cache, too
+    if (heap == &thread_empty_heap) heap = thread_ready(heap);
+    struct local_heap *main = heap == NULL ? NULL : heap->main;
+    if (main != NULL) cache_put(&main->cache, main->list, page, block);
+    else retire_push(page, block, block, 1);
+}
+
 static no_inline void free_elsewhere(const void *pointer, struct local_heap *heap)
 {
     if (pointer == NULL) return;
@@ -199,6 +211,8 @@ static no_inline void free_elsewhere(const void *pointer, struct local_heap *hea
     if (CFG_STATES && !free_validate(page, block, pointer, is_own)) return;
 
     if ((page->flags & PAGE_LARGE) != 0) free_large(part, page, block);
+    else if ((owner & OWNER_SHARED) != 0)
+        free_to_cache(heap, page, (struct block *)(void *)block);
     else if (part != NULL) free_to_part(part, owner, page, (struct block *)(void *)block);
     else free_to_others(heap, page, (struct block *)(void *)block);
 }
@@ -224,13 +238,24 @@ static always_inline bool free_take_near(const struct page *page, const char *bl
 
 // The usual case of another thread's block. A block that is not to be freed is left to
 // free_elsewhere, which finds the same.
-static always_inline bool free_try_ring(struct local_heap *heap, struct page *page, char *block)
+static always_inline bool free_try_ring(struct local_heap *heap, uintptr_t owner, struct page *page,
+                                        char *block)
 {
     struct local_heap *main = heap->main;
-    if (main == NULL || free_may_be_interior(page) || !ring_can_extend(main, page)) return false;
+    if (main == NULL || (owner & OWNER_INTERIOR) != 0 || !ring_can_extend(main, page)) return false;
     if (CFG_STATES && unlikely(!free_take_near(page, block, false))) return false;
     if (CFG_DEBUG >= 1) free_close_block(page, block);
     ring_extend(main, page, (struct block *)(void *)block);
+    return true;
+}
+
+// The usual case of a block above 1 KiB. Builds with block states have too much to do for a fast
+// path.
+static always_inline bool free_try_cache(struct local_heap *heap, struct page *page, char *block)
+{
+    struct local_heap *main = heap->main;
+    if (CFG_STATES || main == NULL || page_owner(page) != OWNER_SHARED) return false;
+    cache_put(&main->cache, main->list, page, (struct block *)(void *)block);
     return true;
 }
 
@@ -249,7 +274,10 @@ void mi_free(void *p)
             if (unlikely(page_put(page, (struct block *)p))) free_emptied(page, heap);
             return;
         }
-        if (free_try_ring(heap, page, (char *)p)) return;
+        uintptr_t owner = page_owner(page);
+        if (owner == OWNER_SHARED ? free_try_cache(heap, page_head(page), (char *)p)
+                                  : free_try_ring(heap, owner, page, (char *)p))
+            return;
     }
     free_elsewhere(p, heap);
 }

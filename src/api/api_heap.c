@@ -79,7 +79,7 @@ bool mi_is_in_heap_region(const void *p) { return arena_of(p) != NULL && page_of
 bool mi_heap_check_owned(mi_heap_t *heap, const void *p)
 {
     const struct page *page = page_of(p);
-    return heap != NULL && page != NULL && walk_heap_of(page) == heap;
+    return heap != NULL && page != NULL && walk_is_of(page, heap);
 }
 
 bool mi_check_owned(const void *p) { return mi_heap_check_owned(mi_heap_get_default(), p); }
@@ -103,19 +103,21 @@ bool mi_heap_contains_block(mi_heap_t *heap, const void *p)
 {
     struct local_heap *main = api_main();
     struct page *page = page_of(p);
-    if (page == NULL || heap == NULL || main == NULL || walk_heap_of(page) != heap) return false;
+    if (page == NULL || heap == NULL || main == NULL || !walk_is_of(page, heap)) return false;
     void *block = page_block_at(page, page_index_of(page, p));
     if (block != p && (page_owner(page) & OWNER_INTERIOR) == 0) return false;
-    if (!walk_is_readable(page)) return true;
+    if (!page_is_shared(page) && !walk_is_readable(page)) return true;
 
     struct local_heap *part = heap_local(heap, main);
     if (part == NULL) return true;
     local_heap_collect(part, true);
     page = page_of(p);
-    if (page == NULL || walk_heap_of(page) != heap) return false;
-    if (!walk_is_readable(page)) return true;
+    if (page == NULL || !walk_is_of(page, heap)) return false;
+    bool is_claimed = page_is_shared(page) && walk_claim(page);
+    if (!is_claimed && !walk_is_readable(page)) return true;
     struct api_block_search search = {block, false};
     (void)walk_blocks(page, api_search_block, &search);
+    if (is_claimed) walk_leave(page);
     return search.found;
 }
 
@@ -152,14 +154,15 @@ static bool api_visit_page(struct page *page, void *arg)
     visit->area.committed = page->capacity * page->block_bytes;
     visit->area.block_size = visit->block_bytes;
     visit->area.used = 0;
-    if (walk_is_readable(page)) (void)walk_blocks(page, api_count_block, visit);
+    bool is_claimed = page_is_shared(page);
+    if (is_claimed || walk_is_readable(page)) (void)walk_blocks(page, api_count_block, visit);
     else visit->area.used = page->capacity;
     if (visit->area.used == 0) return true;
     if (!visit->visitor(visit->heap, &visit->area, NULL, visit->block_bytes, visit->arg))
         return false;
     if (!visit->blocks) return true;
     // asked again: the visitor may have filled the page, and so parked it
-    if (walk_is_readable(page)) return walk_blocks(page, api_visit_block, visit);
+    if (is_claimed || walk_is_readable(page)) return walk_blocks(page, api_visit_block, visit);
     for (uint32_t index = 0; index < page->capacity; index++) {
         if (!api_visit_block(page_block_at(page, index), visit)) return false;
     }

@@ -178,7 +178,7 @@ void mi_stats_reset(void)
 void mi_stats_merge(void)
 {
     struct local_heap *heap = thread_heap();
-    if (thread_is_ready(heap)) ring_flush(heap->main);
+    if (thread_is_ready(heap)) ring_flush(heap->main); // what is in its cache is counted
 }
 
 static void stats_put(size_t *place, uint64_t value)

@@ -2,7 +2,9 @@
 #include "core/random.h"
 #include "core/report.h"
 #include "core/stats.h"
+#include "heap/cache.h"
 #include "os/os.h"
+#include "page/depot.h"
 #include "page/page_list.h"
 #include "page/refill.h"
 #include "page/remote.h"
@@ -12,8 +14,8 @@
 enum {
     LOCAL_HEAP_FULL_SCAN   = 8,
     LOCAL_HEAP_MANY_BLOCKS = 64,
-    LOCAL_HEAP_FEW_BLOCKS  = 32,
-    LOCAL_HEAP_TRIES       = 4
+    // what a cache gets from a page at a time; one block at least
+    LOCAL_HEAP_FILL_BYTES  = 16 * 1024
 };
 
 static struct chacha *local_heap_random(struct local_heap *heap)
@@ -33,19 +35,6 @@ static void local_heap_enqueue(struct local_heap *heap, struct page *page)
 static void local_heap_unqueue(struct local_heap *heap, struct page *page)
 {
     page_list_remove(&heap->queue[page->size_class], page);
-    if (!page->is_resting) return;
-    page->is_resting = false;
-    heap->rest_count--;
-    heap->rests[page->size_class]++;
-}
-
-// Full pages only.
-static void local_heap_rest(struct local_heap *heap, struct page *page)
-{
-    page->is_resting = true;
-    heap->rest_count++;
-    heap->rests[page->size_class]--;
-    page_list_add(&heap->queue[page->size_class], page);
 }
 
 // The page is full: a pinned one goes on the heap's list, others are parked. false when it has room
@@ -58,8 +47,15 @@ static bool local_heap_leave_full(struct local_heap *heap, struct page *page)
     return true;
 }
 
+// A page of this thread, in no queue: gets its place. Not one of a shared class when the heap has a
+// cache: the page is shared from now on.
 static void local_heap_place(struct local_heap *heap, struct page *page)
 {
+    if (local_heap_has_cached(heap, page->size_class)) {
+        if (!page_is_shared(page)) page_share(page);
+        retire_park(page, false);
+        return;
+    }
     page_set_owner(page, (uintptr_t)heap | (page_owner(page) & OWNER_INTERIOR));
     if (page_has_room(page) || !local_heap_leave_full(heap, page)) local_heap_enqueue(heap, page);
 }
@@ -95,17 +91,6 @@ static bool local_heap_drop_empty(struct local_heap *heap, struct page *page)
 
 // --- finding a page with room --------------------------------------------------------------------
 
-// The page leaves its queue. One that rested in vain is parked now: false.
-static bool local_heap_try_take(struct local_heap *heap, struct page *page)
-{
-    local_heap_unqueue(heap, page);
-    if (page_has_room(page)) return true;
-    refill_from_remote(page);
-    if (page_has_room(page) || !local_heap_leave_full(heap, page)) return true;
-    heap->rests[page->size_class]--;
-    return false;
-}
-
 // The page that has waited longest: most blocks have come back to it, so that it lasts longest
 // before it is full again. If all of them have, and another page waits, it is released: others may
 // want its memory more. Not one of few blocks, which is empty now and then by chance.
@@ -114,12 +99,9 @@ static struct page *local_heap_dequeue(struct local_heap *heap, size_t size_clas
     struct page *page = heap->queue[size_class];
     if (page != NULL && page->next != NULL && page->reserved >= LOCAL_HEAP_MANY_BLOCKS)
         ignore_result(local_heap_drop_empty(heap, page));
-    for (int tries = 0; tries < LOCAL_HEAP_TRIES; tries++) {
-        page = heap->queue[size_class];
-        if (page == NULL) return NULL;
-        if (local_heap_try_take(heap, page)) return page;
-    }
-    return NULL;
+    page = heap->queue[size_class];
+    if (page != NULL) local_heap_unqueue(heap, page);
+    return page;
 }
 
 static void local_heap_unlink_full(struct local_heap *heap, struct page *page)
@@ -178,11 +160,9 @@ static struct page *local_heap_next_page(struct local_heap *heap, size_t size_cl
     } else {
         page = retire_adopt(size_class, local_heap_take_other, heap);
     }
-    if (page != NULL) {
-        page_set_owner(page, (uintptr_t)heap | (page_owner(page) & OWNER_INTERIOR));
-        return page;
-    }
-    return local_heap_new_page(heap, size_class);
+    if (page == NULL) page = local_heap_new_page(heap, size_class);
+    else page_set_owner(page, (uintptr_t)heap | (page_owner(page) & OWNER_INTERIOR));
+    return page;
 }
 
 // Broken rules of a page are most often a write to a free block, so they go to the user as such.
@@ -205,20 +185,106 @@ static bool local_heap_refill(struct local_heap *heap, size_t size_class, bool *
         local_heap_check_page(page);
         local_heap_unkeep(heap, page);
         if (refill_page(page, local_heap_random(heap), is_zero)) return true;
-        bool rests = heap->rests[size_class] > 0 && heap->rest_count < LOCAL_HEAP_RESTS;
-        if (!rests && !local_heap_leave_full(heap, page)) continue; // freed by others just now
+        if (!local_heap_leave_full(heap, page)) continue; // freed by others just now
         heap->current[size_class] = NULL;
-        struct page *next = local_heap_next_page(heap, size_class);
-        if (rests) local_heap_rest(heap, page);
-        page = next;
+        page = local_heap_next_page(heap, size_class);
     }
     return false;
+}
+
+// --- the cache -----------------------------------------------------------------------------------
+
+// A shared page with a free list that is not empty, claimed.
+static struct page *local_heap_claim_shared(struct local_heap *heap, size_t size_class,
+                                            bool *is_zero)
+{
+    struct page *page = retire_adopt(size_class, local_heap_take_other, heap);
+    if (page == NULL) {
+        page = local_heap_new_page(heap, size_class);
+        if (page == NULL) return NULL;
+        page_share(page);
+    }
+    local_heap_check_page(page);
+    bool is_filled = refill_page(page, local_heap_random(heap), is_zero);
+    check(is_filled); // it has room
+    ignore_result(is_filled);
+    return page;
+}
+
+// Some of the page's free list, which are out from now on.
+static struct depot_chain local_heap_take_some(struct page *page)
+{
+    struct depot_chain chain = {page->free, page->free_count};
+    uint32_t most = LOCAL_HEAP_FILL_BYTES / (uint32_t)page->block_bytes;
+    if (most == 0) most = 1;
+    if (chain.count <= most) {
+        ignore_result(page_take_all(page));
+        return chain;
+    }
+    struct block *last = chain.first;
+    for (chain.count = 1; chain.count < most; chain.count++) last = block_next(last, &page->key);
+    page->free = block_next(last, &page->key);
+    page->free_count = (uint16_t)(page->free_count - chain.count);
+    page->out = (uint16_t)(page->out + chain.count);
+    block_set_next(last, NULL, &page->key);
+    return chain;
+}
+
+// Debug and secure builds. Leaves out what is being freed a second time at this very moment.
+static struct depot_chain local_heap_lay_up(const struct page *page, struct block *list)
+{
+    struct depot_chain chain = {NULL, 0};
+    struct block *last = NULL;
+    for (struct block *block = list, *next; block != NULL; block = next) {
+        next = block_next(block, &page->key);
+        if (!state_lay_up(page_state_of(page, block))) continue;
+        if (last == NULL) chain.first = block;
+        else block_set_next(last, block, &page->key);
+        last = block;
+        chain.count++;
+    }
+    if (last != NULL) block_set_next(last, NULL, &page->key);
+    return chain;
+}
+
+// Some blocks of one page; none when memory is exhausted. *is_zero: it is one block, which reads as
+// zeroes.
+static struct depot_chain local_heap_take_shared(struct local_heap *heap, size_t size_class,
+                                                 bool *is_zero)
+{
+    struct depot_chain chain = {NULL, 0};
+    while (chain.count == 0) { // again only when every block was left out
+        struct page *page = local_heap_claim_shared(heap, size_class, is_zero);
+        if (page == NULL) break;
+        chain = local_heap_take_some(page);
+        *is_zero = *is_zero && chain.count == 1;
+        if (CFG_STATES) chain = local_heap_lay_up(page, chain.first);
+        retire_park(page, false);
+    }
+    return chain;
+}
+
+// Puts blocks into the empty cache of a class: a chain that another thread gave away, else some of
+// a page. *is_zero: as above.
+static void local_heap_fill_cache(struct local_heap *heap, size_t size_class, bool *is_zero)
+{
+    struct depot_chain chain = depot_take(size_class);
+    *is_zero = false;
+    cache_miss(&heap->cache);
+    if (chain.first == NULL) chain = local_heap_take_shared(heap, size_class, is_zero);
+    heap->list[size_class] = chain.first;
+    heap->cache.bytes += chain.count * class_block_bytes(size_class);
 }
 
 struct block *local_heap_load(struct local_heap *heap, size_t size_class)
 {
     bool is_zero;
     check(heap->list[size_class] == NULL);
+    if (local_heap_has_cached(heap, size_class)) {
+        local_heap_fill_cache(heap, size_class, &is_zero);
+        local_heap_set_zero(heap, size_class, is_zero);
+        return heap->list[size_class];
+    }
     if (!local_heap_refill(heap, size_class, &is_zero)) return NULL;
     heap->list[size_class] = page_take_all(heap->current[size_class]);
     local_heap_set_zero(heap, size_class, is_zero);
@@ -300,8 +366,6 @@ bool local_heap_put_in_full(struct local_heap *heap, struct page *page, struct b
         if (!local_heap_may_claim(heap)) return false;
         if (!refill_claim(page)) return false;
         stats_tally_remove(&heap->main->tally, STAT_pages_parked, 1);
-        uint8_t *rests = &heap->rests[page->size_class]; // it was parked for a short time only
-        if (page->reserved < LOCAL_HEAP_FEW_BLOCKS && *rests < LOCAL_HEAP_CLASS_RESTS) ++*rests;
     }
     stats_tally_count(&heap->main->tally, COUNT_page_claims, 1);
     heap->main->claims++;
@@ -376,17 +440,18 @@ static void local_heap_collect_full(struct local_heap *heap)
 
 void local_heap_collect(struct local_heap *heap, bool is_forced)
 {
+    if (is_forced && !heap->is_pinned) cache_flush(&heap->cache, heap->list, true);
     local_heap_collect_full(heap);
     for (size_t size_class = 0; size_class < CLASS_COUNT; size_class++) {
         if (is_forced) local_heap_drop_current(heap, size_class);
         local_heap_collect_queue(heap, size_class);
         if (is_forced && !heap->is_pinned) local_heap_park_queue(heap, size_class, false);
     }
-    check_rules(local_heap_broken_rule(heap));
 }
 
 void local_heap_abandon(struct local_heap *heap)
 {
+    if (!heap->is_pinned) cache_flush(&heap->cache, heap->list, false); // for the next thread
     for (size_t size_class = 0; size_class < CLASS_COUNT; size_class++) {
         local_heap_drop_current(heap, size_class);
         local_heap_park_queue(heap, size_class, true);
@@ -473,126 +538,4 @@ bool local_heap_visit_pages(struct local_heap *heap, bool (*visit)(struct page *
         if (!local_heap_visit_list(heap->queue[size_class], visit, arg)) return false;
     }
     return local_heap_visit_list(heap->full, visit, arg);
-}
-
-// --- rules ---------------------------------------------------------------------------------------
-
-static uintptr_t local_heap_named_by(const struct page *page)
-{
-    return page_owner(page) & ~(uintptr_t)OWNER_INTERIOR;
-}
-
-static const char *local_heap_broken_current(const struct local_heap *heap, size_t size_class)
-{
-    const struct page *page = heap->current[size_class];
-    const struct block *list = heap->list[size_class];
-    if (page == NULL) return list == NULL ? NULL : "H1: a loaded list without a page";
-    if (!page_is_descriptor(page) || page->size_class != size_class)
-        return "H1: the current page is none of the class";
-    if (page_list_count(page, list) > page->out)
-        return "H1: the loaded list is longer than what the page has out";
-    if (local_heap_named_by(page) != (uintptr_t)heap)
-        return "H2: the current page has another owner";
-    if (page->next != NULL || page->prev != NULL || page->is_resting)
-        return "H2: the current page is queued";
-    return NULL;
-}
-
-static const char *local_heap_broken_queue(const struct local_heap *heap, size_t size_class)
-{
-    const struct page *first = heap->queue[size_class], *page = first, *before = NULL;
-    for (; page != NULL; before = page, page = page->next) {
-        if (!page_list_is_linked(first, page, before)) return "H2: a queue is torn";
-        if (page == heap->current[size_class]) return "H2: the current page is queued";
-        if (page->size_class != size_class) return "H3: a page is in the queue of another class";
-        if (!page_has_room(page) && !page->is_resting) return "H3: a queued page has no room";
-        if (local_heap_named_by(page) != (uintptr_t)heap)
-            return "H2: a queued page has another owner";
-    }
-    return NULL;
-}
-
-static const char *local_heap_broken_full(const struct local_heap *heap)
-{
-    const struct page *first = heap->full, *page = first, *before = NULL;
-    bool has_cursor = heap->full_cursor == NULL;
-    if (page != NULL && !heap->is_pinned) return "H2: a full page is not parked";
-    for (; page != NULL; before = page, page = page->next) {
-        if (!page_list_is_linked(first, page, before))
-            return "H2: the list of full pages is torn";
-        if (local_heap_named_by(page) != ((uintptr_t)heap | OWNER_FULL))
-            return "H2: a full page has another owner";
-        if (remote_is_parked(page)) return "H2: a full page is parked and on the list";
-        has_cursor = has_cursor || page == heap->full_cursor;
-    }
-    return has_cursor ? NULL : "H2: the search goes on at a page that is not full";
-}
-
-static const char *local_heap_broken_slot(const struct ring_slot *slot)
-{
-    const struct page *page = slot->page;
-    const struct block *block = slot->first, *last = NULL;
-    if (!page_is_descriptor(page) || page->block_bytes == 0) return "H4: the ring names no page";
-    if (page->block_bytes > RING_BLOCK_BYTES || (page->flags & (PAGE_PINNED | PAGE_LARGE)) != 0)
-        return "H4: the ring holds what is not for it";
-    for (size_t i = 0; i < slot->count; i++) {
-        if (!page_has_block_at(page, block)) return "H4: a chain in the ring is torn";
-        last = block;
-        block = block_next(block, &page->key);
-    }
-    return block == NULL && last == slot->last ? NULL : "H4: a chain in the ring is torn";
-}
-
-static const char *local_heap_broken_ring(const struct local_heap *heap)
-{
-    size_t bytes = 0;
-    if (heap->ring_bytes > RING_MAX_BYTES) return "H4: the ring holds too much";
-    for (unsigned i = 0; i < RING_SLOTS; i++) {
-        const struct ring_slot *slot = &heap->ring[i];
-        if (slot->page == NULL) continue;
-        if (slot->count > RING_MAX_BYTES / CLASS_STEP_BYTES) return "H4: the ring holds too much";
-        const char *broken = local_heap_broken_slot(slot);
-        if (broken != NULL) return broken;
-        bytes += slot->count * slot->page->block_bytes;
-    }
-    return bytes == heap->ring_bytes ? NULL : "H4: the ring does not hold what it counts";
-}
-
-// false: a page that is kept is in use.
-static bool local_heap_adds_kept(const struct page *page, size_t *bytes)
-{
-    *bytes += page->kept_bytes;
-    return page->kept_bytes == 0 || page->out == 0;
-}
-
-// For lists that are not torn. A pinned heap has none of either kind.
-static const char *local_heap_broken_counts(const struct local_heap *heap)
-{
-    size_t bytes = 0, resting = 0;
-    for (size_t size_class = 0; size_class < CLASS_COUNT; size_class++) {
-        const struct page *page = heap->current[size_class];
-        if (page != NULL && !local_heap_adds_kept(page, &bytes))
-            return "H5: a page in use counts as empty";
-        // the only one when it was kept; others may have been queued before it since
-        for (page = heap->queue[size_class]; page != NULL; page = page->next) {
-            if (!local_heap_adds_kept(page, &bytes)) return "H5: a page in use counts as empty";
-            resting += page->is_resting;
-        }
-    }
-    if (bytes != heap->kept_bytes) return "H5: the empty pages are not what is counted";
-    if (bytes > LOCAL_HEAP_KEPT_BYTES) return "H5: too many empty pages are kept";
-    if (resting != heap->rest_count) return "H6: the pages that rest are not what is counted";
-    return resting > LOCAL_HEAP_RESTS ? "H6: too many pages rest" : NULL;
-}
-
-const char *local_heap_broken_rule(const struct local_heap *heap)
-{
-    const char *broken = NULL;
-    for (size_t size_class = 0; size_class < CLASS_COUNT && broken == NULL; size_class++) {
-        broken = local_heap_broken_current(heap, size_class);
-        if (broken == NULL) broken = local_heap_broken_queue(heap, size_class);
-    }
-    if (broken == NULL) broken = local_heap_broken_full(heap);
-    if (broken == NULL) broken = local_heap_broken_counts(heap);
-    return broken != NULL ? broken : local_heap_broken_ring(heap);
 }

@@ -1,22 +1,25 @@
 /* local_heap.h: the part of a heap that one thread owns.
  *
  *   list[c]     free blocks of class c that are handed out next: the free list of current[c],
- *               loaded whole, so that malloc does not touch the page
+ *               loaded whole, so that malloc does not touch the page; of shared classes the
+ *               thread's cache (cache.h), if the heap cannot be destroyed
  *   current[c]  the page they come from, or NULL
- *   queue[c]    other pages with room, owned, in the order in which they are taken; and full ones
- *               that rest there, for their thread is likely to free into them soon
+ *   queue[c]    other pages with room, owned, in the order in which they are taken
  *   full        pages without room, of heaps that can be destroyed; other heaps park theirs
  *               (remote.h) and forget them
  *   ring        blocks of other threads' pages on their way home, in chains by page
  *
  * Rules (see local_heap_broken_rule; that no page of the heap is anywhere else, walk_broken_rule):
- *   H1  list[c] != NULL only with current[c] != NULL, and its blocks belong to that page
+ *   H1  list[c] != NULL only with current[c] != NULL, and its blocks belong to that page; but for
+ *       caches, see H6
  *   H2  a page is current, in one queue, on `full`, or parked: exactly one of these
- *   H3  a queued page has room or rests, and its class is the queue's
+ *   H3  a queued page has room, and its class is the queue's
  *   H4  ring: at most RING_MAX_BYTES of blocks; none of a pinned page
  *   H5  kept_bytes is the sum of those of its pages, which are empty, and LOCAL_HEAP_KEPT_BYTES at
  *       most
- *   H6  rest_count is the number of pages that rest, LOCAL_HEAP_RESTS at most
+ *   H6  a main local heap has no page of a shared class; each block in its cache is out, in a
+ *       shared page of its class
+ *   H7  cache.bytes is the sum of the blocks in the cache
  * All fields belong to the owner thread but those marked [any].
  */
 #ifndef HEAP_LOCAL_HEAP_H
@@ -24,16 +27,15 @@
 #include "base/base.h"
 #include "base/chacha.h"
 #include "core/stats.h"
+#include "heap/cache.h"
 #include "page/page.h"
 
 enum {
     RING_SLOTS = 16,
     RING_MAX_BYTES = 16 * 1024,
     RING_BLOCK_BYTES = 1024,
-    LOCAL_HEAP_KEPT_BYTES = 256 * 1024, // of empty pages, for each thread
-    LOCAL_HEAP_CLAIMS = 32, // full pages that a thread claims back while malloc does not run dry
-    LOCAL_HEAP_RESTS = 96,  // full pages that may rest, of all classes
-    LOCAL_HEAP_CLASS_RESTS = 16
+    LOCAL_HEAP_KEPT_BYTES = 128 * 1024, // of empty pages, for each thread
+    LOCAL_HEAP_CLAIMS = 32 // full pages that a thread claims back while malloc does not run dry
 };
 
 struct ring_slot {
@@ -58,6 +60,7 @@ struct local_heap {
     struct page       *queue[CLASS_COUNT];
     // bit c: blocks of list[c] read as zeroes but for their links
     uint64_t           zero_list[2];
+    struct cache       cache;               // main only, but for `beats`
     struct page       *full;
     struct page       *full_cursor;         // where the search for remote frees goes on
     // of the same thread; itself for the main one; NULL: that thread has ended
@@ -80,10 +83,6 @@ struct local_heap {
     // the thread has ended already; everything is parked again after each call
     bool               is_transient;
     struct chacha      random;
-    // How many more pages of the class may rest: one is added when a page of few blocks had to be
-    // claimed back, up to LOCAL_HEAP_CLASS_RESTS, and one is lost when a page rested in vain.
-    uint8_t            rests[CLASS_COUNT];
-    unsigned           rest_count;          // pages that rest
     // From here on: what others look at, also while the local heap waits for its next thread. So it
     // is not zeroed when that one comes.
     // [any] `main` once more, for threads that do not know whether the local heap is theirs
@@ -110,6 +109,12 @@ INTERNAL void local_heap_page_is_empty(struct local_heap *heap, struct page *pag
 // now, or the thread has claimed enough: then the block goes back as others' do.
 INTERNAL must_use bool local_heap_put_in_full(struct local_heap *heap, struct page *page,
                                               struct block *block);
+// The list of the class is the thread's cache.
+static inline bool local_heap_has_cached(const struct local_heap *heap, size_t size_class)
+{
+    return class_is_shared(size_class) && !heap->is_pinned;
+}
+
 // A page of this heap that was parked is owned again, if nobody else was first. For walks.
 INTERNAL void local_heap_take_back(struct local_heap *heap, struct page *page);
 // Frees the large block of a pinned heap.

@@ -4,9 +4,11 @@
 #include "core/random.h"
 #include "core/report.h"
 #include "core/stats.h"
+#include "heap/cache.h"
 #include "heap/ring.h"
 #include "os/fork.h"
 #include "os/os.h"
+#include "page/depot.h"
 #include "region/purger.h"
 
 DEFINE_DATA(struct local_heap thread_empty_heap)
@@ -109,6 +111,7 @@ static struct local_heap *thread_new_main(void)
     if (main == NULL) return NULL;
     main->main = main;
     atomic_store_explicit(&main->heap, &main->backing, memory_order_relaxed);
+    main->cache.beats = CACHE_BEATS;
     main->backing.local = main;
     main->backing.state = HEAP_BACKING;
     atomic_store_explicit(&main->collect_asked, 0, memory_order_relaxed);
@@ -221,6 +224,7 @@ static void thread_collect_own(struct local_heap *main, bool is_forced)
 {
     ring_flush(main);
     local_heap_collect(main, is_forced);
+    check_rules(local_heap_broken_rule(main));
 }
 
 void thread_collect(bool is_forced)
@@ -234,6 +238,7 @@ void thread_collect(bool is_forced)
     }
     uint32_t wish = is_forced ? 2 : 1;
     if (is_forced) thread_visit_all(thread_ask_to_collect, &wish);
+    if (is_forced) depot_drain();
     if (is_forced) (void)purge_all();
     else purger_tick();
 }
@@ -244,6 +249,7 @@ void thread_housekeep(struct local_heap *heap)
     thread_mind_fork(main);
     main->heartbeat++;
     main->claims = 0;
+    if (heap->cache.beats == 0) heap->cache.beats = CACHE_BEATS;
     hooks_deferred_free(&main->is_in_hook, false, main->heartbeat);
     ring_flush(main);
     uint32_t asked = atomic_load_explicit(&main->collect_asked, memory_order_relaxed);
@@ -251,5 +257,7 @@ void thread_housekeep(struct local_heap *heap)
         atomic_store_explicit(&main->collect_asked, 0, memory_order_relaxed);
         thread_collect_own(main, asked > 1);
     }
-    if (purge_has_turn(main->heartbeat)) purger_tick();
+    if (!purge_has_turn(main->heartbeat)) return;
+    cache_review(&main->cache, main->list, prim_clock_ms());
+    purger_tick();
 }

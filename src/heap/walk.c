@@ -1,7 +1,10 @@
 #include "heap/walk.h"
 #include "core/stats.h"
+#include "heap/cache.h"
 #include "heap/ring.h"
+#include "page/depot.h"
 #include "page/refill.h"
+#include "page/retire.h"
 
 bool walk_all_pages(bool (*visit)(struct page *page, void *arg), void *arg)
 {
@@ -23,10 +26,14 @@ bool walk_all_pages(bool (*visit)(struct page *page, void *arg), void *arg)
     return true;
 }
 
-struct mi_heap_s *walk_heap_of(const struct page *page)
+bool walk_is_of(const struct page *page, const struct mi_heap_s *heap)
 {
+    if (page_is_shared(page)) {
+        const struct local_heap *main = thread_heap()->main;
+        return main != NULL && heap == &main->backing;
+    }
     struct local_heap *part = (struct local_heap *)(page_owner(page) & ~(uintptr_t)OWNER_FLAGS);
-    return part == NULL ? NULL : atomic_load_explicit(&part->heap, memory_order_relaxed);
+    return part != NULL && atomic_load_explicit(&part->heap, memory_order_relaxed) == heap;
 }
 
 // --- blocks of one page --------------------------------------------------------------------------
@@ -83,9 +90,27 @@ static void walk_part(struct local_heap *part, void *arg)
     if (walk->goes_on) walk->goes_on = local_heap_visit_pages(part, walk->visit, walk->arg);
 }
 
+bool walk_claim(struct page *page)
+{
+    if (!refill_claim(page)) return false;
+    stats_remove(STAT_pages_parked, 1);
+    return true;
+}
+
+void walk_leave(struct page *page) { retire_park(page, false); }
+
+static bool walk_shared(struct page *page, struct walk_heap_visit *walk)
+{
+    if (!walk_claim(page)) return true; // some thread is just taking blocks of it
+    bool goes_on = walk->visit(page, walk->arg);
+    walk_leave(page);
+    return goes_on;
+}
+
 static bool walk_owned_by(struct page *page, void *arg)
 {
     struct walk_heap_visit *walk = (struct walk_heap_visit *)arg;
+    if (page_is_shared(page)) return walk_shared(page, walk);
     uintptr_t owner = page_owner(page) & ~(uintptr_t)OWNER_FLAGS;
     return owner != (uintptr_t)walk->part || walk->visit(page, walk->arg);
 }
@@ -97,8 +122,10 @@ bool walk_heap_pages(struct mi_heap_s *heap, bool (*visit)(struct page *page, vo
         heap_visit_parts(heap, walk_part, &walk);
         return walk.goes_on;
     }
-    // a backing heap knows only its pages with room: full ones are found by their owner word
+    // a backing heap knows only its pages with room: full ones are found by their owner word, and
+    // shared ones are each backing heap's
     local_heap_collect(heap->local, true);
+    depot_drain();
     (void)walk_all_pages(walk_take_back, heap->local);
     check_rules(walk_broken_rule(heap->local));
     return walk_all_pages(walk_owned_by, &walk);
@@ -152,9 +179,8 @@ static size_t walk_class_of(const struct page *page)
     return size_class < CLASS_COUNT ? size_class : CLASS_COUNT;
 }
 
-static void walk_subtract(struct walk_totals *totals, const struct page *page, size_t count)
+static void walk_subtract(struct walk_totals *totals, size_t size_class, size_t count)
 {
-    size_t size_class = walk_class_of(page);
     if (size_class == CLASS_COUNT) return;
     totals->blocks -= count;
     totals->bytes -= count * class_block_bytes(size_class);
@@ -167,13 +193,16 @@ static void walk_subtract_lists(struct local_heap *heap, void *arg)
     if (atomic_load_explicit(&heap->heap, memory_order_acquire) == NULL) return;
     for (size_t size_class = 0; size_class < CLASS_COUNT; size_class++) {
         const struct page *page = heap->current[size_class];
-        if (page == NULL || heap->list[size_class] == NULL) continue;
+        if (heap->list[size_class] == NULL) continue;
+        if (local_heap_has_cached(heap, size_class))
+            walk_subtract(totals, size_class, cache_count(heap->list, size_class));
+        if (page == NULL) continue;
         unsigned count = page_list_count(page, heap->list[size_class]);
-        if (count <= page->reserved) walk_subtract(totals, page, count); // else it changed
+        if (count <= page->reserved) walk_subtract(totals, size_class, count); // else it changed
     }
     for (unsigned i = 0; i < RING_SLOTS; i++) {
         const struct page *page = heap->ring[i].page;
-        if (page != NULL) walk_subtract(totals, page, heap->ring[i].count);
+        if (page != NULL) walk_subtract(totals, walk_class_of(page), heap->ring[i].count);
     }
 }
 
@@ -198,6 +227,8 @@ void walk_count(struct walk_totals *totals)
 {
     memset(totals, 0, sizeof(*totals));
     (void)walk_all_pages(walk_add_page, totals);
+    for (size_t size_class = CLASS_SHARED_FIRST; size_class < CLASS_COUNT; size_class++)
+        walk_subtract(totals, size_class, depot_count(size_class));
     heap_visit_all_mains(walk_subtract_lists, totals);
     heap_visit_all_parts(walk_subtract_lists, totals);
 }

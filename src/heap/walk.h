@@ -13,16 +13,22 @@
 // only.
 INTERNAL bool walk_all_pages(bool (*visit)(struct page *page, void *arg), void *arg);
 // The same for the pages of one heap; the calling thread's own lists are unloaded first, and its
-// parked pages taken back. Its parts in other running threads are left out.
+// parked pages taken back. Its parts in other running threads are left out. Shared pages are of
+// each backing heap: they are claimed while they are visited, so that their lists can be read.
 INTERNAL bool walk_heap_pages(struct mi_heap_s *heap, bool (*visit)(struct page *page, void *arg),
                               void *arg);
-// The calling thread may look at the page's lists: it owns it, or its owner has ended.
+// Claims a shared page, so that its lists can be read; false: some other thread has just done so.
+INTERNAL must_use bool walk_claim(struct page *page);
+INTERNAL void walk_leave(struct page *page);
+// The calling thread may look at the page's lists: it owns it, or its owner has ended. Of a shared
+// page only while it is claimed.
 INTERNAL bool walk_is_readable(const struct page *page);
 // Calls visit(block, arg) for each block of a readable page that is with the user (or in some
 // thread's ring), until it returns false. The page's list must not be loaded.
 INTERNAL bool walk_blocks(struct page *page, bool (*visit)(void *block, void *arg), void *arg);
-// The heap that a page belongs to, as far as its owner word tells; NULL when its thread has ended.
-INTERNAL struct mi_heap_s *walk_heap_of(const struct page *page);
+// The page is one of this heap's, as far as its owner word tells: a page of a thread that has ended
+// is nobody's, a shared one the calling thread's backing heap's.
+INTERNAL bool walk_is_of(const struct page *page, const struct mi_heap_s *heap);
 
 // NULL while all rules of the local heap hold, and H2 for every page that names it as its owner.
 // O(slices). Owner only, also while other threads are at theirs.

@@ -9,6 +9,11 @@
  * descriptor of a page's first slice describes the page; those of its other slices only say how far
  * back that is. A descriptor that belongs to no page is all zeroes.
  *
+ * Pages of blocks above 1 KiB are shared, unless their heap can be destroyed: nobody owns them
+ * for longer than it takes to put some free blocks into the cache of a thread (heap/cache.h), and
+ * all of them find the same free blocks. Their descriptors, those of later slices too, name
+ * OWNER_SHARED as the owner.
+ *
  * Rules (see page_broken_rule; P4: remote_broken_rule while the page is parked, and
  * test/model/test_pages.cpp, where every write is ordered with the claim):
  *   P1  out + |free| + |local_free| + those that begin in holes == capacity <= reserved, and
@@ -45,12 +50,14 @@ enum page_flags {
 enum page_owner_flags {
     OWNER_FULL     = 1, // in no queue: parked, or on its heap's list of full pages
     OWNER_INTERIOR = 2, // a block may have been handed out with an offset into it
+    OWNER_SHARED   = 4, // instead of a local heap: the page is shared
     OWNER_FLAGS    = 7
 };
 
 struct page {
     // what the owner writes
-    // [owner] its local heap | flags; still the former owner's when parked. Read by any
+    // [owner] its local heap | flags; still the former owner's when parked; [any] of shared pages,
+    // whose word changes but for OWNER_INTERIOR. Read by any
     ATOMIC(uintptr_t) owner;
     // [owner] freed here, or by others when `free` had some; becomes `free` in refill_page
     struct block *local_free;
@@ -80,7 +87,6 @@ struct page {
     uint32_t      kept_bytes;
     uint16_t      holes;          // [owner] bit s: strip s is one
     bool          is_rest_back;   // [owner] its uncut part was given back to the OS
-    bool          is_resting;     // [owner] it was full when it was queued; local_heap.h
     // [const] of its blocks, from block 0; in builds without them NULL
     struct states *states;
 };
@@ -207,6 +213,18 @@ static inline uintptr_t page_owner(const struct page *page)
 static inline void page_set_owner(struct page *page, uintptr_t owner)
 {
     atomic_store_explicit(&page->owner, owner, memory_order_relaxed);
+}
+
+static inline bool page_is_shared(const struct page *page)
+{
+    return (page_owner(page) & OWNER_SHARED) != 0;
+}
+
+// The page is claimed, or known to nobody yet.
+static inline void page_share(struct page *page)
+{
+    uintptr_t owner = OWNER_SHARED | (page_owner(page) & OWNER_INTERIOR);
+    for (uint32_t i = 0; i < page->slices; i++) page_set_owner(&page[i], owner);
 }
 
 // Of all its slices.

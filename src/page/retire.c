@@ -55,7 +55,8 @@ bool retire_full(struct page *page, struct stats_tally *tally)
 void retire_park(struct page *page, bool is_for_good)
 {
     uintptr_t kept = is_for_good ? page_owner(page) & OWNER_INTERIOR : page_owner(page);
-    page_set_owner(page, OWNER_FULL | kept); // before others can claim it and store their own
+    // before others can claim it and store their own
+    if (!page_is_shared(page)) page_set_owner(page, OWNER_FULL | kept);
     for (;;) {
         refill_from_remote(page);
         if (page->out == 0) {

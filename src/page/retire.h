@@ -11,7 +11,7 @@ INTERNAL void retire_push(struct page *page, struct block *first, struct block *
 
 // The owner leaves a page: it is parked and, when it has room, marked for adopters; released when
 // it is empty. In no queue, not loaded. is_for_good: its thread ends; else it claims the page back
-// when it frees into it, as it does with a full one.
+// when it frees into it, as it does with a full one. A shared page stays one.
 INTERNAL void retire_park(struct page *page, bool is_for_good);
 
 // The owner's page is full: park it, and count that in the owner's tally. false when remote frees
@@ -26,7 +26,8 @@ INTERNAL must_use bool retire_large(struct page *page);
 INTERNAL void retire_give_back_holes(void);
 
 // A parked page of that class with room, taken over; NULL when a bounded search found none. The
-// caller sets `owner`. Pages of other classes that it came across are handed to `take_other`.
+// caller sets `owner`, unless the page is shared. Pages of other classes that it came across are
+// handed to `take_other`.
 INTERNAL struct page *retire_adopt(size_t size_class,
                                    void (*take_other)(void *taker, struct page *page), void *taker);
 

@@ -20,7 +20,11 @@ enum {
     CLASS_STEP_BYTES   = 16,
     CLASS_LINEAR_BYTES = 512,
     CLASS_MAX_BYTES    = 512 * 1024,
-    CLASS_COUNT        = 113
+    CLASS_COUNT        = 113,
+    CLASS_OWNED_BYTES  = 1024, // the largest blocks of pages that one thread owns
+    // of larger blocks, which are multiples of CLASS_SHARED_ALIGNMENT
+    CLASS_SHARED_FIRST     = 41,
+    CLASS_SHARED_ALIGNMENT = 128
 };
 static_assert((int)CLASS_COUNT == (int)MARK_KINDS, "one set of marks for each class");
 
@@ -50,6 +54,10 @@ static inline size_t class_block_bytes(size_t size_class)
     size_t step = size_class - 33;
     return (9 + step % 8) << (step / 8 + 6);
 }
+
+// Pages of these classes are shared by all threads (page.h): no two of their blocks have a cache
+// line in common, so it does no harm when neighbours are different threads'.
+static inline bool class_is_shared(size_t size_class) { return size_class >= CLASS_SHARED_FIRST; }
 
 // Slices of a page of this class: few, but so many that C2 holds, with two blocks at least, if
 // `lost_bytes` at the page's end cannot be used (a guard). The shorter a page, the sooner all of it

@@ -5,12 +5,13 @@
  *             live   remote
  *   free       0       0
  *   in use     1       0
- *   freed      1       1     by a thread that does not own the page, until the owner collects it
+ *   freed      1       1     by a thread that does not own the page, until the owner collects it;
+ *                            or it waits in a thread's cache (heap/cache.h), or in the depot
  *
  * Rules (matters of order: test/model/test_states.cpp, and the mutants that break them; that no
  * listed block is live: page_broken_rule):
- *   T1  only the owner of a block's page changes `live`; any thread sets `remote`, the owner clears
- *       it
+ *   T1  only the owner of a block's page changes `live`; any thread sets `remote`; the owner clears
+ *       it, or the thread in whose cache the block is
  *   T2  whoever frees remotely marks first and looks at `live` afterwards; whoever makes a block
  *       free clears `live` first and `remote` afterwards
  */
@@ -132,6 +133,29 @@ static inline bool state_take_from_others(struct state state)
     if (state_has(live, state)) return true;
     state_unmark(state.states, state_mask(state));
     return false;
+}
+
+// A free block goes into a thread's cache. Owner only. The mark first, so that no free of it counts
+// once it is live. false: it was marked already, by a free without a right that will find it dead;
+// then it stays so, and is not to be handed out, for that free is not over.
+static inline must_use bool state_lay_up(struct state state)
+{
+    if (!state_mark_freed_remotely(state)) return false;
+    state_set_live(state, true);
+    return true;
+}
+
+static inline bool state_is_laid_up(struct state state)
+{
+    return state_is_live(state) && state_is_freed_remotely(state);
+}
+
+// A block is handed out from a thread's cache: false when it was not laid up there.
+static inline bool state_hand_out_laid_up(struct state state)
+{
+    if (!state_is_laid_up(state)) return false;
+    state_unmark(state.states, state_mask(state));
+    return true;
 }
 
 // The block is free again, whoever freed it. Owner only. `live` first: whoever finds the other mark

@@ -33,6 +33,7 @@ struct location {
     uintptr_t at;
     size_t bytes;
     const char *name;
+    bool is_fixed;
     unsigned count; // values so far; the latest is past[(count - 1) % HISTORY]
     struct past past[HISTORY];
 };
@@ -247,6 +248,8 @@ void model_name(const void *at, size_t bytes, const char *name)
     model_location(at, bytes)->name = name;
 }
 
+void model_fix(const void *at, size_t bytes) { model_location(at, bytes)->is_fixed = true; }
+
 static void model_forget_locations()
 {
     memset(model_location_index, 0, sizeof(model_location_index));
@@ -311,6 +314,7 @@ static void model_learn(struct past *past, int order)
 uint64_t model_load(const void *at, size_t bytes, int order)
 {
     struct location *location = model_location(at, bytes);
+    if (location->is_fixed) return model_read(location);
     model_yield(location, false);
     struct past *past = model_find(location);
     uint64_t value = past->value;
@@ -408,6 +412,7 @@ static void model_leave_fiber(struct fiber *fiber)
 static void model_yield(const struct location *location, bool is_write)
 {
     if (model_current == MAIN) return;
+    if (is_write && location->is_fixed) model_fail("an atomic was written that should not change");
     struct fiber *fiber = &model_fibers[model_current];
     fiber->at = location->at;
     fiber->is_write = is_write;

@@ -69,6 +69,9 @@ void model_clear(void *start, size_t bytes);
 // In `start` only. Names an atomic for the report of a failure, and makes it known before its first
 // use, which M4 needs where model_memset writes to it.
 void model_name(const void *at, size_t bytes, const char *name);
+// In `start` only. An atomic that no thread writes, or the run fails: its loads are no points at
+// which another thread may go on.
+void model_fix(const void *at, size_t bytes);
 // Called whenever a fiber goes on, with its number: sets what is thread-local.
 void model_on_switch(void (*hook)(unsigned thread));
 

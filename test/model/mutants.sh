@@ -103,6 +103,49 @@ mutant test_pages page/page.c "released with its descriptor in use" "/page_blank
 mutant test_pages page/page.c "released before its descriptor is blank" \
     "$(in_function page_release) { /arena_release/d; s/^    for \(uint32_t i/    arena_release(start, slices, !is_clean);\n&/ }"
 
+# --- depot.c, and pages that are shared -----------------------------------------------------------
+
+put=$(in_function depot_try_put)
+take=$(in_function depot_take_slot)
+fill=$(in_function local_heap_take_shared)
+some=$(in_function local_heap_take_some)
+mutant test_shared page/depot.c "putting a chain does not release" \
+    "$put s/memory_order_release/memory_order_relaxed/"
+mutant test_shared page/depot.c "taking a chain does not acquire" \
+    "$take s/memory_order_acquire/memory_order_relaxed/"
+mutant test_shared page/depot.c "a chain is put over another (D1)" \
+    "$put { s/if \(atomic_compare.*/atomic_store_explicit(\&of_class->slot[i], depot_pack(chain), memory_order_release);/; s/^ +memory_order_release, .*//; s/^ +return true;/        return true;/ }"
+mutant test_shared page/depot.c "taking a chain is a load and a store (D1)" \
+    "$take s/word = atomic_exchange_explicit(.*)memory_order_acquire/atomic_store_explicit\1memory_order_relaxed/; $take s/memory_order_relaxed\);$/memory_order_acquire);/"
+mutant test_shared page/depot.c "a chain without a slot is forgotten" \
+    "$(in_function depot_put) s/^    depot_return\(chain\);//"
+mutant test_shared page/depot.c "what is in a slot that is not wanted is returned, and stays (D1)" \
+    "$(in_function depot_return_from) s/depot_take_slot\(of_class, i\)/depot_unpack(atomic_load_explicit(\&of_class->slot[i], memory_order_acquire))/"
+mutant test_shared page/depot.c "a review returns what it saw, whatever is there (D1)" \
+    "$(in_function depot_look_at) s/depot_return.*/atomic_exchange_explicit(\&of_class->slot[i], 0, memory_order_acquire); depot_return(depot_unpack(word));/"
+mutant test_shared page/depot.c "the next block is looked for after the block went back" \
+    "$(in_function depot_return) { /^        next = /d; s/^        retire_push.*/&\n        next = chain.count > 1 ? depot_next(block, size_class) : NULL;/ }"
+mutant test_shared page/depot.c "a chain's pages are all taken for that of its last block" \
+    "$(in_function depot_return) s/retire_push\(page_of\(block\), block, block, 1\)/if (next == NULL) retire_push(page_of(block), block, block, 1)/"
+mutant test_shared page/retire.c "a shared page that has room is not marked again" \
+    "$(in_function retire_park) { s/bool has_room = page_has_room\(page\)/& \&\& !page_is_shared(page)/ }"
+mutant test_shared page/retire.c "parking writes its owner's name into a shared page" \
+    "$(in_function retire_park) s/if \(!page_is_shared\(page\)\) //"
+mutant test_shared heap/local_heap.c "a claimed page is not parked again" "$fill s/retire_park\(page, false\);//"
+mutant test_shared heap/local_heap.c "a claimed page is parked before blocks are taken" \
+    "$fill { /retire_park/d; s/^        chain = local_heap_take_some.*/        retire_park(page, false);\n&/ }"
+mutant test_shared heap/local_heap.c "blocks that a cache takes are not out" "$some { /page->out = /d }"
+mutant test_shared heap/local_heap.c "blocks that a cache takes lead to those that stay" \
+    "$some { /block_set_next\(last, NULL/d }"
+mutant test_shared heap/local_heap.c "a new page of a shared class is its maker's" \
+    "$(in_function local_heap_claim_shared) s/page_share\(page\);//"
+mutant test_shared heap/local_heap.c "a page that moves to a heap with a cache is not shared" \
+    "$(in_function local_heap_place) s/(if \(!page_is_shared\(page\)\) )?page_share\(page\);//"
+mutant test_shared heap/local_heap.c "sharing a page once more forgets its interior pointers" \
+    "$(in_function local_heap_place) s/if \(!page_is_shared\(page\)\) page_share/page_share/"
+mutant test_shared heap/cache.c "a block that is given away stays in the cache" \
+    "$(in_function cache_take_some) s/lists\[size_class\] = NULL;//"
+
 # --- the floors above -----------------------------------------------------------------------------
 
 mutant test_pages alloc/free.c "the owner word is read twice" \
@@ -135,6 +178,17 @@ mutant test_states $states "a live block does not show its page" \
     "$(in_function state_write_live) s/memory_order_release/memory_order_relaxed/"
 mutant test_states $states "who finds a block alive does not acquire" \
     "$take s/memory_order_acquire/memory_order_relaxed/"
+laid=$(in_function state_hand_out_laid_up)
+mutant test_states $states "a block that is laid up is not marked" \
+    "$(in_function state_lay_up) s/^    if \(!state_mark_freed_remotely.*//"
+mutant test_states $states "a block that is laid up is not live" \
+    "$(in_function state_lay_up) s/state_set_live\(state, true\)//"
+mutant test_states $states "a block that is laid up is live before it is marked" \
+    "$(in_function state_lay_up) s/^\{/{\n    state_set_live(state, true);/"
+mutant test_states $states "a block that others free just now is laid up" \
+    "$(in_function state_lay_up) s/if \(!state_mark_freed_remotely\(state\)\) return false/ignore_result(state_mark_freed_remotely(state))/"
+mutant test_states $states "a block is handed out that was not laid up" "$laid s/!state_is_laid_up\(state\)/false/"
+mutant test_states $states "a block that is handed out stays marked" "$laid s/state_unmark.*;//"
 
 # --- slices and items -----------------------------------------------------------------------------
 

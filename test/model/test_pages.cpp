@@ -1,5 +1,5 @@
-/* Who owns a page, and frees by other threads: the real sources from the marks up to free, over an
- * arena of a few slices that is simulated here, in all interleavings.
+/* Who owns a page, and frees by other threads, in all interleavings: pages.h has the real sources,
+ * and what they stand on; test_shared.cpp, pages that nobody owns for long.
  *
  * What must hold in every run:
  *   every block is out once or free once, and nobody writes to a block that is somebody else's
@@ -7,331 +7,22 @@
  *   whoever takes a page knows all that was done to it and to its free blocks before (M2)
  *   once all blocks are freed, all pages have been released
  */
-#define MI_ONE_OBJECT 1
-#define MI_SHORT_LIST 0
-#include "base/base.h"
-#include "core/random.h"
-#include "core/report.h"
-#include "core/stats.h"
-#include "os/os.h"
-#include "region/marks.h"
-#include "region/purger.h"
-#include "alloc/free.h"
-
-// --- what lies below -----------------------------------------------------------------------------
-
-enum { SLICES = 3, UNIT_BYTES = 1024, UNITS = SLICE_BYTES / UNIT_BYTES, CLASS = 48 };
-
-alignas(SLICE_BYTES) static char pages_memory[SLICES][SLICE_BYTES];
-alignas(DESCRIPTOR_BYTES) static char pages_descriptors[SLICES][DESCRIPTOR_BYTES];
-static struct marks pages_marks;
-static uint32_t pages_is_out[SLICES][UNITS]; // blocks in the program's hands
-static ATOMIC(uint64_t) pages_free_slices;
-static unsigned pages_claims, pages_releases;
-static bool pages_are_exhausted;
-static int64_t pages_levels[STATS_LEVEL_COUNT];
-static struct local_heap pages_heaps[MODEL_THREADS];
-static struct local_heap pages_part; // of a made heap, in thread 0
-static struct block *pages_held[4];
-
-static void stats_add(enum stats_level_id id, int64_t amount) { pages_levels[id] += amount; }
-static void stats_remove(enum stats_level_id id, int64_t amount) { pages_levels[id] -= amount; }
-static void stats_count(enum stats_counter_id, uint64_t) {}
-static int64_t stats_current(enum stats_level_id id) { return pages_levels[id]; }
-static void stats_add_tally(struct stats_tally *tally)
-{
-    for (int id = 0; id < STATS_TALLIED_LEVELS; id++)
-        pages_levels[id] += tally->level[id].added - tally->level[id].removed;
-    memset(tally, 0, sizeof(*tally));
-}
-static void stats_block_added(unsigned, size_t, size_t) {}
-static void stats_block_removed(unsigned, size_t, size_t) {}
-static void report_fault(enum fault, const char *, const void *, size_t)
-{
-    model_fail("a correct call was reported as a mistake");
-}
-static void report_always(const char *, const char *) {}
-static uint32_t chacha_below(struct chacha *, uint32_t) { return 0; }
-static uint32_t chacha_next32(struct chacha *) { return 0; }
-static uint64_t chacha_next64(struct chacha *) { return 0; }
-static size_t os_page_bytes(void) { return 4096; }
-static enum os_guard_kind os_guard(void *, size_t) { return OS_GUARD_NONE; }
-static bool os_unguard(void *, size_t, enum os_guard_kind) { return true; }
-static bool os_purge(void *start, size_t bytes)
-{
-    for (size_t at = 0; at < bytes; at += UNIT_BYTES) // so much that no link survives
-        ((struct block *)(void *)((char *)start + at))->link = 0;
-    return true;
-}
-static bool arena_is_pinned(const struct arena *, const void *) { return false; }
-static bool os_restore(void *, size_t) { return true; }
-static void purger_tick(void) {}
-static void purger_start(void) {}
-static long options_get(enum option) { return 0; }
-static bool limit_is_below(enum option, int64_t) { return false; }
-static void limit_ask_system(void) {}
-static void purge_relieve(size_t) {}
-static struct local_heap *thread_ready(struct local_heap *heap) { return heap; }
-static bool alloc_padding_is_intact(const struct page *, const void *) { return true; }
-
-static struct arena *arena_at(unsigned index) { return index == 0 ? &arena_main : NULL; }
-static struct arena *arena_of(const void *) { return &arena_main; }
-static void *arena_descriptor_far(const void *) { return NULL; }
-
-static void *arena_claim(size_t count, size_t, bool *is_zero)
-{
-    *is_zero = false;
-    uint64_t free = atomic_load_explicit(&pages_free_slices, memory_order_relaxed);
-    do {
-        if (count != 1 || pages_are_exhausted || free == 0) return NULL;
-        // acquire: pairs with arena_release
-    } while (!atomic_compare_exchange_strong_explicit(&pages_free_slices, &free, free & (free - 1),
-                                                      memory_order_acquire, memory_order_relaxed));
-    pages_claims++;
-    return pages_memory[bits_lowest(free)];
-}
-
-static void arena_release(void *start, size_t count, bool)
-{
-    size_t slice = (size_t)((char *)start - pages_memory[0]) / SLICE_BYTES;
-    const uint64_t *words = (const uint64_t *)(const void *)pages_descriptors[slice];
-    if (count != 1 || slice >= SLICES) model_fail("released slices that are no page");
-    for (size_t i = 0; i < UNITS; i++) {
-        if (pages_is_out[slice][i] != 0) model_fail("released a page with a block out");
-    }
-    for (size_t i = 0; i < DESCRIPTOR_BYTES / sizeof(uint64_t); i++) {
-        if (words[i] != 0) model_fail("A2: released a page with its descriptor in use");
-    }
-    uint64_t bit = UINT64_C(1) << slice;
-    pages_releases++;
-    if ((atomic_fetch_or_explicit(&pages_free_slices, bit, memory_order_release) & bit) != 0)
-        model_fail("released a page twice");
-}
-
-// --- the real sources ----------------------------------------------------------------------------
-
-#include "region/marks.c"
-#include "page/page.c"
-#include "page/holes.c"
-#include "page/remote.c"
-#include "page/refill.c"
-#include "page/retire.c"
-#include "heap/local_heap.c"
-#include "heap/ring.c"
-#include "alloc/free.c"
-
-// --- a program -----------------------------------------------------------------------------------
-
-static uint32_t *pages_ledger(const void *block)
-{
-    return &pages_is_out[0][(size_t)((const char *)block - pages_memory[0]) / UNIT_BYTES];
-}
-
-static void pages_hand_out(void *block)
-{
-    if (*pages_ledger(block) != 0) model_fail("a block was handed out twice");
-    *pages_ledger(block) = 1;
-    ((struct block *)block)->link = (uintptr_t)block; // the program's own data
-}
-
-static void pages_give(void *block)
-{
-    if (block == NULL) return;
-    if (((struct block *)block)->link != (uintptr_t)block) model_fail("a block in use was changed");
-    ((struct block *)block)->link = 0;
-    *pages_ledger(block) = 0;
-    mi_free(block);
-}
-
-// NULL when memory is exhausted. As in alloc.c, with what housekeeping does first.
-static void *pages_take(struct local_heap *heap)
-{
-    struct block *block = heap->list[CLASS];
-    if (block == NULL) {
-        ring_flush(heap->main);
-        block = local_heap_load(heap, CLASS);
-        if (block == NULL) return NULL;
-    }
-    heap->list[CLASS] = block_next(block, &heap->current[CLASS]->key);
-    pages_hand_out(block);
-    return block;
-}
-
-static void *pages_take_large(struct local_heap *heap)
-{
-    bool is_zero;
-    void *block = local_heap_take_large(heap, SLICE_BYTES - 4096, 1, &is_zero);
-    if (block != NULL) pages_hand_out(block);
-    return block;
-}
-
-// --- before and after the threads ----------------------------------------------------------------
-
-static void pages_begin_heap(struct local_heap *heap, struct local_heap *main)
-{
-    model_clear((void *)heap, sizeof(*heap));
-    heap->main = main;
-    heap->heap.value = &heap->backing;
-}
-
-static void pages_begin()
-{
-    static const char *const owners[] = {"page 0 owner", "page 1 owner", "page 2 owner"};
-    static const char *const words[] = {"page 0 remote", "page 1 remote", "page 2 remote"};
-    model_watch(pages_memory, sizeof(pages_memory));
-    model_watch(pages_descriptors, sizeof(pages_descriptors));
-    model_watch(pages_is_out, sizeof(pages_is_out));
-    model_watch(pages_heaps, sizeof(pages_heaps));
-    model_clear(pages_descriptors, sizeof(pages_descriptors));
-    model_clear(pages_is_out, sizeof(pages_is_out));
-    model_clear((void *)&pages_marks, sizeof(pages_marks));
-    model_clear((void *)&arena_main, sizeof(arena_main));
-    model_clear((void *)pages_held, sizeof(pages_held));
-    model_clear(pages_levels, sizeof(pages_levels));
-    for (unsigned i = 0; i < MODEL_THREADS; i++) pages_begin_heap(&pages_heaps[i], &pages_heaps[i]);
-    pages_begin_heap(&pages_part, &pages_heaps[0]);
-    pages_part.is_pinned = true;
-    pages_heaps[0].next_of_thread = &pages_part;
-    pages_claims = pages_releases = 0;
-    pages_are_exhausted = false;
-    arena_main.base = (uintptr_t)pages_memory;
-    arena_main.span_units = sizeof(pages_memory) >> GRANULE_SHIFT;
-    arena_main.mapped = CHUNK_SLICES;
-    arena_main.capacity = CHUNK_SLICES;
-    arena_main.descriptors = pages_descriptors[0];
-    arena_main.marks = &pages_marks;
-    pages_free_slices = bits_ones(SLICES);
-    for (unsigned i = 0; i < SLICES; i++) {
-        struct page *page = arena_descriptor(&arena_main, i);
-        model_name(&page->owner, sizeof(page->owner), owners[i]);
-        model_name(&page->remote, sizeof(page->remote), words[i]);
-    }
-    model_name(&pages_marks.kind[CLASS], 8, "marks");
-    model_name(&arena_main.mark_count[CLASS], 4, "count of marks");
-    model_name(&arena_main.mark_hint[CLASS], 4, "hint of marks");
-    model_name(&arena_main.span_units, 8, "span");
-    model_name(&pages_free_slices, 8, "free slices");
-    model_on_switch([](unsigned thread) { thread_heap_slot = &pages_heaps[thread]; });
-}
-
-struct pages_shape { uint32_t block_bytes, blocks, out; };
-
-// A page of which `out` blocks are in pages_held, not yet in its place.
-static struct page *pages_make_loose(struct local_heap *heap, struct pages_shape shape)
-{
-    unsigned flags = heap->is_pinned ? PAGE_PINNED : 0;
-    struct page_plan plan = {shape.block_bytes, CLASS, 1, flags,
-                             SLICE_BYTES - shape.blocks * shape.block_bytes};
-    bool is_zero;
-    struct page *page = page_init(arena_claim(1, 1, &is_zero), &plan, NULL);
-    page_set_owner(page, (uintptr_t)heap);
-    for (uint32_t count = 0; count < shape.blocks;) {
-        if (!refill_page(page, NULL, &is_zero)) model_fail("a page is smaller than planned");
-        struct block *block = page_take_all(page), *next;
-        for (; block != NULL; block = next, count++) {
-            next = block_next(block, &page->key);
-            if (count < shape.out) {
-                pages_hand_out(block);
-                pages_held[count] = block;
-            } else {
-                ignore_result(page_put(page, block));
-            }
-        }
-    }
-    return page;
-}
-
-static struct page *pages_make(struct local_heap *heap, struct pages_shape shape)
-{
-    struct page *page = pages_make_loose(heap, shape);
-    local_heap_place(heap, page);
-    return page;
-}
-
-static unsigned pages_out_of(const struct page *page)
-{
-    unsigned count = 0;
-    for (uint32_t i = 0; i < page->reserved; i++) count += *pages_ledger(page_block_at(page, i));
-    return count;
-}
-
-static unsigned pages_loaded_of(const struct local_heap *heap, const struct page *page)
-{
-    return heap->current[CLASS] == page ? page_list_count(page, heap->list[CLASS]) : 0;
-}
-
-// Every block is somewhere, once.
-static void pages_check(const struct page *page)
-{
-    check_rules(page_broken_rule(page));
-    check_rules(remote_broken_rule(page));
-    unsigned loaded = pages_loaded_of(&pages_part, page);
-    for (unsigned i = 0; i < MODEL_THREADS; i++) loaded += pages_loaded_of(&pages_heaps[i], page);
-    if (page->out != pages_out_of(page) + loaded + remote_waiting(page))
-        model_fail("blocks lost or doubled");
-}
-
-static void pages_check_mark(const struct page *page)
-{
-    uint32_t word = atomic_load_explicit(&page->remote, memory_order_relaxed);
-    uint64_t marks = atomic_load_explicit(&pages_marks.kind[CLASS], memory_order_relaxed);
-    bool is_marked = (marks >> arena_slice_of(&arena_main, page->start) & 1) != 0;
-    if ((word & REMOTE_IS_LISTED) != 0 && !is_marked)
-        model_fail("a parked page with room has lost its mark");
-}
-
-static void pages_end(bool with_marks)
-{
-    for (unsigned i = 0; i < MODEL_THREADS; i++) ring_flush(&pages_heaps[i]);
-    for (unsigned i = 0; i < SLICES; i++) {
-        const struct page *page = arena_descriptor(&arena_main, i);
-        if (page->block_bytes == 0) continue;
-        pages_check(page);
-        if (with_marks) pages_check_mark(page);
-    }
-    for (unsigned i = 0; i < MODEL_THREADS; i++)
-        check_rules(local_heap_broken_rule(&pages_heaps[i]));
-
-    thread_heap_slot = &pages_heaps[0];
-    for (unsigned i = 0; i < SLICES * UNITS; i++) {
-        if (pages_is_out[0][i] != 0) pages_give(pages_memory[0] + i * UNIT_BYTES);
-    }
-    ring_flush(&pages_heaps[0]);
-    local_heap_collect(&pages_part, true);
-    for (unsigned i = 0; i < MODEL_THREADS; i++) {
-        local_heap_collect(&pages_heaps[i], true);
-        local_heap_abandon(&pages_heaps[i]);
-        stats_add_tally(&pages_heaps[i].tally);
-    }
-    if (pages_claims != pages_releases) model_fail("all is freed, but not all is released");
-    if (pages_levels[STAT_pages] != 0 || pages_levels[STAT_pages_parked] != 0 ||
-        pages_levels[STAT_large] != 0)
-        model_fail("S1: the pages that are counted are not those that are there");
-}
-
-static void pages_finish() { pages_end(true); }
-static void pages_finish_hints() { pages_end(false); }
+#include "pages.h"
 
 // --- scenarios -----------------------------------------------------------------------------------
 
-static const struct pages_shape PAIR = {2048, 2, 2}, THREE = {2048, 3, 3}, SMALL = {1024, 3, 3};
+static const struct pages_shape PAIR = {2048, 2, 2, CLASS}, THREE = {2048, 3, 3, CLASS},
+                                SMALL = {1024, 3, 3, CLASS};
 
-static struct local_heap *pages_own() { return &pages_heaps[model_thread()]; }
-
-static void give_0() { pages_give(pages_held[0]); }
-static void give_1() { pages_give(pages_held[1]); }
-static void give_2() { pages_give(pages_held[2]); }
-static void take_one() { pages_take(pages_own()); }
+static void take_one() { pages_take(pages_own(), CLASS); }
 static void take_two() { take_one(); take_one(); }
 static void take_three() { take_one(); take_two(); }
-static void take_and_give() { pages_give(pages_take(pages_own())); }
+static void take_and_give() { pages_give(pages_take(pages_own(), CLASS)); }
 static void give_0_and_take() { give_0(); take_one(); }
 static void give_0_and_1() { give_0(); give_1(); ring_flush(pages_own()); }
 static void give_1_and_take_two() { give_1(); take_two(); }
 static void give_2_and_take() { give_2(); take_one(); }
-static void leave() { local_heap_abandon(pages_own()); }
 static void collect() { local_heap_collect(pages_own(), true); }
-static void give_holes_back() { retire_give_back_of(arena_descriptor(&arena_main, 0)); }
 static void take_and_give_large() { pages_give(pages_take_large(pages_own())); }
 
 static void start_pair()
@@ -365,7 +56,7 @@ static void start_used_up()
 static void start_roomy()
 {
     pages_begin();
-    pages_make(&pages_heaps[0], {2048, 3, 2});
+    pages_make(&pages_heaps[0], {2048, 3, 2, CLASS});
     pages_are_exhausted = true;
 }
 
@@ -373,7 +64,7 @@ static void start_roomy()
 static void start_wide()
 {
     pages_begin();
-    pages_make(&pages_heaps[0], {8192, 4, 2});
+    pages_make(&pages_heaps[0], {8192, 4, 2, CLASS});
     local_heap_collect(&pages_heaps[0], true);
     pages_are_exhausted = true;
 }
@@ -383,7 +74,7 @@ static void start_two_lists()
 {
     bool is_zero;
     pages_begin();
-    struct page *page = pages_make_loose(&pages_heaps[0], {2048, 4, 2});
+    struct page *page = pages_make_loose(&pages_heaps[0], {2048, 4, 2, CLASS});
     if (!refill_page(page, NULL, &is_zero)) model_fail("a page is fuller than planned");
     struct block *list = page_take_all(page), *other = block_next(list, &page->key);
     block_set_next(list, NULL, &page->key);
@@ -423,10 +114,8 @@ static void start_part()
 static void collect_part_and_take()
 {
     local_heap_collect(&pages_part, false);
-    pages_take(&pages_part);
+    pages_take(&pages_part, CLASS);
 }
-
-static void move_part() { local_heap_move_pages(&pages_part, &pages_heaps[0]); }
 
 // Cheap ones first: a mistake is found soon.
 static const struct model_scenario pages_scenarios[] = {

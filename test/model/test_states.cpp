@@ -7,6 +7,8 @@
  *   of two frees at the same instant, one of them by the owner, at least one counts; when both do,
  *   the block is found out before it is handed out again (a free that comes after that is one of
  *   its new life)
+ *   of a block in a cache, or on its way from one to another, no free counts; or it is found out
+ *   before it is handed out
  *   what happens to one block changes nothing of its neighbour (T1)
  *   who frees a block and finds it alive sees its page as it is in that life
  */
@@ -18,7 +20,8 @@ enum { BLOCKS = 2 };
 static struct states states_words;
 static ATOMIC(uint32_t) states_page; // stands for what describes the page of the blocks
 static ATOMIC(uint32_t) states_list; // bit b: block b is on the remote list of the page
-static unsigned states_counted[MODEL_THREADS][BLOCKS]; // frees by this thread that counted
+static ATOMIC(uint32_t) states_slot; // of the depot; 1: block 0 is in it
+static unsigned states_counted[MODEL_THREADS + 1][BLOCKS]; // frees by this thread that counted
 static bool states_is_local[BLOCKS];                   // freed by the owner, thread 0
 static bool states_is_found_out[BLOCKS];
 static unsigned states_lives[BLOCKS];                  // how often it was handed out
@@ -70,6 +73,31 @@ static void hand_out(unsigned block)
     else states_is_found_out[block] = true;
 }
 
+// As local_heap_lay_up, and depot_put.
+static void lay_up(unsigned block)
+{
+    uint32_t none = 0;
+    if (!states_is_local[block]) return;
+    states_is_local[block] = false;
+    if (!state_lay_up(states_of(block))) { // left out: it is being freed without a right
+        states_is_found_out[block] = true;
+        return;
+    }
+    if (!atomic_compare_exchange_strong_explicit(&states_slot, &none, 1, memory_order_release,
+                                                 memory_order_relaxed))
+        model_fail("a block was laid up twice");
+}
+
+// As depot_take, and alloc_unlink. true: the block is the program's.
+static bool take_laid_up()
+{
+    if (atomic_exchange_explicit(&states_slot, 0, memory_order_acquire) == 0) return false;
+    bool is_handed_out = state_hand_out_laid_up(states_of(0));
+    if (is_handed_out) states_lives[0]++;
+    else states_is_found_out[0] = true;
+    return is_handed_out;
+}
+
 static void other_frees_0() { free_as_other(0); }
 static void other_frees_1() { free_as_other(1); }
 static void owner_frees_0() { free_as_owner(0); }
@@ -86,6 +114,22 @@ static void owner_makes_the_page_and_hands_out_0()
     hand_out(0);
 }
 
+static void owner_lays_up_0() { lay_up(0); }
+static void owner_collects_and_lays_up_0()
+{
+    collect();
+    lay_up(0);
+}
+static void other_takes_and_frees_0()
+{
+    if (take_laid_up()) free_as_other(0);
+}
+static void other_frees_and_takes_0()
+{
+    free_as_other(0);
+    ignore_result(take_laid_up());
+}
+
 // --- before and after the threads ----------------------------------------------------------------
 
 static void start_with(uint64_t live, unsigned lives)
@@ -93,6 +137,7 @@ static void start_with(uint64_t live, unsigned lives)
     states_words.live = live;
     states_words.remote = 0;
     states_list = 0;
+    states_slot = 0;
     states_page = lives;
     memset(states_counted, 0, sizeof(states_counted));
     memset(states_is_local, 0, sizeof(states_is_local));
@@ -101,16 +146,29 @@ static void start_with(uint64_t live, unsigned lives)
     model_name(&states_words.live, 8, "live");
     model_name(&states_words.remote, 8, "remote");
     model_name(&states_list, 4, "remote list");
+    model_name(&states_slot, 4, "depot slot");
     model_name(&states_page, 4, "page");
 }
 
 static void start() { start_with(3, 1); }         // both blocks are with the program
 static void start_without_page() { start_with(0, 0); } // their page is not there yet
 
+static void start_free() // block 0 is free, on no list
+{
+    start_with(2, 1);
+    states_lives[0] = 0;
+    states_is_local[0] = true;
+}
+static void start_laid_up()
+{
+    start_free();
+    lay_up(0);
+}
+
 static unsigned frees_of(unsigned block)
 {
     unsigned count = 0;
-    for (unsigned i = 0; i < MODEL_THREADS; i++) count += states_counted[i][block];
+    for (unsigned i = 0; i <= MODEL_THREADS; i++) count += states_counted[i][block];
     return count;
 }
 
@@ -155,6 +213,32 @@ static void finish_page()
     if (states_lives[0] != 1 && !states_is_found_out[0]) model_fail("a block is lost");
 }
 
+// Of each life one free counts, that of the program or the one without a right.
+static void finish_laid_up()
+{
+    ignore_result(take_laid_up());
+    if (state_is_in_use(states_of(0))) {
+        if (state_hand_out_laid_up(states_of(0))) model_fail("a block in use was handed out");
+        free_as_other(0);
+    }
+    unsigned count = frees_of(0), lives = states_lives[0];
+    if (lives == 0 && !states_is_found_out[0]) model_fail("a block that was laid up is lost");
+    if (count != lives) model_fail("a free of a block that is laid up counted");
+    expect_untouched(1);
+}
+
+static void finish_taken()
+{
+    finish_laid_up();
+    if (states_is_found_out[0]) model_fail("a block that was laid up could not be handed out");
+}
+
+static void finish_laid_up_again()
+{
+    owner_collects_and_lays_up_0();
+    finish_laid_up();
+}
+
 static const struct model_scenario states_scenarios[] = {
     {"two others free a block", 3, start, {owner_collects, other_frees_0, other_frees_0},
      finish_freed_by_others, 0, 1, 0, 0},
@@ -169,6 +253,12 @@ static const struct model_scenario states_scenarios[] = {
      0},
     {"a free without a right, of a page that is being made", 2, start_without_page,
      {owner_makes_the_page_and_hands_out_0, other_frees_0}, finish_page, 0, 1, 0, 0},
+    {"taken from the depot and freed twice", 3, start_laid_up,
+     {other_takes_and_frees_0, other_frees_0, other_frees_0}, finish_taken, 0, 1, 0, 0},
+    {"freed twice and laid up", 3, start, {owner_collects_and_lays_up_0, other_frees_and_takes_0,
+     other_frees_0}, finish_laid_up_again, 0, 1, 0, 0},
+    {"laid up, taken and freed twice", 3, start_free, {owner_lays_up_0, other_takes_and_frees_0,
+     other_frees_0}, finish_laid_up, 0, 1, 0, 0},
 };
 
 int main()

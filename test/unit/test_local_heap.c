@@ -1,8 +1,11 @@
 #include "unit_test.h"
+#include "heap/cache.h"
 #include "heap/ring.h"
 #include "mimalloc.h"
+#include "page/depot.h"
 
-enum { CLASS = 64, MAX_BLOCKS = 4096, MIB = 1 << 20 };
+// CLASS: the largest blocks of which a main local heap has pages, so few in a page.
+enum { CLASS = CLASS_SHARED_FIRST - 1, SHARED_CLASS = 64, MAX_BLOCKS = 8192, MIB = 1 << 20 };
 static struct block *blocks[MAX_BLOCKS];
 
 static struct local_heap *start(void)
@@ -15,7 +18,10 @@ static struct block *pop(struct local_heap *heap, size_t size_class)
 {
     struct block *block = heap->list[size_class];
     if (block == NULL) block = local_heap_load(heap, size_class);
-    if (block != NULL) heap->list[size_class] = block_next(block, &heap->current[size_class]->key);
+    if (block == NULL) return NULL;
+    const struct page *page = page_of(block);
+    heap->list[size_class] = block_next(block, &page->key);
+    if (local_heap_has_cached(heap, size_class)) heap->cache.bytes -= page->block_bytes;
     return block;
 }
 
@@ -30,7 +36,9 @@ static size_t blocks_in_page(size_t size_class)
 static void put(struct local_heap *heap, struct block *block)
 {
     struct page *page = page_of(block);
-    if ((page_owner(page) & OWNER_FULL) != 0)
+    if (page_is_shared(page))
+        cache_put(&heap->cache, heap->list, page, block);
+    else if ((page_owner(page) & OWNER_FULL) != 0)
         EXPECT(local_heap_put_in_full(heap, page, block));
     else if (page_put(page, block))
         local_heap_page_is_empty(heap, page);
@@ -51,6 +59,7 @@ static void all_classes(void)
         EXPECT_TEXT(local_heap_broken_rule(heap), NULL);
     }
     local_heap_collect(heap, true);
+    depot_drain();
     EXPECT_EQ(used_slices(), 0);
     EXPECT_EQ(level_now(STAT_pages_parked), 0);
     expect_arena_rules();
@@ -76,7 +85,7 @@ static void one_kept(void)
 
 TEST(local_heap_gives_empty_pages_back_but_for_one) { IN_CHILD(one_kept()); }
 
-enum { CLAIM_PAGES = 100, CLAIM_BYTES = 16 * 1024 };
+enum { CLAIM_PAGES = 100, CLAIM_BYTES = 1000 };
 
 // One block of each page, without a call of malloc; how many pages are owned afterwards.
 static int64_t free_one_of_each_page(void)
@@ -162,13 +171,13 @@ TEST(local_heap_put_in_full_fails_when_another_thread_has_the_page)
     IN_CHILD(claimed_by_other());
 }
 
-static void pinned(void)
+static void pinned(size_t size_class)
 {
     struct local_heap *main = start();
     struct mi_heap_s *heap = heap_new(main);
     struct local_heap *part = heap->local;
-    size_t per_page = blocks_in_page(CLASS), count = 20 * per_page;
-    for (size_t i = 0; i < count; i++) blocks[i] = pop(part, CLASS);
+    size_t per_page = blocks_in_page(size_class), count = 20 * per_page;
+    for (size_t i = 0; i < count; i++) blocks[i] = pop(part, size_class);
     EXPECT_EQ(level_now(STAT_pages_parked), 0);
     EXPECT(part->full != NULL && (part->full->flags & PAGE_PINNED) != 0);
     for (size_t i = 0; i < count; i += 2) { // from elsewhere
@@ -176,14 +185,18 @@ static void pinned(void)
         retire_push(page_of(blocks[i]), blocks[i], blocks[i], 1);
     }
     size_t pages = (size_t)level_now(STAT_pages);
-    for (size_t i = 0; i < count; i += 2) blocks[i] = pop(part, CLASS);
+    for (size_t i = 0; i < count; i += 2) blocks[i] = pop(part, size_class);
     EXPECT(level_now(STAT_pages) <= (int64_t)pages + 1); // what others freed was found and used
     EXPECT_TEXT(local_heap_broken_rule(part), NULL);
     heap_destroy(heap, main);
     EXPECT_EQ(used_slices(), 0);
 }
 
-TEST(local_heap_that_is_pinned_keeps_its_full_pages_and_finds_room_in_them) { IN_CHILD(pinned()); }
+TEST(local_heap_that_is_pinned_keeps_its_full_pages_and_finds_room_in_them)
+{
+    IN_CHILD(pinned(CLASS));
+    IN_CHILD(pinned(SHARED_CLASS));
+}
 
 static void large(void)
 {
@@ -227,6 +240,28 @@ static void abandon_and_adopt(void)
 TEST(local_heap_pages_that_were_abandoned_are_adopted_before_new_ones_are_made)
 {
     IN_CHILD(abandon_and_adopt());
+}
+
+// A stale mark leads to it.
+static void comes_across_shared(void)
+{
+    struct local_heap *heap = start();
+    struct page *page = page_of(pop(heap, SHARED_CLASS));
+    EXPECT(page_is_shared(page) && remote_is_listed(page));
+    size_t slice = arena_slice_of(page->arena, page->start);
+    for (size_t size_class = CLASS; size_class <= CLASS + 1; size_class++) {
+        marks_set(page->arena, size_class, slice);
+        EXPECT(pop(heap, size_class) != NULL);
+        EXPECT(page_owner(page) == OWNER_SHARED && remote_is_listed(page));
+        EXPECT_TEXT(local_heap_broken_rule(heap), NULL);
+    }
+    EXPECT_EQ(counter_now(COUNT_page_adopts), 2); // it was
+    EXPECT_EQ(level_now(STAT_pages_parked), 2);
+}
+
+TEST(local_heap_leaves_a_shared_page_of_another_class_shared_that_it_comes_across)
+{
+    IN_CHILD(comes_across_shared());
 }
 
 // --- rules, broken on purpose --------------------------------------------------------------------
@@ -275,7 +310,7 @@ static void queue_of_other_owner(void)
 static void queue_of_other_class(void)
 {
     struct local_heap *heap = heap_with_queue();
-    heap->queue[CLASS + 1] = heap->queue[CLASS];
+    heap->queue[CLASS - 1] = heap->queue[CLASS];
     heap->queue[CLASS] = NULL;
     EXPECT_TEXT(local_heap_broken_rule(heap), "H3: a page is in the queue of another class");
 }
@@ -418,11 +453,12 @@ TEST(local_heap_H2_notices_a_queued_page_of_somebody_else) { IN_CHILD(queue_of_o
 TEST(local_heap_H3_notices_a_page_in_the_wrong_queue) { IN_CHILD(queue_of_other_class()); }
 TEST(local_heap_H3_notices_a_queued_page_without_room) { IN_CHILD(queue_without_room()); }
 
-// One block of each class comes and goes: of so many empty pages a thread keeps only some.
+// One block of each class of which the thread has pages comes and goes: of so many empty pages it
+// keeps only some.
 static struct local_heap *heap_with_kept_pages(void)
 {
     struct local_heap *heap = start();
-    for (size_t size_class = 1; size_class < CLASS_COUNT; size_class++) {
+    for (size_t size_class = 1; size_class < CLASS_SHARED_FIRST; size_class++) {
         size_t count = blocks_in_page(size_class);
         for (size_t i = 0; i < count; i++) blocks[i] = pop(heap, size_class);
         for (size_t i = 0; i < count; i++) put(heap, blocks[i]);
@@ -438,7 +474,7 @@ static void keeps_little(void)
     EXPECT(heap->kept_bytes <= LOCAL_HEAP_KEPT_BYTES);
     size_t resident_slices = used_slices();
     EXPECT(resident_slices <= LOCAL_HEAP_KEPT_BYTES / SLICE_BYTES + 4);
-    for (size_t size_class = 1; size_class < CLASS_COUNT; size_class++) {
+    for (size_t size_class = 1; size_class < CLASS_SHARED_FIRST; size_class++) {
         blocks[size_class] = pop(heap, size_class); // kept ones are used again
         EXPECT(blocks[size_class] != NULL);
     }
@@ -480,135 +516,3 @@ TEST(local_heap_H5_a_thread_keeps_few_empty_pages) { IN_CHILD(keeps_little()); }
 TEST(local_heap_H5_notices_a_wrong_count) { IN_CHILD(kept_miscounted()); }
 TEST(local_heap_H5_notices_a_page_in_use) { IN_CHILD(kept_in_use()); }
 TEST(local_heap_H5_notices_too_much) { IN_CHILD(kept_too_much()); }
-
-// --- rest ----------------------------------------------------------------------------------------
-
-// The page of blocks[0] waits with one free block, which had to be claimed back; the current one,
-// of blocks[per_page], is full.
-static struct local_heap *heap_with_a_rest(void)
-{
-    struct local_heap *heap = start();
-    size_t per_page = blocks_in_page(CLASS);
-    for (size_t i = 0; i < 2 * per_page; i++) {
-        blocks[i] = pop(heap, CLASS);
-        if (i == per_page) put(heap, blocks[0]);
-    }
-    EXPECT_EQ(heap->rests[CLASS], 1);
-    EXPECT(heap->list[CLASS] == NULL && !page_has_room(heap->current[CLASS]));
-    return heap;
-}
-
-static void rests_in_queue(void)
-{
-    struct local_heap *heap = heap_with_a_rest();
-    struct block *block = blocks[blocks_in_page(CLASS)];
-    struct page *page = page_of(block);
-    EXPECT(pop(heap, CLASS) == blocks[0]);
-    EXPECT(heap->queue[CLASS] == page && page->is_resting && !remote_is_parked(page));
-    EXPECT(page_owner(page) == (uintptr_t)heap); // so that a free into it is a simple one
-    EXPECT(heap->rests[CLASS] == 0 && heap->rest_count == 1);
-    EXPECT_TEXT(local_heap_broken_rule(heap), NULL);
-    put(heap, block);
-    EXPECT(pop(heap, CLASS) == block);
-    EXPECT(heap->rests[CLASS] == 1 && heap->rest_count == 0 && !page->is_resting); // once more
-    EXPECT_TEXT(local_heap_broken_rule(heap), NULL);
-}
-
-static void rests_for_others(void)
-{
-    struct local_heap *heap = heap_with_a_rest();
-    struct block *block = blocks[blocks_in_page(CLASS)];
-    EXPECT(pop(heap, CLASS) == blocks[0]);
-    mark_as_freed_by_others(page_of(block), block);
-    retire_push(page_of(block), block, block, 1);
-    EXPECT(pop(heap, CLASS) == block);
-    EXPECT_EQ(heap->rests[CLASS], 1);
-}
-
-static void rests_in_vain(void)
-{
-    struct local_heap *heap = heap_with_a_rest();
-    struct page *page = heap->current[CLASS];
-    EXPECT(pop(heap, CLASS) == blocks[0]);
-    EXPECT(pop(heap, CLASS) != NULL); // of a page that is new
-    EXPECT(remote_is_parked(page) && !page->is_resting);
-    EXPECT(heap->rests[CLASS] == 0 && heap->rest_count == 0 && heap->queue[CLASS] == NULL);
-    EXPECT_TEXT(local_heap_broken_rule(heap), NULL);
-}
-
-static void many_blocks_do_not_rest(void)
-{
-    enum { SMALL = 40 };
-    struct local_heap *heap = start();
-    size_t count = blocks_in_page(SMALL) + 1;
-    EXPECT(count > 32);
-    for (size_t i = 0; i < count; i++) blocks[i] = pop(heap, SMALL);
-    put(heap, blocks[0]);
-    EXPECT(heap->queue[SMALL] != NULL && heap->rests[SMALL] == 0);
-}
-
-// Many pages of a few classes, each with one block free; two more of each class than may rest.
-enum { REST_CLASSES = 8, REST_PAGES = LOCAL_HEAP_CLASS_RESTS + 2, FIRST_CLASS = CLASS_COUNT - 40 };
-static struct local_heap *heap_with_many_rests(void)
-{
-    struct local_heap *heap = start();
-    for (size_t size_class = FIRST_CLASS; size_class < FIRST_CLASS + REST_CLASSES; size_class++) {
-        size_t per_page = blocks_in_page(size_class);
-        EXPECT(per_page * REST_PAGES < MAX_BLOCKS);
-        for (size_t i = 0; i < per_page * REST_PAGES + 1; i++) blocks[i] = pop(heap, size_class);
-        for (size_t i = 0; i < REST_PAGES; i++) put(heap, blocks[per_page * i]);
-        EXPECT_EQ(heap->rests[size_class], LOCAL_HEAP_CLASS_RESTS);
-    }
-    EXPECT_TEXT(local_heap_broken_rule(heap), NULL);
-    return heap;
-}
-
-static void rests_are_few(void)
-{
-    struct local_heap *heap = heap_with_many_rests();
-    for (size_t size_class = FIRST_CLASS; size_class < FIRST_CLASS + REST_CLASSES; size_class++) {
-        // what is left of the current page, the waiting ones' single blocks, and one that is new
-        struct page *last = heap->current[size_class];
-        while (page_of(pop(heap, size_class)) == last) continue;
-        for (size_t i = 1; i < REST_PAGES; i++) EXPECT(pop(heap, size_class) != NULL);
-        EXPECT_TEXT(local_heap_broken_rule(heap), NULL);
-    }
-    EXPECT_EQ(heap->rest_count, LOCAL_HEAP_RESTS);
-    local_heap_collect(heap, true);
-    EXPECT_EQ(heap->rest_count, 0);
-    EXPECT_TEXT(local_heap_broken_rule(heap), NULL);
-}
-
-static void rests_miscounted(void)
-{
-    struct local_heap *heap = heap_with_a_rest();
-    EXPECT(pop(heap, CLASS) == blocks[0]);
-    heap->rest_count++;
-    EXPECT_TEXT(local_heap_broken_rule(heap), "H6: the pages that rest are not what is counted");
-}
-
-static void rests_too_many(void)
-{
-    struct local_heap *heap = heap_with_many_rests();
-    for (size_t size_class = FIRST_CLASS; size_class < FIRST_CLASS + REST_CLASSES; size_class++) {
-        struct page *page = heap->queue[size_class];
-        for (; page != NULL; page = page->next, heap->rest_count++) page->is_resting = true;
-    }
-    EXPECT_TEXT(local_heap_broken_rule(heap), "H6: too many pages rest");
-}
-
-static void current_rests(void)
-{
-    struct local_heap *heap = heap_with_a_rest();
-    heap->current[CLASS]->is_resting = true;
-    EXPECT_TEXT(local_heap_broken_rule(heap), "H2: the current page is queued");
-}
-
-TEST(local_heap_H3_a_full_page_rests_when_one_was_claimed_back) { IN_CHILD(rests_in_queue()); }
-TEST(local_heap_finds_what_others_free_into_a_page_that_rests) { IN_CHILD(rests_for_others()); }
-TEST(local_heap_parks_a_page_that_rested_in_vain) { IN_CHILD(rests_in_vain()); }
-TEST(local_heap_pages_of_many_blocks_do_not_rest) { IN_CHILD(many_blocks_do_not_rest()); }
-TEST(local_heap_H6_few_pages_rest) { IN_CHILD(rests_are_few()); }
-TEST(local_heap_H6_notices_a_wrong_count) { IN_CHILD(rests_miscounted()); }
-TEST(local_heap_H6_notices_too_many) { IN_CHILD(rests_too_many()); }
-TEST(local_heap_H2_notices_a_current_page_that_rests) { IN_CHILD(current_rests()); }

@@ -404,3 +404,48 @@ static void states(void)
 }
 
 TEST(page_states_belong_to_one_block_and_end_with_the_page) { IN_CHILD(states()); }
+
+static void laid_up(void)
+{
+    start_quietly();
+    struct page *page = new_page(20, 0);
+    EXPECT(page_cut(page, NULL));
+    struct state state = page_state_of(page, page_block_at(page, 0));
+    struct state after = page_state_of(page, page_block_at(page, 1));
+    EXPECT(!state_is_laid_up(state) && !state_hand_out_laid_up(state)); // it is free
+    EXPECT(state_lay_up(state));
+    EXPECT(state_is_laid_up(state) && !state_is_in_use(state) && !state_is_laid_up(after));
+    EXPECT(!state_take_own(state) && !state_take_from_others(state)); // it cannot be freed
+    EXPECT(state_hand_out_laid_up(state) && !state_hand_out_laid_up(state));
+    EXPECT(state_is_in_use(state) && !state_is_laid_up(state));
+    EXPECT(state_take_from_others(state) && state_is_laid_up(state)); // and into a cache again
+    EXPECT(!state_is_live(after) && !state_is_freed_remotely(after));
+}
+
+TEST(page_state_of_a_block_in_a_cache_is_neither_free_nor_in_use)
+{
+    if (CFG_STATES) IN_CHILD(laid_up());
+}
+
+static void share(void)
+{
+    start_quietly();
+    for (size_t size_class = CLASS_SHARED_FIRST; size_class < CLASS_COUNT; size_class += 7) {
+        struct page *page = new_page(size_class, 64);
+        EXPECT(!page_is_shared(page));
+        page_share(page);
+        EXPECT(page_is_shared(page));
+        for (uint32_t i = 0; i < page->slices; i++) EXPECT_EQ(page_owner(&page[i]), OWNER_SHARED);
+        page_release(page);
+        EXPECT_EQ(page_owner(page), 0);
+    }
+    expect_arena_rules(); // A2: no slice is left that names an owner
+    struct page *page = new_page(CLASS_SHARED_FIRST, 64 | OWNER_FULL | OWNER_INTERIOR);
+    page_share(page);
+    EXPECT_EQ(page_owner(page), OWNER_SHARED | OWNER_INTERIOR);
+}
+
+TEST(page_that_is_shared_says_so_in_each_slice_and_still_knows_interior_pointers)
+{
+    IN_CHILD(share());
+}

@@ -129,6 +129,29 @@ static void park_for_now(void)
 
 TEST(retire_park_keeps_the_name_of_an_owner_that_will_be_back) { IN_CHILD(park_for_now()); }
 
+static void park_shared(bool is_for_good)
+{
+    start();
+    struct page *page = new_page(CLASS, 0);
+    page_share(page);
+    struct block *first = leave_one_out(page);
+    for (unsigned i = 0; i < 3; i++) {
+        retire_park(page, is_for_good);
+        EXPECT(page_owner(page) == OWNER_SHARED && remote_is_listed(page));
+        EXPECT(adopt(CLASS) == page);
+    }
+    retire_park(page, is_for_good);
+    retire_push(page, first, first, 1);
+    EXPECT_EQ(used_slices(), 0);
+    EXPECT_EQ(level_now(STAT_pages_parked), 0);
+}
+
+TEST(retire_park_and_adopt_leave_a_shared_page_shared)
+{
+    IN_CHILD(park_shared(false));
+    IN_CHILD(park_shared(true));
+}
+
 static void park_empty(void)
 {
     start();

@@ -1,6 +1,8 @@
 #include "unit_test.h"
+#include "heap/cache.h"
 #include "heap/walk.h"
 #include "mimalloc.h"
+#include "page/depot.h"
 
 enum { COUNT = 3000 };
 static void *blocks[COUNT];
@@ -48,7 +50,7 @@ static void *free_half(void *unused)
     struct walk_totals totals;
     (void)unused;
     for (unsigned i = 0; i < COUNT; i += 2) mi_free(blocks[i]);
-    walk_count(&totals); // some of them lie in this thread's ring
+    walk_count(&totals); // some of them lie in this thread's ring, others in its cache
     EXPECT_EQ(totals.blocks, COUNT / 2);
     return NULL;
 }
@@ -65,7 +67,25 @@ static void count_remote(void)
     EXPECT_EQ(totals.blocks, 0);
 }
 
-TEST(walk_count_knows_blocks_in_rings_and_on_remote_lists) { IN_CHILD(count_remote()); }
+static void count_depot(void)
+{
+    struct walk_totals totals;
+    allocate();
+    size_t size_class = page_of(blocks[39])->size_class, freed = 0;
+    EXPECT(depot_take(size_class).first == NULL); // so there is room for a chain
+    for (unsigned i = 39; i < COUNT / 10; i += 40, freed++) mi_free(blocks[i]);
+    struct local_heap *main = thread_heap()->main;
+    cache_flush(&main->cache, main->list, false);
+    EXPECT(freed > 0 && depot_count(size_class) >= freed);
+    walk_count(&totals);
+    EXPECT_EQ(totals.blocks, COUNT - freed);
+}
+
+TEST(walk_count_knows_blocks_in_rings_caches_and_the_depot_and_on_remote_lists)
+{
+    IN_CHILD(count_remote());
+    IN_CHILD(count_depot());
+}
 
 struct seen {
     size_t pages, blocks, stop_after;
@@ -83,7 +103,8 @@ static bool see_page(struct page *page, void *arg)
 {
     struct seen *seen = (struct seen *)arg;
     seen->pages++;
-    return !walk_is_readable(page) || walk_blocks(page, see_block, seen);
+    bool is_claimed = page_is_shared(page);
+    return (!is_claimed && !walk_is_readable(page)) || walk_blocks(page, see_block, seen);
 }
 
 static void heap_pages(void)
@@ -98,12 +119,80 @@ static void heap_pages(void)
     EXPECT_EQ(seen.blocks, COUNT - COUNT / 3);
     seen = (struct seen){0, 0, 5};
     EXPECT(!walk_heap_pages(heap, see_page, &seen) && seen.blocks == 5);
-    for (unsigned i = 0; i < COUNT; i++)
-        EXPECT(i % 3 == 0 || walk_heap_of(page_of(blocks[i])) == heap);
+    for (unsigned i = 0; i < COUNT; i++) EXPECT(i % 3 == 0 || walk_is_of(page_of(blocks[i]), heap));
     heap_destroy(heap, thread_heap()->main);
 }
 
 TEST(walk_heap_pages_shows_exactly_the_live_blocks_and_stops_on_request) { IN_CHILD(heap_pages()); }
+
+static bool see_shared_page(struct page *page, void *arg)
+{
+    EXPECT(!page_is_shared(page) || remote_is_parked(page));
+    *(size_t *)arg += page_is_shared(page);
+    return true;
+}
+
+// All of them as they were: nobody has claimed them.
+static void expect_shared_pages_parked(void)
+{
+    size_t count = 0;
+    EXPECT(walk_all_pages(see_shared_page, &count));
+    EXPECT(count > 0);
+}
+
+static void *free_some_and_end(void *unused)
+{
+    for (unsigned i = 0; i < COUNT; i += 3) mi_free(blocks[i]);
+    return unused;
+}
+
+static void shared_pages(void)
+{
+    struct seen seen = {0, 0, 0};
+    allocate();
+    struct mi_heap_s *heap = &thread_heap()->main->backing;
+    run_thread(free_some_and_end, NULL);
+    for (unsigned i = 1; i < COUNT; i += 3) mi_free(blocks[i]);
+    EXPECT(walk_heap_pages(heap, see_page, &seen));
+    EXPECT_EQ(seen.blocks, COUNT / 3);
+    expect_shared_pages_parked();
+    seen = (struct seen){0, 0, 5};
+    EXPECT(!walk_heap_pages(heap, see_page, &seen) && seen.blocks == 5);
+    expect_shared_pages_parked();
+    for (unsigned i = 2; i < COUNT; i += 3) mi_free(blocks[i]);
+    mi_collect(true);
+    EXPECT_EQ(used_slices(), 0);
+}
+
+TEST(walk_heap_pages_shows_the_live_blocks_of_shared_pages_and_leaves_them_parked)
+{
+    IN_CHILD(shared_pages());
+}
+
+static void *expect_its_own(void *block)
+{
+    struct local_heap *main = thread_ready(thread_heap());
+    EXPECT(walk_is_of(page_of(block), &main->backing));
+    return main;
+}
+
+static void whose_is_shared(void)
+{
+    start_quietly();
+    void *block = mi_malloc(3000), *small = mi_malloc(100);
+    struct local_heap *main = thread_heap()->main, *other = NULL;
+    struct mi_heap_s *heap = heap_new(main);
+    pthread_t thread;
+    EXPECT(walk_is_of(page_of(block), &main->backing) && !walk_is_of(page_of(block), heap));
+    EXPECT(walk_is_of(page_of(small), &main->backing) && !walk_is_of(page_of(small), heap));
+    if (pthread_create(&thread, NULL, expect_its_own, block) != 0) abort();
+    pthread_join(thread, (void **)&other);
+    EXPECT(!walk_is_of(page_of(block), &other->backing));
+    void *own = mi_heap_malloc(heap, 3000);
+    EXPECT(walk_is_of(page_of(own), heap) && !walk_is_of(page_of(own), &main->backing));
+}
+
+TEST(walk_is_of_takes_a_shared_page_for_each_threads_own) { IN_CHILD(whose_is_shared()); }
 
 static bool see_any_page(struct page *page, void *arg)
 {
@@ -132,15 +221,23 @@ static bool see_backing_page(struct page *page, void *arg)
     return true;
 }
 
+// Full, and adopted by a thread that has not written its name yet.
+static struct page *steal_full_page(void)
+{
+    struct page *stolen = NULL;
+    for (unsigned i = 0; i < COUNT && stolen == NULL; i++) {
+        struct page *page = page_of(blocks[i]);
+        if (remote_is_parked(page) && !page_is_shared(page)) stolen = page;
+    }
+    EXPECT(stolen != NULL && refill_claim(stolen));
+    return stolen;
+}
+
 static void backing_pages(void)
 {
     size_t seen = 0;
     allocate();
-    struct page *stolen = NULL; // full, and adopted by a thread that has not written its name yet
-    for (unsigned i = 0; i < COUNT && stolen == NULL; i++) {
-        if (remote_is_parked(page_of(blocks[i]))) stolen = page_of(blocks[i]);
-    }
-    EXPECT(stolen != NULL && refill_claim(stolen));
+    ignore_result(steal_full_page());
     EXPECT(walk_heap_pages(&thread_heap()->main->backing, see_backing_page, &seen));
     EXPECT(seen > 0);
 }
@@ -150,6 +247,28 @@ TEST(walk_heap_pages_leaves_a_page_alone_that_another_thread_is_adopting)
     IN_CHILD(backing_pages());
 }
 
+static bool see_no_claimed_page(struct page *page, void *claimed)
+{
+    EXPECT(page != claimed);
+    return true;
+}
+
+static void claimed_page(void)
+{
+    allocate();
+    struct page *claimed = page_of(mi_malloc(3000));
+    EXPECT(page_is_shared(claimed) && walk_claim(claimed)); // as a thread does that takes blocks
+    EXPECT(!walk_claim(claimed));
+    EXPECT(walk_heap_pages(&thread_heap()->main->backing, see_no_claimed_page, claimed));
+    walk_leave(claimed);
+    EXPECT(remote_is_parked(claimed) && page_owner(claimed) == OWNER_SHARED);
+}
+
+TEST(walk_heap_pages_leaves_a_shared_page_out_that_another_thread_has_claimed)
+{
+    IN_CHILD(claimed_page());
+}
+
 // --- H2, of all pages ----------------------------------------------------------------------------
 
 static void nowhere(void)
@@ -157,7 +276,7 @@ static void nowhere(void)
     allocate();
     struct local_heap *main = thread_heap()->main;
     EXPECT_TEXT(walk_broken_rule(main), NULL);
-    size_t size_class = page_of(blocks[COUNT - 1])->size_class;
+    size_t size_class = page_of(mi_malloc(100))->size_class;
     EXPECT(main->current[size_class] != NULL);
     main->current[size_class] = NULL; // a page is lost
     main->list[size_class] = NULL;

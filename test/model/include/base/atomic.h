@@ -8,6 +8,8 @@
 
 template <class T> struct model_atomic {
     T value; // read and written by the scheduler only
+    model_atomic() = default;
+    constexpr model_atomic(T initial) : value(initial) {}
     model_atomic &operator=(T initial) // before other threads know it
     {
         value = initial;
