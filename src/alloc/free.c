@@ -144,11 +144,18 @@ static struct local_heap *free_own_part(struct local_heap *heap, uintptr_t owner
     return is_own ? named : NULL;
 }
 
+// Whose ring and cache take what this thread frees: a thread that only frees has both, too. NULL
+// when it has ended, or memory is exhausted.
+static struct local_heap *free_ready_main(struct local_heap *heap)
+{
+    if (heap == &thread_empty_heap) heap = thread_ready(heap);
+    return heap == NULL ? NULL : heap->main;
+}
+
 static no_inline void free_to_ring(struct local_heap *heap, struct page *page, struct block *block)
 {
-    // a thread that only frees has a ring, too
-    if (heap == &thread_empty_heap) heap = thread_ready(heap);
-    if (heap != NULL && heap->main != NULL) ring_put(heap->main, page, block);
+    struct local_heap *main = free_ready_main(heap);
+    if (main != NULL) ring_put(main, page, block);
     else retire_push(page, block, block, 1);
 }
 
@@ -189,9 +196,7 @@ static void free_to_part(struct local_heap *part, uintptr_t owner, struct page *
 static no_inline void free_to_cache(struct local_heap *heap, struct page *page,
                                     struct block *block)
 {
-    // a thread that only frees has a cache, too
-    if (heap == &thread_empty_heap) heap = thread_ready(heap);
-    struct local_heap *main = heap == NULL ? NULL : heap->main;
+    struct local_heap *main = free_ready_main(heap);
     if (main != NULL) cache_put(&main->cache, main->list, page, block);
     else retire_push(page, block, block, 1);
 }

@@ -2,6 +2,7 @@
 #include "alloc/free.h"
 #include "core/report.h"
 #include "heap/walk.h"
+#include "page/retire.h"
 
 // NULL when memory is exhausted, and in a thread that has ended: it has no heaps of its own.
 static struct local_heap *api_main(void)
@@ -71,7 +72,9 @@ void mi_heap_collect(mi_heap_t *heap, bool force)
     struct local_heap *main = api_main();
     if (main == NULL || !api_is_usable(heap, "mi_heap_collect")) return;
     struct local_heap *part = heap_local(heap, main);
-    if (part != NULL) local_heap_collect(part, force);
+    if (part == NULL) return;
+    local_heap_collect(part, force);
+    check_rules(local_heap_broken_rule(part));
 }
 
 bool mi_is_in_heap_region(const void *p) { return arena_of(p) != NULL && page_of(p) != NULL; }
@@ -111,13 +114,14 @@ bool mi_heap_contains_block(mi_heap_t *heap, const void *p)
     struct local_heap *part = heap_local(heap, main);
     if (part == NULL) return true;
     local_heap_collect(part, true);
+    check_rules(local_heap_broken_rule(part));
     page = page_of(p);
     if (page == NULL || !walk_is_of(page, heap)) return false;
-    bool is_claimed = page_is_shared(page) && walk_claim(page);
+    bool is_claimed = page_is_shared(page) && retire_claim(page);
     if (!is_claimed && !walk_is_readable(page)) return true;
     struct api_block_search search = {block, false};
     (void)walk_blocks(page, api_search_block, &search);
-    if (is_claimed) walk_leave(page);
+    if (is_claimed) retire_park(page, false);
     return search.found;
 }
 

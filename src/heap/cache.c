@@ -41,6 +41,14 @@ static unsigned cache_length(const struct block *list, size_t size_class, unsign
     return count;
 }
 
+// The first blocks of a list that is not empty, `most` of them at most.
+static struct depot_chain cache_cut_off(struct block **list, size_t size_class, unsigned most)
+{
+    struct depot_chain chain = {*list, cache_length(*list, size_class, most)};
+    *list = cache_cut(*list, size_class, chain.count);
+    return chain;
+}
+
 // The list of a class. Its first block was a link when the one before was handed out: in debug and
 // secure builds a list that begins with anything but a cached block is reported, and dropped.
 static struct block *cache_list(struct block **lists, size_t size_class)
@@ -165,8 +173,7 @@ static unsigned cache_look_at(struct cache *cache, struct block **lists, size_t 
         *seen = cache_mark_of(first);
         return 0;
     }
-    struct depot_chain chain = {first, cache_length(first, size_class, CACHE_LOOK_BLOCKS)};
-    lists[size_class] = cache_cut(first, size_class, chain.count);
+    struct depot_chain chain = cache_cut_off(&lists[size_class], size_class, CACHE_LOOK_BLOCKS);
     cache_count_taken(cache, lists, size_class, chain.count);
     depot_return(chain);
     if (lists[size_class] != NULL) *seen = cache_mark_of(lists[size_class]);
@@ -202,8 +209,7 @@ static void cache_flush_class(struct block **lists, size_t size_class, bool to_p
     struct block *list = cache_list(lists, size_class);
     lists[size_class] = NULL;
     while (list != NULL) {
-        struct depot_chain chain = {list, cache_length(list, size_class, most)};
-        list = cache_cut(list, size_class, chain.count);
+        struct depot_chain chain = cache_cut_off(&list, size_class, most);
         if (to_pages) depot_return(chain);
         else depot_put(size_class, chain);
     }

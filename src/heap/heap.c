@@ -237,6 +237,8 @@ static void heap_end(struct mi_heap_s *heap)
 static void heap_move_part(struct local_heap *part, void *main)
 {
     local_heap_move_pages(part, (struct local_heap *)main);
+    check_rules(local_heap_broken_rule(part));
+    check_rules(local_heap_broken_rule((struct local_heap *)main));
     heap_drop_part(part, (struct local_heap *)main);
 }
 

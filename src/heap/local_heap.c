@@ -378,8 +378,7 @@ bool local_heap_put_in_full(struct local_heap *heap, struct page *page, struct b
 
 void local_heap_take_back(struct local_heap *heap, struct page *page)
 {
-    if (!refill_claim(page)) return;
-    stats_remove(STAT_pages_parked, 1);
+    if (!retire_claim(page)) return;
     if (page_has_room(page)) local_heap_enqueue(heap, page);
     else local_heap_place(heap, page);
 }

@@ -227,6 +227,13 @@ static void thread_collect_own(struct local_heap *main, bool is_forced)
     check_rules(local_heap_broken_rule(main));
 }
 
+// The default heap, so in use.
+static void thread_collect_default(struct local_heap *heap, bool is_forced)
+{
+    local_heap_collect(heap, is_forced);
+    check_rules(local_heap_broken_rule(heap));
+}
+
 void thread_collect(bool is_forced)
 {
     struct local_heap *heap = thread_heap_slot;
@@ -234,7 +241,7 @@ void thread_collect(bool is_forced)
         struct local_heap *main = heap->main;
         hooks_deferred_free(&main->is_in_hook, is_forced, main->heartbeat);
         thread_collect_own(main, is_forced);
-        if (heap != main) local_heap_collect(heap, is_forced); // the default heap, so in use
+        if (heap != main) thread_collect_default(heap, is_forced);
     }
     uint32_t wish = is_forced ? 2 : 1;
     if (is_forced) thread_visit_all(thread_ask_to_collect, &wish);

@@ -88,22 +88,15 @@ static void walk_part(struct local_heap *part, void *arg)
     if (part->main != walk->main && part->main != NULL) return; // a running thread's: left alone
     check_rules(walk_broken_rule(part));
     if (walk->goes_on) walk->goes_on = local_heap_visit_pages(part, walk->visit, walk->arg);
+    check_rules(local_heap_broken_rule(part));
 }
 
-bool walk_claim(struct page *page)
-{
-    if (!refill_claim(page)) return false;
-    stats_remove(STAT_pages_parked, 1);
-    return true;
-}
-
-void walk_leave(struct page *page) { retire_park(page, false); }
-
+// A shared page is claimed for the visit, so that its lists can be read.
 static bool walk_shared(struct page *page, struct walk_heap_visit *walk)
 {
-    if (!walk_claim(page)) return true; // some thread is just taking blocks of it
+    if (!retire_claim(page)) return true; // some thread is just taking blocks of it
     bool goes_on = walk->visit(page, walk->arg);
-    walk_leave(page);
+    retire_park(page, false);
     return goes_on;
 }
 

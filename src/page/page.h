@@ -57,7 +57,7 @@ enum page_owner_flags {
 struct page {
     // what the owner writes
     // [owner] its local heap | flags; still the former owner's when parked; [any] of shared pages,
-    // whose word changes but for OWNER_INTERIOR. Read by any
+    // whose word gets OWNER_INTERIOR at most. Read by any
     ATOMIC(uintptr_t) owner;
     // [owner] freed here, or by others when `free` had some; becomes `free` in refill_page
     struct block *local_free;

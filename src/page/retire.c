@@ -73,10 +73,16 @@ void retire_park(struct page *page, bool is_for_good)
     }
 }
 
+bool retire_claim(struct page *page)
+{
+    if (!refill_claim(page)) return false;
+    stats_remove(STAT_pages_parked, 1);
+    return true;
+}
+
 static void retire_give_back_of(struct page *page)
 {
-    if (!remote_is_listed(page) || !refill_claim(page)) return;
-    stats_remove(STAT_pages_parked, 1);
+    if (!remote_is_listed(page) || !retire_claim(page)) return;
     ignore_result(holes_give_back(page));
     retire_park(page, false); // the former owner's name stays
 }

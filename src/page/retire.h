@@ -14,6 +14,10 @@ INTERNAL void retire_push(struct page *page, struct block *first, struct block *
 // when it frees into it, as it does with a full one. A shared page stays one.
 INTERNAL void retire_park(struct page *page, bool is_for_good);
 
+// Claims a parked page and counts that; false: it is not parked, or some other thread was first.
+// The caller becomes owner. retire_park undoes it.
+INTERNAL must_use bool retire_claim(struct page *page);
+
 // The owner's page is full: park it, and count that in the owner's tally. false when remote frees
 // have made room meanwhile: it stays owned, collected.
 INTERNAL must_use bool retire_full(struct page *page, struct stats_tally *tally);

@@ -1,13 +1,9 @@
-#include "unit_test.h"
-#include "heap/cache.h"
+#include "shared_test.h"
 #include "mimalloc.h"
-#include "page/depot.h"
 
 enum { BYTES = 5000, OTHER_BYTES = 3000, MAX_BLOCKS = 4096, KIB = 1024, NOW_MS = 1000 };
 static void *blocks[MAX_BLOCKS];
 static unsigned block_count; // of `blocks`, that somebody else may allocate or free
-
-static size_t class_of_request(size_t bytes) { return class_of(bytes + BLOCK_PADDING_BYTES); }
 
 static struct local_heap *start(void)
 {
@@ -40,27 +36,6 @@ static bool is_one_of(const void *block)
         if (blocks[i] == block) return true;
     }
     return false;
-}
-
-static void expect_rules(const struct local_heap *main)
-{
-    EXPECT_TEXT(local_heap_broken_rule(main), NULL);
-    EXPECT_TEXT(depot_broken_rule(), NULL);
-}
-
-// With nothing in use: no cache and no depot keeps a page.
-static void expect_nothing_left(void)
-{
-    struct local_heap *main = thread_heap()->main;
-    thread_collect(true);
-    for (size_t size_class = CLASS_SHARED_FIRST; size_class < CLASS_COUNT; size_class++)
-        EXPECT(main->list[size_class] == NULL && depot_count(size_class) == 0);
-    EXPECT_EQ(main->cache.bytes, 0);
-    EXPECT_EQ(used_slices(), 0);
-    EXPECT_EQ(level_now(STAT_pages), 0);
-    EXPECT_EQ(level_now(STAT_pages_parked), 0);
-    expect_rules(main);
-    expect_arena_rules();
 }
 
 // --- what is freed is handed out again -----------------------------------------------------------

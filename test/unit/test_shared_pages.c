@@ -1,7 +1,5 @@
-#include "unit_test.h"
-#include "heap/cache.h"
+#include "shared_test.h"
 #include "mimalloc.h"
-#include "page/depot.h"
 
 // Blocks above 1 KiB and their pages, as the public functions see them. How a cache and the depot
 // do what they do: test_cache.c and test_depot.c.
@@ -9,8 +7,6 @@
 enum { BYTES = 5000, MAX_BLOCKS = 64, KIB = 1024 };
 static void *blocks[MAX_BLOCKS];
 static unsigned block_count; // of `blocks`, that somebody else may allocate or free
-
-static size_t class_of_request(size_t bytes) { return class_of(bytes + BLOCK_PADDING_BYTES); }
 
 static struct local_heap *start(void)
 {
@@ -27,25 +23,6 @@ static void *free_all(void *unused)
 {
     free_range(0, block_count);
     return unused;
-}
-
-static void expect_rules(const struct local_heap *main)
-{
-    EXPECT_TEXT(local_heap_broken_rule(main), NULL);
-    EXPECT_TEXT(depot_broken_rule(), NULL);
-}
-
-// With nothing in use: no cache and no depot keeps a page.
-static void expect_nothing_left(void)
-{
-    struct local_heap *main = thread_heap()->main;
-    thread_collect(true);
-    EXPECT_EQ(main->cache.bytes, 0);
-    EXPECT_EQ(used_slices(), 0);
-    EXPECT_EQ(level_now(STAT_pages), 0);
-    EXPECT_EQ(level_now(STAT_pages_parked), 0);
-    expect_rules(main);
-    expect_arena_rules();
 }
 
 // --- zeroes --------------------------------------------------------------------------------------

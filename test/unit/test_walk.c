@@ -257,10 +257,10 @@ static void claimed_page(void)
 {
     allocate();
     struct page *claimed = page_of(mi_malloc(3000));
-    EXPECT(page_is_shared(claimed) && walk_claim(claimed)); // as a thread does that takes blocks
-    EXPECT(!walk_claim(claimed));
+    EXPECT(page_is_shared(claimed) && retire_claim(claimed)); // as a thread does that takes blocks
+    EXPECT(!retire_claim(claimed));
     EXPECT(walk_heap_pages(&thread_heap()->main->backing, see_no_claimed_page, claimed));
-    walk_leave(claimed);
+    retire_park(claimed, false);
     EXPECT(remote_is_parked(claimed) && page_owner(claimed) == OWNER_SHARED);
 }
 
