@@ -22,7 +22,8 @@ NUMBER := 175451865205073170563711388363
 OPTIONS_release :=
 OPTIONS_debug   :=
 OPTIONS_secure  :=
-OPTIONS_asan    := -DMI_SANITIZE=address -DMI_DEBUG_FULL=ON
+# with all checkers, and blocks shared from that size on that a release build shares them from
+OPTIONS_asan    := -DMI_SANITIZE=address -DMI_DEBUG_FULL=ON -DCMAKE_C_FLAGS=-DMI_OWNED_BYTES=256
 OPTIONS_ubsan   := -DMI_SANITIZE=undefined -DMI_DEBUG_FULL=ON -DMI_SECURE=ON
 OPTIONS_tsan    := -DMI_SANITIZE=thread -DCMAKE_BUILD_TYPE=RelWithDebInfo
 # clang's thread sanitizer knows fences, gcc's does not. And so clang's builds are run, too.

@@ -64,7 +64,7 @@ static bool aligned_mark_interior(void *block, const char *pointer)
         if (slice > UINT16_MAX) return false;
         page[slice].back = (uint16_t)slice;
     }
-    page_set_owner(page, page_owner(page) | OWNER_INTERIOR);
+    page_mark_interior(page);
     return true;
 }
 
@@ -103,6 +103,19 @@ static void *aligned_alloc_from(struct local_heap *heap, struct aligned_request 
     if (request.alignment <= CLASS_STEP_BYTES)
         return alloc_from(heap, request.bytes, request.is_zeroed);
     return aligned_natural(heap, &request);
+}
+
+// Without an offset. The usual way has no request in memory: what is stored in parts and then
+// copied as a whole makes the processor wait.
+static no_inline void *aligned_plain(struct local_heap *heap, size_t bytes, size_t alignment,
+                                     bool is_zeroed)
+{
+    bool is_usual = bits_is_power_of_two(alignment) && alignment <= SLICE_BYTES &&
+                    bytes - 1 < CLASS_MAX_BYTES; // not 0
+    if (!CFG_PADDING && likely(is_usual))
+        return alloc_from(heap, bits_align_up(bytes, alignment), is_zeroed);
+    struct aligned_request request = {bytes, alignment, 0, is_zeroed};
+    return aligned_alloc_from(heap, request);
 }
 
 static void *aligned_counted(struct local_heap *heap, size_t count, struct aligned_request request)
@@ -165,12 +178,12 @@ static struct aligned_request aligned_ask(size_t bytes, size_t alignment, size_t
 
 void *mi_malloc_aligned(size_t size, size_t alignment)
 {
-    return aligned_alloc_from(thread_heap(), aligned_ask(size, alignment, 0, false));
+    return aligned_plain(thread_heap(), size, alignment, false);
 }
 
 void *mi_zalloc_aligned(size_t size, size_t alignment)
 {
-    return aligned_alloc_from(thread_heap(), aligned_ask(size, alignment, 0, true));
+    return aligned_plain(thread_heap(), size, alignment, true);
 }
 
 void *mi_calloc_aligned(size_t count, size_t size, size_t alignment)
@@ -228,13 +241,13 @@ void *mi_recalloc_aligned_at(void *p, size_t newcount, size_t size, size_t align
 void *mi_heap_malloc_aligned(mi_heap_t *heap, size_t size, size_t alignment)
 {
     struct local_heap *part = alloc_part(heap);
-    return part == NULL ? NULL : aligned_alloc_from(part, aligned_ask(size, alignment, 0, false));
+    return part == NULL ? NULL : aligned_plain(part, size, alignment, false);
 }
 
 void *mi_heap_zalloc_aligned(mi_heap_t *heap, size_t size, size_t alignment)
 {
     struct local_heap *part = alloc_part(heap);
-    return part == NULL ? NULL : aligned_alloc_from(part, aligned_ask(size, alignment, 0, true));
+    return part == NULL ? NULL : aligned_plain(part, size, alignment, true);
 }
 
 void *mi_heap_calloc_aligned(mi_heap_t *heap, size_t count, size_t size, size_t alignment)

@@ -64,12 +64,12 @@ void alloc_mark(const struct page *page, void *block, size_t bytes)
 // could see the other. Anything else was written there.
 static cold void alloc_drop_list(struct local_heap *heap, size_t size_class)
 {
-    const struct block *block = heap->list[size_class];
+    struct block **list = local_heap_list(heap, size_class), *block = *list;
     bool is_cached = local_heap_has_cached(heap, size_class);
     const struct page *page = alloc_page_of(heap, size_class, block, is_cached);
     bool is_block = page != NULL && page_has_block_at(page, block);
-    heap->list[size_class] = NULL;
-    if (is_cached) heap->cache.bytes = cache_count_bytes(heap->list);
+    *list = NULL;
+    if (is_cached && size_class >= CLASS_BINNED_FIRST) cache_drop(&heap->cache, size_class);
     enum fault fault = is_block ? FAULT_DOUBLE_FREE : FAULT_LINK;
     report_fault(fault, "malloc", block, class_block_bytes(size_class));
 }
@@ -83,18 +83,22 @@ void *alloc_bad_list(struct local_heap *heap, size_t bytes, bool is_zeroed)
 static void *alloc_class_block(struct local_heap *heap, size_t bytes, bool is_zeroed)
 {
     size_t size_class = class_of(bytes + ALLOC_PADDING_BYTES);
-    bool is_cached = local_heap_has_cached(heap, size_class);
-    struct block *block;
-    for (;;) { // again only after a corrupt list was dropped, so that it comes to an end
-        block = heap->list[size_class];
-        if (block == NULL) block = local_heap_load(heap, size_class);
+    bool is_cached = local_heap_has_cached(heap, size_class), is_unlinked;
+    bool is_binned = size_class >= CLASS_BINNED_FIRST;
+    struct block **list = local_heap_list(heap, size_class), *block;
+    const struct page *page;
+    do { // again only after a corrupt list was dropped, so that it comes to an end
+        block = *list != NULL ? *list : local_heap_load(heap, size_class);
         if (block == NULL) return NULL;
-        if (likely(alloc_unlink(heap, size_class, block, is_cached))) break;
-        alloc_drop_list(heap, size_class);
-    }
+        page = alloc_page_of(heap, size_class, block, is_cached);
+        is_unlinked = is_binned ? alloc_unlink_binned(heap, page, size_class, is_cached)
+                                 : alloc_unlink(page, list, size_class, is_cached);
+        if (unlikely(!is_unlinked)) alloc_drop_list(heap, size_class);
+    } while (unlikely(!is_unlinked));
     if (is_zeroed) alloc_zeroed(heap, size_class, block);
-    if (is_cached) local_heap_set_zero(heap, size_class, false); // only this one was known to be
-    return alloc_hand_out(alloc_page_of(heap, size_class, block, is_cached), block, bytes);
+    // only this one was known to be
+    if (is_binned && is_cached) local_heap_set_zero(heap, size_class, false);
+    return alloc_hand_out(page, block, bytes);
 }
 
 void *alloc_hand_out_large(void *block, size_t bytes)
@@ -136,35 +140,24 @@ void *alloc_slow(struct local_heap *heap, size_t bytes, bool is_zeroed)
     return block != NULL ? block : report_no_memory(bytes, false);
 }
 
-// A block above CLASS_OWNED_BYTES: from the cache, if the heap has one.
-static no_inline void *alloc_shared(struct local_heap *heap, size_t bytes, bool is_zeroed)
+void *alloc_medium(struct local_heap *heap, size_t bytes, bool is_zeroed)
 {
     if (unlikely(bytes > CLASS_MAX_BYTES - ALLOC_PADDING_BYTES))
         return alloc_slow(heap, bytes, is_zeroed);
     size_t size_class = class_of_stepped(bytes + ALLOC_PADDING_BYTES);
-    struct block *block = heap->list[size_class];
+    if (CFG_OWNED_BYTES > (int)CLASS_LINEAR_BYTES && size_class < CLASS_BINNED_FIRST)
+        return alloc_listed(heap, size_class, bytes, is_zeroed);
+
+    struct block *block = cache_bin_of(&heap->cache, size_class)->list;
     if (unlikely(block == NULL || --heap->cache.beats == 0))
         return alloc_slow(heap, bytes, is_zeroed);
     bool is_cached = !heap->is_pinned;
-    if (unlikely(!alloc_unlink(heap, size_class, block, is_cached))) {
+    const struct page *page = alloc_page_of(heap, size_class, block, is_cached);
+    if (unlikely(!alloc_unlink_binned(heap, page, size_class, is_cached))) {
         return alloc_bad_list(heap, bytes, is_zeroed);
     }
     if (is_zeroed) alloc_zeroed(heap, size_class, block);
-    return alloc_hand_out(alloc_page_of(heap, size_class, block, is_cached), block, bytes);
-}
-
-void *alloc_medium(struct local_heap *heap, size_t bytes, bool is_zeroed)
-{
-    if (unlikely(bytes > CLASS_OWNED_BYTES - ALLOC_PADDING_BYTES))
-        return alloc_shared(heap, bytes, is_zeroed);
-    size_t size_class = class_of_stepped(bytes + ALLOC_PADDING_BYTES);
-    struct block *block = heap->list[size_class];
-    if (unlikely(block == NULL)) return alloc_slow(heap, bytes, is_zeroed);
-    if (unlikely(!alloc_unlink(heap, size_class, block, false))) {
-        return alloc_bad_list(heap, bytes, is_zeroed);
-    }
-    if (is_zeroed) alloc_zeroed(heap, size_class, block);
-    return alloc_hand_out(alloc_page_of(heap, size_class, block, false), block, bytes);
+    return alloc_hand_out(page, block, bytes);
 }
 
 struct local_heap *alloc_find_part(mi_heap_t *heap)

@@ -51,7 +51,7 @@ static always_inline struct page *alloc_page_of(const struct local_heap *heap, s
                                                 const struct block *block, bool is_cached)
 {
     if (!CFG_STATES) return NULL;
-    return is_cached ? page_of(block) : heap->current[size_class];
+    return is_cached ? page_of(block) : heap->own[size_class].current;
 }
 
 static always_inline bool alloc_check(const struct page *page, size_t size_class,
@@ -64,21 +64,30 @@ static always_inline bool alloc_check(const struct page *page, size_t size_class
     return page_has_block_at(page, block) && state_hand_out(page_state_of(page, block));
 }
 
-// Unlinks the first block of a list: of a loaded one, or one of the cache. false: it is no free
+// Unlinks the first block of a list: of a loaded one, or of cached blocks. false: it is no free
 // block of the class. Only debug and secure builds look.
-static always_inline bool alloc_unlink(struct local_heap *heap, size_t size_class,
-                                       struct block *block, bool is_cached)
+static always_inline bool alloc_unlink(const struct page *page, struct block **list,
+                                       size_t size_class, bool is_cached)
 {
     static const struct link_key no_key = {0, 0};
-    const struct page *page = alloc_page_of(heap, size_class, block, is_cached);
+    struct block *block = *list;
     if (CFG_STATES && unlikely(!alloc_check(page, size_class, block, is_cached))) return false;
     struct block *next = block_next(block, CFG_SECURE ? &page->key : &no_key);
-    if (is_cached) heap->cache.bytes -= class_block_bytes(size_class);
-    heap->list[size_class] = next;
+    *list = next;
     // The next call needs its link, and the user after that writes there: lists of blocks that were
     // used long ago lie in no cache.
     compiler_prefetch(next);
     if (CFG_DEBUG >= 1) alloc_open_block(page, block);
+    return true;
+}
+
+// Unlinks the first block of a bin: false as alloc_unlink.
+static always_inline bool alloc_unlink_binned(struct local_heap *heap, const struct page *page,
+                                               size_t size_class, bool is_cached)
+{
+    struct cache_bin *bin = cache_bin_of(&heap->cache, size_class);
+    if (!alloc_unlink(page, &bin->list, size_class, is_cached)) return false;
+    bin->left = (uint16_t)(bin->left + is_cached);
     return true;
 }
 
@@ -97,21 +106,29 @@ static always_inline void *alloc_zeroed(struct local_heap *heap, size_t size_cla
     return block;
 }
 
-// The fast path: a small size and a loaded list.
+// From a list of the heap's own, not of a bin.
+static always_inline void *alloc_listed(struct local_heap *heap, size_t size_class, size_t bytes,
+                                        bool is_zeroed)
+{
+    struct block *block = heap->list[size_class];
+    if (unlikely(block == NULL)) return alloc_slow(heap, bytes, is_zeroed);
+    bool is_cached = CFG_STATES && local_heap_has_cached(heap, size_class);
+    const struct page *page = alloc_page_of(heap, size_class, block, is_cached);
+    if (unlikely(!alloc_unlink(page, &heap->list[size_class], size_class, is_cached))) {
+        return alloc_bad_list(heap, bytes, is_zeroed);
+    }
+    if (is_zeroed) alloc_zeroed(heap, size_class, block);
+    return alloc_hand_out(page, block, bytes);
+}
+
+// The fast path: a small size and a list that is not empty.
 static always_inline void *alloc_from(struct local_heap *heap, size_t bytes, bool is_zeroed)
 {
     size_t need = bytes + ALLOC_PADDING_BYTES;
     if (unlikely(need > CLASS_LINEAR_BYTES || (CFG_PADDING && bytes > CLASS_LINEAR_BYTES))) {
         return alloc_medium(heap, bytes, is_zeroed);
     }
-    size_t size_class = class_of_linear(need);
-    struct block *block = heap->list[size_class];
-    if (unlikely(block == NULL)) return alloc_slow(heap, bytes, is_zeroed);
-    if (unlikely(!alloc_unlink(heap, size_class, block, false))) {
-        return alloc_bad_list(heap, bytes, is_zeroed);
-    }
-    if (is_zeroed) alloc_zeroed(heap, size_class, block);
-    return alloc_hand_out(alloc_page_of(heap, size_class, block, false), block, bytes);
+    return alloc_listed(heap, class_of_linear(need), bytes, is_zeroed);
 }
 
 // The same for a large block.

@@ -133,7 +133,7 @@ size_t free_usable_bytes(const struct free_place *place, const void *pointer)
 // others' pages.
 static struct local_heap *free_own_part(struct local_heap *heap, uintptr_t owner)
 {
-    struct local_heap *named = (struct local_heap *)(owner & ~(uintptr_t)OWNER_FLAGS);
+    struct local_heap *named = page_named_by(owner);
     struct local_heap *main = heap->main; // NULL in a thread that has no heap
     if (main == NULL || named == main) return main;
     if (main->next_of_thread == NULL) return NULL; // the usual case: others' memory is not read
@@ -197,7 +197,7 @@ static no_inline void free_to_cache(struct local_heap *heap, struct page *page,
                                     struct block *block)
 {
     struct local_heap *main = free_ready_main(heap);
-    if (main != NULL) cache_put(&main->cache, main->list, page, block);
+    if (main != NULL) cache_put(&main->cache, page, block);
     else retire_push(page, block, block, 1);
 }
 
@@ -254,13 +254,46 @@ static always_inline bool free_try_ring(struct local_heap *heap, uintptr_t owner
     return true;
 }
 
-// The usual case of a block above 1 KiB. Builds with block states have too much to do for a fast
-// path.
-static always_inline bool free_try_cache(struct local_heap *heap, struct page *page, char *block)
+// The last block of a page, or a bin that takes no more; a thread that has no bins yet finds those
+// of the empty heap, and a heap that can be destroyed has none.
+static cold void free_in_full_sink(struct page *page, struct local_heap *heap, struct block *block)
 {
-    struct local_heap *main = heap->main;
-    if (CFG_STATES || main == NULL || page_owner(page) != OWNER_SHARED) return false;
-    cache_put(&main->cache, main->list, page, (struct block *)(void *)block);
+    if (page_owner(page) != (uintptr_t)heap) free_to_cache(heap, page_head(page), block);
+    else if (page_put(page, block)) free_emptied(page, heap);
+}
+
+// The usual case in debug and secure builds: a block of a page of its own.
+static always_inline bool free_try_own(struct local_heap *heap, struct page *page, char *block)
+{
+    if (unlikely(ATOMIC_FOLDED_LOAD(&page->owner) != (uintptr_t)heap)) return false;
+    if (unlikely(!free_take_near(page, block, true))) {
+        free_refuse(page, block, "free");
+        return true;
+    }
+    if (CFG_DEBUG >= 1) free_close_block(page, block);
+    if (unlikely(page_put(page, (struct block *)(void *)block))) free_emptied(page, heap);
+    return true;
+}
+
+// The usual case in other builds: a block of a page of its own, or of a shared one. Whatever is in
+// the sink is written only when it is this thread's to write.
+static always_inline bool free_try_sink(struct local_heap *heap, struct page *page, char *address)
+{
+    static const struct link_key no_key = {0, 0};
+    // acquire: pairs with page_share
+    uintptr_t differs = atomic_load_explicit(&page->owner, memory_order_acquire) ^ (uintptr_t)heap;
+    if (unlikely(!page_has_sink(differs))) return false;
+    struct block *block = (struct block *)(void *)address;
+    struct block **list = (struct block **)page_sink(page, differs);
+    uint16_t *sink_left = (uint16_t *)(void *)((char *)list + PAGE_SINK_LEFT);
+    uint32_t left = *sink_left;
+    if (unlikely(compiler_count_down(&left))) {
+        free_in_full_sink(page, heap, block);
+        return true;
+    }
+    block_set_next(block, *list, &no_key);
+    *list = block;
+    *sink_left = (uint16_t)left;
     return true;
 }
 
@@ -270,19 +303,9 @@ void mi_free(void *p)
     uintptr_t units = arena_units(p);
     if (likely(arena_has_units(units))) {
         struct page *page = (struct page *)arena_descriptor_near(units);
-        if (likely(ATOMIC_FOLDED_LOAD(&page->owner) == (uintptr_t)heap)) {
-            if (CFG_STATES && unlikely(!free_take_near(page, (const char *)p, true))) {
-                free_refuse(page, p, "free");
-                return;
-            }
-            if (CFG_DEBUG >= 1) free_close_block(page, (char *)p);
-            if (unlikely(page_put(page, (struct block *)p))) free_emptied(page, heap);
-            return;
-        }
-        uintptr_t owner = page_owner(page);
-        if (owner == OWNER_SHARED ? free_try_cache(heap, page_head(page), (char *)p)
-                                  : free_try_ring(heap, owner, page, (char *)p))
-            return;
+        bool is_done = CFG_STATES ? free_try_own(heap, page, (char *)p)
+                                  : free_try_sink(heap, page, (char *)p);
+        if (likely(is_done) || free_try_ring(heap, page_owner(page), page, (char *)p)) return;
     }
     free_elsewhere(p, heap);
 }

@@ -42,7 +42,7 @@ static bool resize_grow_large(struct page *page, size_t block_bytes)
         resize_set_slices(page, page->slices, block_bytes);
         return true;
     }
-    if (!arena_claim_at(page->arena, resize_page_end(page), slices - page->slices, &is_zero)) {
+    if (!arena_claim_at(page_arena(page), resize_page_end(page), slices - page->slices, &is_zero)) {
         return false;
     }
     if (!page_unguard(page)) {
@@ -107,7 +107,8 @@ static bool resize_move_pages(const struct free_place *from, void *to, size_t by
     if (CFG_PADDING) return false;
     if (bytes < resize_move_min_bytes || to != (void *)target->start) return false;
     if ((source->flags & target->flags & PAGE_LARGE) == 0) return false;
-    if (arena_is_pinned(target->arena, to) || arena_is_pinned(source->arena, from->block)) {
+    if (arena_is_pinned(page_arena(target), to) ||
+        arena_is_pinned(page_arena(source), from->block)) {
         return false;
     }
     // the whole run: what lies behind the block may hold old data, and is to be clean afterwards;

@@ -97,7 +97,7 @@ struct stats_owned {
 
 static bool stats_is_named(const struct local_heap *main, const struct page *page)
 {
-    uintptr_t owner = page_owner(page) & ~(uintptr_t)OWNER_FLAGS;
+    uintptr_t owner = (uintptr_t)page_named_by(page_owner(page));
     while (main != NULL && (uintptr_t)main != owner) main = main->next_of_thread;
     return main != NULL;
 }
@@ -136,10 +136,11 @@ static void stats_drop_ring(struct local_heap *main, void *arg)
 
 static void stats_drop_loaded(struct stats_of_thread *thread, const struct local_heap *part)
 {
-    for (unsigned size_class = 0; size_class < CLASS_COUNT; size_class++) {
-        const struct page *page = part->current[size_class];
+    for (unsigned size_class = 0; size_class < local_heap_owned_classes(part); size_class++) {
+        const struct page *page = part->own[size_class].current;
         if (page == NULL) continue;
-        stats_drop_blocks(thread, page_list_count(page, part->list[size_class]), page->block_bytes);
+        unsigned count = page_list_count(page, local_heap_first(part, size_class));
+        stats_drop_blocks(thread, count, page->block_bytes);
     }
 }
 

@@ -2,7 +2,9 @@
 #ifndef BASE_COMPILER_H
 #define BASE_COMPILER_H
 
+#include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #if !defined(__GNUC__)
 #error "only gcc and clang are described here yet"
@@ -58,6 +60,19 @@ static always_inline size_t compiler_hide(size_t value)
 {
     __asm__("" : "+r"(value));
     return value;
+}
+
+// Counts down by one; true when no more than one was left. The processor's flags say so at no cost,
+// which the compilers do not see.
+static always_inline bool compiler_count_down(uint32_t *left)
+{
+#if defined(__x86_64__) && defined(__GCC_ASM_FLAG_OUTPUTS__)
+    bool is_last;
+    __asm__("sub $1, %0" : "+r"(*left), "=@ccbe"(is_last));
+    return is_last;
+#else
+    return (*left)-- <= 1;
+#endif
 }
 
 static inline unsigned bits_leading_zeros64(unsigned long long word)

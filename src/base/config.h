@@ -19,6 +19,10 @@
 #define MI_SHORT_LIST 8
 #endif
 
+#ifndef MI_OWNED_BYTES // 256 or 1024; both work in every build
+#define MI_OWNED_BYTES (MI_DEBUG > 0 || MI_SECURE > 0 ? 1024 : 256)
+#endif
+
 enum {
     // 0 release; 1 fills, padding, cheap checks; 2 walks every structure too
     CFG_DEBUG      = MI_DEBUG,
@@ -28,7 +32,10 @@ enum {
     CFG_PADDING    = (MI_DEBUG > 0),                  // a canary after each block's requested bytes
     CFG_STAT_BLOCKS = (MI_DEBUG > 0),                 // count each block per class
     // a walk over so many free blocks costs less than another slow path of malloc
-    CFG_SHORT_LIST = MI_SHORT_LIST
+    CFG_SHORT_LIST = MI_SHORT_LIST,
+    // The largest blocks of pages that one thread owns. Larger ones cost two atomic operations each
+    // where blocks have states: so fewer are in such builds.
+    CFG_OWNED_BYTES = MI_OWNED_BYTES
 };
 
 #endif

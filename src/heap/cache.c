@@ -1,15 +1,17 @@
 #include "heap/cache.h"
 #include "core/report.h"
 #include "core/stats.h"
-#include "page/depot.h"
+#include "page/retire.h"
 #include "region/limit.h"
 
 enum {
     CACHE_SHARE  = 8,  // all caches together: so large a part of what is in pages
-    CACHE_GROWTH = 4,  // with each list that was dry: so large a part of the limit
+    CACHE_GROWTH = 4,  // with each bin that was dry: so large a part of the limit
     CACHE_RUN    = 3,  // so often the limit was given away while no block was handed out: too much
+    CACHE_STEP   = 16, // so small a part of the limit a bin gets as room at a time
     CACHE_GIFTS  = 2,  // chains given away at a time; more if they are short
-    CACHE_LOOK_BLOCKS = 64
+    CACHE_LOOK_BLOCKS = 64,
+    CACHE_LONG_BYTES = 64 * 1024
 };
 
 static size_t cache_fair_bytes(void)
@@ -22,6 +24,84 @@ static size_t cache_fair_bytes(void)
     if (bytes < CACHE_LEAST_BYTES) return CACHE_LEAST_BYTES;
     return bytes < CACHE_MOST_BYTES ? bytes : CACHE_MOST_BYTES;
 }
+
+static void cache_set_limit(struct cache *cache, size_t limit)
+{
+    size_t fair = cache_fair_bytes();
+    if (limit < CACHE_LEAST_BYTES) limit = CACHE_LEAST_BYTES;
+    cache->limit = limit < fair ? limit : fair;
+}
+
+void cache_miss(struct cache *cache)
+{
+    cache->given = 0;
+    cache_set_limit(cache, cache->limit + cache->limit / CACHE_GROWTH);
+}
+
+// Blocks have been handed out while the cache overflowed.
+static bool cache_is_of_use(struct cache *cache)
+{
+    if (cache->seen_beats != cache->beats) cache->given = 0;
+    cache->seen_beats = cache->beats;
+    return cache->given <= CACHE_RUN * cache->limit;
+}
+
+// --- room ----------------------------------------------------------------------------------------
+
+// Blocks of which few fill the cache count from the moment on when there is room for them.
+static bool cache_is_long(size_t size_class)
+{
+    return class_block_bytes(size_class) > CACHE_LONG_BYTES;
+}
+
+static void cache_recount(struct cache *cache, size_t size_class)
+{
+    struct cache_bin *bin = cache_bin_of(cache, size_class);
+    unsigned now = cache_is_long(size_class) ? bin->room : cache_held(bin);
+    size_t block_bytes = class_block_bytes(size_class);
+    cache->held_bytes = cache->held_bytes - bin->counted * block_bytes + now * block_bytes;
+    bin->counted = (uint16_t)now;
+}
+
+static void cache_add_room(struct cache *cache, size_t size_class, unsigned count)
+{
+    struct cache_bin *bin = cache_bin_of(cache, size_class);
+    bin->room = (uint16_t)(bin->room + count);
+    bin->left = (uint16_t)(bin->left + count);
+    cache->room_bytes += count * class_block_bytes(size_class);
+    cache_recount(cache, size_class);
+}
+
+static void cache_remove_room(struct cache *cache, size_t size_class, unsigned count)
+{
+    struct cache_bin *bin = cache_bin_of(cache, size_class);
+    check(count <= bin->left);
+    bin->room = (uint16_t)(bin->room - count);
+    bin->left = (uint16_t)(bin->left - count);
+    cache->room_bytes -= count * class_block_bytes(size_class);
+    cache_recount(cache, size_class);
+}
+
+// The class after `size_class`, round and round.
+static unsigned cache_class_after(unsigned size_class)
+{
+    return size_class < CLASS_SHARED_FIRST || size_class >= CLASS_COUNT - 1 ? CLASS_SHARED_FIRST
+                                                                            : size_class + 1;
+}
+
+// Leaves so many bytes of room to all bins: one after the other loses half of what it has left, but
+// not the one of that class.
+static void cache_trim_room(struct cache *cache, size_t bytes, size_t size_class)
+{
+    for (unsigned i = CLASS_SHARED_FIRST; i < CLASS_COUNT && cache->room_bytes > bytes; i++) {
+        cache->room_turn = cache_class_after(cache->room_turn);
+        unsigned left = cache_bin_of(cache, cache->room_turn)->left;
+        if (left == 0 || cache->room_turn == size_class) continue;
+        cache_remove_room(cache, cache->room_turn, (left + 1) / 2);
+    }
+}
+
+// --- giving away ---------------------------------------------------------------------------------
 
 // Cuts a list behind its first `count` blocks, one at least, of which there are so many; returns
 // the rest.
@@ -49,200 +129,284 @@ static struct depot_chain cache_cut_off(struct block **list, size_t size_class, 
     return chain;
 }
 
-// The list of a class. Its first block was a link when the one before was handed out: in debug and
+// A list of a class. Its first block was a link when the one before was handed out: in debug and
 // secure builds a list that begins with anything but a cached block is reported, and dropped.
-static struct block *cache_list(struct block **lists, size_t size_class)
+static struct block *cache_first(struct block **list, size_t size_class)
 {
-    struct block *first = lists[size_class];
+    struct block *first = *list;
     if (!CFG_STATES || first == NULL || depot_may_hold(first, size_class)) return first;
-    lists[size_class] = NULL;
+    *list = NULL;
     report_fault(FAULT_LINK, "collect", first, class_block_bytes(size_class));
     return NULL;
 }
 
-// At most a chain of a class, and no more than half of the list: those blocks that have waited
-// longest, unless the list is too long to look for them.
-static struct depot_chain cache_take_some(struct block **lists, size_t size_class)
+void cache_drop(struct cache *cache, size_t size_class)
 {
-    unsigned most = depot_chain_blocks(size_class);
-    struct block *first = cache_list(lists, size_class);
-    unsigned length = cache_length(first, size_class, 2 * most + 1);
+    struct cache_bin *bin = cache_bin_of(cache, size_class);
+    bin->list = NULL;
+    bin->left = bin->room;
+    cache_recount(cache, size_class);
+}
+
+// Blocks have left a bin. Where links led astray others have, too.
+static void cache_count_taken(struct cache *cache, size_t size_class, unsigned count)
+{
+    struct cache_bin *bin = cache_bin_of(cache, size_class);
+    bin->left = (uint16_t)(bin->left + count);
+    if (CFG_STATES) {
+        unsigned length = cache_length(bin->list, size_class, cache_held(bin));
+        bin->left = (uint16_t)(bin->room - length);
+    }
+    cache_recount(cache, size_class);
+}
+
+// At most a chain of a class, and no more than half of the bin: those blocks that have waited
+// longest, unless there are too many to look for them.
+static struct depot_chain cache_take_some(struct cache *cache, size_t size_class)
+{
+    struct cache_bin *bin = cache_bin_of(cache, size_class);
+    struct block *first = cache_first(&bin->list, size_class);
+    unsigned most = depot_chain_blocks(size_class), length = cache_held(bin);
+    if (CFG_STATES) length = cache_length(first, size_class, length);
     struct depot_chain chain = {first, most};
     if (length > 2 * most) {
-        lists[size_class] = cache_cut(first, size_class, most);
+        bin->list = cache_cut(first, size_class, most);
     } else if (length <= 1) {
         chain.count = length;
-        lists[size_class] = NULL;
+        bin->list = NULL;
     } else {
         chain.count = length / 2;
         chain.first = cache_cut(first, size_class, length - chain.count);
     }
+    cache_count_taken(cache, size_class, chain.count);
     return chain;
 }
 
-// Some blocks of a class are gone. Where links led astray others are, too.
-static void cache_count_taken(struct cache *cache, struct block **lists, size_t size_class,
-                              unsigned count)
+static void cache_give(struct cache *cache, size_t size_class)
 {
-    cache->bytes -= count * class_block_bytes(size_class);
-    if (CFG_STATES && lists[size_class] == NULL) cache->bytes = cache_count_bytes(lists);
-}
-
-static void cache_give(struct cache *cache, struct block **lists, size_t size_class)
-{
-    struct depot_chain chain = cache_take_some(lists, size_class);
-    cache_count_taken(cache, lists, size_class, chain.count);
+    struct depot_chain chain = cache_take_some(cache, size_class);
     cache->given += chain.count * class_block_bytes(size_class);
     if (chain.first != NULL) depot_put(size_class, chain);
+    if (cache_is_long(size_class)) cache_remove_room(cache, size_class, chain.count);
 }
 
-// The next class after `number` that has blocks in the cache, round and round; 0 when none has.
-static unsigned cache_next_class(struct block *const *lists, unsigned number)
+// Of the class whose turn it is: so one that is not used any more does not stay for ever. false:
+// there is nothing to give.
+static bool cache_give_in_turn(struct cache *cache)
 {
     for (unsigned i = CLASS_SHARED_FIRST; i < CLASS_COUNT; i++) {
-        number = number < CLASS_SHARED_FIRST || number >= CLASS_COUNT - 1 ? CLASS_SHARED_FIRST
-                                                                          : number + 1;
-        if (lists[number] != NULL) return number;
+        cache->give_turn = cache_class_after(cache->give_turn);
+        if (cache_held(cache_bin_of(cache, cache->give_turn)) == 0) continue;
+        cache_give(cache, cache->give_turn);
+        return true;
     }
-    return 0;
+    return false;
 }
 
-// Of the class whose turn it is: so one that is not used any more does not stay for ever.
-static void cache_give_in_turn(struct cache *cache, struct block **lists)
-{
-    cache->turn = cache_next_class(lists, cache->turn);
-    if (cache->turn != 0) cache_give(cache, lists, cache->turn);
-}
-
-static void cache_set_limit(struct cache *cache, size_t limit)
-{
-    size_t fair = cache_fair_bytes();
-    if (limit < CACHE_LEAST_BYTES) limit = CACHE_LEAST_BYTES;
-    cache->limit = limit < fair ? limit : fair;
-}
-
-// Blocks have been handed out while the cache overflowed.
-static bool cache_is_of_use(struct cache *cache)
-{
-    if (cache->seen_beats != cache->beats) cache->given = 0;
-    cache->seen_beats = cache->beats;
-    return cache->given <= CACHE_RUN * cache->limit;
-}
-
-void cache_miss(struct cache *cache)
-{
-    cache->given = 0;
-    cache_set_limit(cache, cache->limit + cache->limit / CACHE_GROWTH);
-}
-
-// Some chains, and in any case more than what was put last: so it holds too much for a while only,
+// Some chains, and in any case more than what comes: so the cache holds too much for a while only,
 // after its limit has fallen.
-void cache_overflow(struct cache *cache, struct block **lists, size_t size_class)
+static void cache_give_some(struct cache *cache, size_t block_bytes)
 {
-    size_t block_bytes = class_block_bytes(size_class), before = cache->bytes;
-    cache_set_limit(cache, cache_is_of_use(cache) ? cache->limit : 0);
-    // a block that other blocks could hardly make room for
-    bool is_long = block_bytes > DEPOT_BLOCK_BYTES;
-    if (is_long && cache->bytes > cache->limit) cache_give(cache, lists, size_class);
-    for (int gifts = 0; cache->bytes > cache->limit; gifts++) {
-        if (gifts >= CACHE_GIFTS && before - cache->bytes >= 2 * block_bytes) return;
-        cache_give_in_turn(cache, lists);
-        if (cache->turn == 0) return;
+    size_t before = cache->held_bytes;
+    for (int gifts = 0; cache->held_bytes + block_bytes > cache->limit; gifts++) {
+        bool is_enough = cache->held_bytes + 2 * block_bytes <= before;
+        if ((gifts >= CACHE_GIFTS && is_enough) || !cache_give_in_turn(cache)) return;
     }
 }
 
-static void cache_trim(struct cache *cache, struct block **lists)
-{
-    if (cache->bytes <= CACHE_LEAST_BYTES && !limit_wants_memory()) return;
-    cache_set_limit(cache, cache->limit);
-    if (cache->bytes > cache->limit) cache_give_in_turn(cache, lists);
-}
-
-static uint32_t cache_mark_of(const struct block *block)
-{
-    return (uint32_t)((uintptr_t)block / CLASS_SHARED_ALIGNMENT);
-}
-
-// Returns the blocks of a class that is out of use, a chain at most: as a rule blocks that came and
-// went leave another first block behind. How many.
-static unsigned cache_look_at(struct cache *cache, struct block **lists, size_t size_class)
-{
-    uint32_t *seen = &cache->seen[size_class - CLASS_SHARED_FIRST];
-    struct block *first = cache_list(lists, size_class);
-    if (first == NULL || *seen != cache_mark_of(first)) {
-        *seen = cache_mark_of(first);
-        return 0;
-    }
-    struct depot_chain chain = cache_cut_off(&lists[size_class], size_class, CACHE_LOOK_BLOCKS);
-    cache_count_taken(cache, lists, size_class, chain.count);
-    depot_return(chain);
-    if (lists[size_class] != NULL) *seen = cache_mark_of(lists[size_class]);
-    return chain.count;
-}
-
-// Goes on with the classes until all were looked at, or many blocks returned.
-static void cache_look(struct cache *cache, struct block **lists, uint64_t now_ms)
-{
-    if (cache->looked >= CLASS_COUNT && now_ms >= cache->due_ms) {
-        cache->looked = CLASS_SHARED_FIRST;
-        cache->due_ms = now_ms + CACHE_REVIEW_MS;
-    }
-    for (unsigned count = 0; cache->looked < CLASS_COUNT && count < CACHE_LOOK_BLOCKS;) {
-        if (cache->looked >= CLASS_SHARED_FIRST)
-            count += cache_look_at(cache, lists, cache->looked);
-        cache->looked++;
-    }
-}
-
-void cache_review(struct cache *cache, struct block **lists, uint64_t now_ms)
-{
-    if (cache->bytes != 0) {
-        cache_trim(cache, lists);
-        cache_look(cache, lists, now_ms);
-    }
-    depot_review(now_ms);
-}
-
-static void cache_flush_class(struct block **lists, size_t size_class, bool to_pages)
+static void cache_flush_list(struct block **list, size_t size_class, bool to_pages)
 {
     unsigned most = depot_chain_blocks(size_class);
-    struct block *list = cache_list(lists, size_class);
-    lists[size_class] = NULL;
-    while (list != NULL) {
-        struct depot_chain chain = cache_cut_off(&list, size_class, most);
+    struct block *rest = cache_first(list, size_class);
+    *list = NULL;
+    while (rest != NULL) {
+        struct depot_chain chain = cache_cut_off(&rest, size_class, most);
         if (to_pages) depot_return(chain);
         else depot_put(size_class, chain);
     }
 }
 
-void cache_flush(struct cache *cache, struct block **lists, bool to_pages)
+static void cache_flush_bins(struct cache *cache, bool to_pages)
 {
     for (size_t size_class = CLASS_SHARED_FIRST; size_class < CLASS_COUNT; size_class++) {
-        if (lists[size_class] != NULL) cache_flush_class(lists, size_class, to_pages);
+        struct cache_bin *bin = cache_bin_of(cache, size_class);
+        if (bin->room == 0) continue;
+        cache_flush_list(&bin->list, size_class, to_pages);
+        bin->left = bin->room = bin->counted = 0;
     }
-    cache->bytes = 0;
+    cache->room_bytes = cache->held_bytes = 0;
+}
+
+void cache_flush(struct cache *cache, struct block **lists, bool to_pages)
+{
+    for (size_t size_class = CLASS_SHARED_FIRST; size_class < CLASS_BINNED_FIRST; size_class++)
+        cache_flush_list(&lists[size_class], size_class, to_pages);
+    cache_flush_bins(cache, to_pages);
+}
+
+// --- blocks come and go --------------------------------------------------------------------------
+
+static void cache_grow_bin(struct cache *cache, size_t size_class)
+{
+    size_t block_bytes = class_block_bytes(size_class), most = CACHE_ROOMY * cache->limit;
+    size_t count = cache->limit / CACHE_STEP / block_bytes;
+    if (count == 0) count = 1;
+    if (count * block_bytes > most) return;
+    cache_trim_room(cache, most - count * block_bytes, size_class);
+    if (cache->room_bytes + count * block_bytes <= most)
+        cache_add_room(cache, size_class, (unsigned)count);
+}
+
+// For one block more at least, if that can be: in the worst case the bin gives away what it has.
+static void cache_make_room(struct cache *cache, size_t size_class)
+{
+    struct cache_bin *bin = cache_bin_of(cache, size_class);
+    size_t block_bytes = class_block_bytes(size_class);
+    cache_recount(cache, size_class);
+    cache_set_limit(cache, cache_is_of_use(cache) ? cache->limit : 0);
+    if (cache->limit == 0) { // memory is wanted back
+        cache_flush_bins(cache, true);
+        return;
+    }
+    // others could hardly make room for it
+    if (cache_is_long(size_class) && cache->held_bytes + block_bytes > cache->limit)
+        cache_give(cache, size_class);
+    cache_give_some(cache, block_bytes);
+    if (cache->held_bytes + block_bytes <= cache->limit) {
+        cache_grow_bin(cache, size_class);
+    } else { // it holds too much: a closer look at each block
+        cache_trim_room(cache, CACHE_ROOMY * cache->limit, 0);
+        if (bin->left > 1) cache_remove_room(cache, size_class, bin->left - 1u);
+    }
+    if (bin->left == 0) cache_give(cache, size_class);
+}
+
+void cache_put(struct cache *cache, struct page *page, struct block *block)
+{
+    struct cache_bin *bin = cache_bin_of(cache, page->size_class);
+    if (bin->left <= 1) cache_make_room(cache, page->size_class);
+    if (bin->left == 0) {
+        retire_push(page, block, block, 1);
+        return;
+    }
+    block_set_next(block, bin->list, &page->key);
+    bin->list = block;
+    bin->left--;
+}
+
+void cache_fill(struct cache *cache, size_t size_class, struct depot_chain chain)
+{
+    struct cache_bin *bin = cache_bin_of(cache, size_class);
+    check(bin->list == NULL);
+    if (bin->left < chain.count) cache_add_room(cache, size_class, chain.count - bin->left);
+    bin->left = (uint16_t)(bin->left - chain.count);
+    bin->list = chain.first;
+}
+
+struct block *cache_unload(struct cache *cache, size_t size_class)
+{
+    struct cache_bin *bin = cache_bin_of(cache, size_class);
+    struct block *list = cache_first(&bin->list, size_class);
+    bin->list = NULL;
+    bin->left = bin->room;
+    cache->given = 0;
+    return list;
+}
+
+// --- now and then --------------------------------------------------------------------------------
+
+static void cache_trim(struct cache *cache)
+{
+    if (cache->room_bytes <= CACHE_LEAST_BYTES) return;
+    cache_set_limit(cache, cache->limit);
+    if (cache->held_bytes > cache->limit) ignore_result(cache_give_in_turn(cache));
+    cache_trim_room(cache, CACHE_ROOMY * cache->limit, 0);
+}
+
+// Of the first blocks of a class; never 0. (golden ratio, odd)
+static uint16_t cache_mark_of(const struct block *list, const struct block *bin_list)
+{
+    uintptr_t mixed = ((uintptr_t)list + 3 * (uintptr_t)bin_list) / CLASS_STEP_BYTES;
+    return (uint16_t)((uint32_t)mixed * UINT32_C(0x9E3779B9) >> 16 | 1);
+}
+
+// Returns the blocks of a class that is out of use, some at most: as a rule blocks that came and
+// went leave another first block behind. How many.
+static unsigned cache_look_at(struct cache *cache, struct block **list, size_t size_class)
+{
+    struct cache_bin *bin = cache_bin_of(cache, size_class);
+    struct depot_chain chain = {NULL, 0};
+    struct block *first = cache_first(&bin->list, size_class);
+    cache_recount(cache, size_class);
+    if (bin->seen == cache_mark_of(*list, first)) {
+        if (*list != NULL) {
+            chain = cache_cut_off(list, size_class, CACHE_LOOK_BLOCKS);
+        } else if (first != NULL) {
+            chain = cache_cut_off(&bin->list, size_class, CACHE_LOOK_BLOCKS);
+            cache_count_taken(cache, size_class, chain.count);
+            cache_remove_room(cache, size_class, bin->left);
+        }
+        depot_return(chain);
+    }
+    bin->seen = cache_mark_of(*list, bin->list);
+    return chain.count;
+}
+
+static unsigned cache_look_at_next(struct cache *cache, struct block **lists)
+{
+    struct block *none = NULL;
+    size_t size_class = cache->looked;
+    return cache_look_at(cache, size_class < CLASS_BINNED_FIRST ? &lists[size_class] : &none,
+                         size_class);
+}
+
+// Goes on with the classes until all were looked at, or many blocks returned.
+static void cache_look(struct cache *cache, struct block **lists, uint64_t now_ms)
+{
+    if (cache->due_ms == 0) { // a new thread: nothing is old
+        cache->looked = CLASS_COUNT;
+        cache->due_ms = now_ms + CACHE_REVIEW_MS;
+    } else if (cache->looked >= CLASS_COUNT && now_ms >= cache->due_ms) {
+        cache->looked = CLASS_SHARED_FIRST;
+        cache->due_ms = now_ms + CACHE_REVIEW_MS;
+    }
+    for (unsigned count = 0; cache->looked < CLASS_COUNT && count < CACHE_LOOK_BLOCKS;) {
+        unsigned returned = cache_look_at_next(cache, lists);
+        count += returned;
+        if (returned == 0) cache->looked++; // else there may be more
+    }
+}
+
+void cache_review(struct cache *cache, struct block **lists, uint64_t now_ms)
+{
+    if (limit_wants_memory()) cache_flush(cache, lists, true);
+    cache_trim(cache);
+    cache_look(cache, lists, now_ms);
+    depot_review(now_ms);
 }
 
 // Blocks that another thread hands out meanwhile may have anything where their link was: so each
 // must be a block of the class, and there is an end.
-size_t cache_count(struct block *const *lists, size_t size_class)
+size_t cache_count(const struct block *list, size_t size_class)
 {
-    size_t count = 0, most = CACHE_MOST_BYTES / class_block_bytes(size_class) + 1;
-    const struct block *block = lists[size_class];
-    for (; count < most && block != NULL; count++) {
-        const struct page *page = page_of(block);
+    size_t count = 0, most = CACHE_ROOMY * CACHE_MOST_BYTES / class_block_bytes(size_class) + 1;
+    for (; count < most && list != NULL; count++) {
+        const struct page *page = page_of(list);
         if (page == NULL || page->size_class != size_class) break;
-        if (!page_has_block_at(page, block)) break;
-        block = block_next(block, &page->key);
+        if (!page_has_block_at(page, list)) break;
+        list = block_next(list, &page->key);
     }
     return count;
 }
 
-size_t cache_count_bytes(struct block *const *lists)
+const char *cache_broken_bin(const struct cache_bin *bin, size_t size_class)
 {
-    size_t bytes = 0;
-    for (size_t size_class = CLASS_SHARED_FIRST; size_class < CLASS_COUNT; size_class++) {
-        bytes += cache_count(lists, size_class) * class_block_bytes(size_class);
+    const struct block *block = bin->list;
+    unsigned count = 0;
+    if (bin->left > bin->room) return "H7: a bin has more room left than it has";
+    for (; block != NULL && count <= cache_held(bin); count++) {
+        if (!depot_may_hold(block, size_class)) return "H6: the cache holds what is not for it";
+        block = block_next(block, &page_of(block)->key);
     }
-    return bytes;
+    return count == cache_held(bin) ? NULL : "H7: a bin does not hold as much as is counted";
 }

@@ -1,75 +1,100 @@
-/* cache.h: blocks above 1 KiB that a thread has freed, whoever allocated them, and hands out
- * again before it looks at any page.
+/* cache.h: blocks of shared pages that a thread has freed, whoever allocated them, and hands out
+ * again before it looks at any page. The main local heap has a bin for each shared class.
  *
- *   free, any thread's block ----> list[c] of the main local heap ----> malloc
- *                                     |  ^
- *          the cache holds too much   |  |   the list is empty
- *                                     v  |
+ *   free, any thread's block ----> bin ----> malloc     blocks above 512 bytes: last in, first out
+ *                                  | ^ |
+ *                                  | | +---> list[c] ----> malloc     smaller ones: the whole bin
+ *          the cache holds too much| | the bin, and list[c], are empty      when list[c] is empty
+ *                                  v |
  *                               depot: chains of blocks, any thread (page/depot.h)
- *                                     |  ^
- *                          no room    |  |   nothing there: some blocks of one page
- *                                     v  |
+ *                                  | ^
+ *                          no room | | nothing there: some blocks of one page
+ *                                  v |
  *                                 shared pages (page/page.h)
  *
+ * A bin is a sink (page.h): as long as it has room, free puts a block there and looks no further.
+ * Then cache_put counts what the cache holds and makes room, or gives blocks away.
+ *
  * To its page a block in a cache is out, and may be all that keeps the page from becoming empty. So
- * a thread holds only what it has use for: its limit grows when it finds a list empty, and falls to
+ * a thread holds only what it has use for: its limit grows when it finds a bin empty, and falls to
  * CACHE_LEAST_BYTES when it has given three times as much away without handing a block out. So a
  * thread that frees all it has and then sleeps keeps little. What all caches may hold together is
- * an eighth of what is in pages, and CACHE_SPARE_BYTES, in even parts of CACHE_MOST_BYTES at most.
+ * an eighth of what is in pages, and CACHE_SPARE_BYTES, in even parts of CACHE_MOST_BYTES at most;
+ * they are counted only now and then, so for a while it can be CACHE_ROOMY times as much.
  *
  * Rules: H6 and H7 (local_heap.h). Owner only, but for cache_count.
  */
 #ifndef HEAP_CACHE_H
 #define HEAP_CACHE_H
-#include "page/page.h"
+#include "page/depot.h"
 
 static const size_t CACHE_SPARE_BYTES = 2 * 1024 * 1024;
 static const size_t CACHE_MOST_BYTES = 4 * 1024 * 1024;
 enum {
     CACHE_LEAST_BYTES = 16 * 1024,
+    CACHE_ROOMY = 4,
     CACHE_REVIEW_MS = 200,
-    // after so many blocks out of the cache malloc takes a slow path, though the list is not dry
+    // after so many blocks out of the bins malloc takes a slow path, though no bin is dry
     CACHE_BEATS = 128
 };
 
-// The blocks are on lists of the local heap, which every call gets: lists[c] for class c.
+// Blocks of one class.
+struct cache_bin {
+    struct block *list;
+    uint16_t left;    // how many more free puts here without a closer look
+    uint16_t room;    // left, and the blocks on the list
+    uint16_t counted; // of the bin's blocks: so many are in held_bytes
+    uint16_t seen;    // what its first block was when it was looked at last
+};
+static_assert(offsetof(struct cache_bin, list) == 0 &&
+                  offsetof(struct cache_bin, left) == PAGE_SINK_LEFT,
+              "a sink, as a page is");
+
 struct cache {
-    size_t   bytes;      // of the blocks on the lists of shared classes
-    size_t   limit;      // what they may come to
-    size_t   given;      // bytes given away while `beats` was seen_beats
-    unsigned beats;      // counts down with each block that is handed out, see CACHE_BEATS
-    unsigned seen_beats;
-    unsigned turn;       // the class that gave blocks away last
+    size_t   room_bytes; // what the bins have room for
+    size_t   held_bytes; // what was in them when each was counted last
+    size_t   limit;      // what that may come to
+    size_t   given;      // bytes given away since a block was handed out, as far as one knows
+    unsigned beats;      // counts down with each block above 512 bytes that is handed out
+    unsigned seen_beats; // what that was when bytes were given away last
+    unsigned give_turn;  // the class that gave blocks away last
+    unsigned room_turn;  // the class that gave room away last
     unsigned looked;     // the class that is looked at next
     uint64_t due_ms;     // when all are looked at again
-    // of each class's list, what its first block was when it was looked at last
-    uint32_t seen[CLASS_COUNT - CLASS_SHARED_FIRST];
+    struct cache_bin bin[CLASS_COUNT - CLASS_SHARED_FIRST];
 };
 
-// A list was empty: the thread may hold more from now on, as long as it does not hold too much.
-INTERNAL void cache_miss(struct cache *cache);
-// The cache holds more than it may: gives some of it away. `size_class` is what was put last.
-INTERNAL cold void cache_overflow(struct cache *cache, struct block **lists, size_t size_class);
-// Now and then, `now_ms` being the time: what the cache may hold may have become less. Lists that
-// have not changed for CACHE_REVIEW_MS, nor chains in the depot, go back to their pages, which they
-// keep from becoming empty.
-INTERNAL void cache_review(struct cache *cache, struct block **lists, uint64_t now_ms);
-// All of it, to the depot or straight to the pages.
-INTERNAL void cache_flush(struct cache *cache, struct block **lists, bool to_pages);
-// Blocks of that class in a cache; another thread's may change meanwhile.
-INTERNAL size_t cache_count(struct block *const *lists, size_t size_class);
-// Bytes of all blocks in the cache.
-INTERNAL size_t cache_count_bytes(struct block *const *lists);
-
-// Takes a block of a shared page, out until now.
-static inline void cache_put(struct cache *cache, struct block **lists, const struct page *page,
-                             struct block *block)
+static always_inline struct cache_bin *cache_bin_of(struct cache *cache, size_t size_class)
 {
-    size_t size_class = page->size_class;
-    block_set_next(block, lists[size_class], &page->key);
-    lists[size_class] = block;
-    cache->bytes += page->block_bytes;
-    if (unlikely(cache->bytes > cache->limit)) cache_overflow(cache, lists, size_class);
+    return &cache->bin[size_class - CLASS_SHARED_FIRST];
 }
+
+static inline unsigned cache_held(const struct cache_bin *bin)
+{
+    return (unsigned)(bin->room - bin->left);
+}
+
+// A bin was empty: the thread may hold more from now on, as long as it does not hold too much.
+INTERNAL void cache_miss(struct cache *cache);
+// Takes a block of a shared page, out until now, whatever room there is. A bin that has none gets
+// some, while the cache may hold more; else blocks are given away.
+INTERNAL void cache_put(struct cache *cache, struct page *page, struct block *block);
+// Puts a chain into an empty bin.
+INTERNAL void cache_fill(struct cache *cache, size_t size_class, struct depot_chain chain);
+// Empties a bin. Returns its blocks, which are to be handed out next.
+INTERNAL struct block *cache_unload(struct cache *cache, size_t size_class);
+// Forgets what is in a bin, in whose list something else was found.
+INTERNAL void cache_drop(struct cache *cache, size_t size_class);
+// Now and then, `now_ms` being the time: what the cache may hold may have become less. Blocks of
+// classes that have not been used for CACHE_REVIEW_MS, and chains in the depot, go back to their
+// pages, which they keep from becoming empty. `lists` are the local heap's.
+INTERNAL void cache_review(struct cache *cache, struct block **lists, uint64_t now_ms);
+// All of it, and of `lists`, to the depot or straight to the pages.
+INTERNAL void cache_flush(struct cache *cache, struct block **lists, bool to_pages);
+// Blocks of that class in a list of cached ones; another thread's may change meanwhile.
+INTERNAL size_t cache_count(const struct block *list, size_t size_class);
+
+// NULL while H7 holds for that bin.
+INTERNAL const char *cache_broken_bin(const struct cache_bin *bin, size_t size_class);
 
 #endif

@@ -5,7 +5,7 @@
 enum { HEAP_HANDLE_BYTES = 64 };
 static_assert(sizeof(struct mi_heap_s) <= HEAP_HANDLE_BYTES, "a handle fits its pool's items");
 
-static struct pool heap_mains = {sizeof(struct local_heap)};
+static struct pool heap_mains = {(LOCAL_HEAP_MAIN_BYTES + 63) / 64 * 64};
 static struct pool heap_parts = {sizeof(struct local_heap)};
 static struct pool heap_handles = {HEAP_HANDLE_BYTES};
 
@@ -13,10 +13,15 @@ static struct pool heap_handles = {HEAP_HANDLE_BYTES};
 
 static struct local_heap *heap_take_item(struct pool *pool)
 {
+    enum { OWN = offsetof(struct local_heap, own) };
     bool is_new;
     struct local_heap *item = (struct local_heap *)pool_take(pool, &is_new);
+    // Where programs have addresses of the upper half, this one is lost: see page_sink
+    if (((uintptr_t)item & PAGE_OWNER_ANYONE) != 0) return NULL;
+    if (item == NULL || is_new) return item;
     // not what others may be looking at (free_own_part, thread_visit_all)
-    if (item != NULL && !is_new) memset((void *)item, 0, offsetof(struct local_heap, thread));
+    memset((void *)item, 0, offsetof(struct local_heap, thread));
+    memset((char *)item + OWN, 0, pool->item_bytes - OWN);
     return item;
 }
 

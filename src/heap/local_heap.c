@@ -29,12 +29,12 @@ static void local_heap_enqueue(struct local_heap *heap, struct page *page)
 {
     check(page_has_room(page));
     page_set_owner(page, (uintptr_t)heap | (page_owner(page) & OWNER_INTERIOR));
-    page_list_add(&heap->queue[page->size_class], page);
+    page_list_add(&heap->own[page->size_class].queue, page);
 }
 
 static void local_heap_unqueue(struct local_heap *heap, struct page *page)
 {
-    page_list_remove(&heap->queue[page->size_class], page);
+    page_list_remove(&heap->own[page->size_class].queue, page);
 }
 
 // The page is full: a pinned one goes on the heap's list, others are parked. false when it has room
@@ -52,7 +52,7 @@ static bool local_heap_leave_full(struct local_heap *heap, struct page *page)
 static void local_heap_place(struct local_heap *heap, struct page *page)
 {
     if (local_heap_has_cached(heap, page->size_class)) {
-        if (!page_is_shared(page)) page_share(page);
+        if (!page_is_shared(page)) page_share(page, local_heap_bin_offset(page->size_class));
         retire_park(page, false);
         return;
     }
@@ -96,10 +96,10 @@ static bool local_heap_drop_empty(struct local_heap *heap, struct page *page)
 // want its memory more. Not one of few blocks, which is empty now and then by chance.
 static struct page *local_heap_dequeue(struct local_heap *heap, size_t size_class)
 {
-    struct page *page = heap->queue[size_class];
+    struct page *page = heap->own[size_class].queue;
     if (page != NULL && page->next != NULL && page->reserved >= LOCAL_HEAP_MANY_BLOCKS)
         ignore_result(local_heap_drop_empty(heap, page));
-    page = heap->queue[size_class];
+    page = heap->own[size_class].queue;
     if (page != NULL) local_heap_unqueue(heap, page);
     return page;
 }
@@ -178,15 +178,15 @@ static void local_heap_check_page(const struct page *page)
 // Makes `current` a page whose free list is not empty.
 static bool local_heap_refill(struct local_heap *heap, size_t size_class, bool *is_zero)
 {
-    struct page *page = heap->current[size_class];
+    struct page *page = heap->own[size_class].current;
     if (page == NULL) page = local_heap_next_page(heap, size_class);
     while (page != NULL) {
-        heap->current[size_class] = page;
+        heap->own[size_class].current = page;
         local_heap_check_page(page);
         local_heap_unkeep(heap, page);
         if (refill_page(page, local_heap_random(heap), is_zero)) return true;
         if (!local_heap_leave_full(heap, page)) continue; // freed by others just now
-        heap->current[size_class] = NULL;
+        heap->own[size_class].current = NULL;
         page = local_heap_next_page(heap, size_class);
     }
     return false;
@@ -202,7 +202,7 @@ static struct page *local_heap_claim_shared(struct local_heap *heap, size_t size
     if (page == NULL) {
         page = local_heap_new_page(heap, size_class);
         if (page == NULL) return NULL;
-        page_share(page);
+        page_share(page, local_heap_bin_offset(size_class));
     }
     local_heap_check_page(page);
     bool is_filled = refill_page(page, local_heap_random(heap), is_zero);
@@ -247,8 +247,7 @@ static struct depot_chain local_heap_lay_up(const struct page *page, struct bloc
     return chain;
 }
 
-// Some blocks of one page; none when memory is exhausted. *is_zero: it is one block, which reads as
-// zeroes.
+// Some blocks of one page; none when memory is exhausted. *is_zero: they read as zeroes.
 static struct depot_chain local_heap_take_shared(struct local_heap *heap, size_t size_class,
                                                  bool *is_zero)
 {
@@ -257,38 +256,59 @@ static struct depot_chain local_heap_take_shared(struct local_heap *heap, size_t
         struct page *page = local_heap_claim_shared(heap, size_class, is_zero);
         if (page == NULL) break;
         chain = local_heap_take_some(page);
-        *is_zero = *is_zero && chain.count == 1;
         if (CFG_STATES) chain = local_heap_lay_up(page, chain.first);
         retire_park(page, false);
     }
     return chain;
 }
 
-// Puts blocks into the empty cache of a class: a chain that another thread gave away, else some of
-// a page. *is_zero: as above.
-static void local_heap_fill_cache(struct local_heap *heap, size_t size_class, bool *is_zero)
+// A chain that another thread gave away, else some blocks of a page. *is_zero: as above.
+static struct depot_chain local_heap_take_chain(struct local_heap *heap, size_t size_class,
+                                                bool *is_zero)
 {
     struct depot_chain chain = depot_take(size_class);
     *is_zero = false;
     cache_miss(&heap->cache);
-    if (chain.first == NULL) chain = local_heap_take_shared(heap, size_class, is_zero);
-    heap->list[size_class] = chain.first;
-    heap->cache.bytes += chain.count * class_block_bytes(size_class);
+    return chain.first != NULL ? chain : local_heap_take_shared(heap, size_class, is_zero);
+}
+
+size_t local_heap_count_cached(const struct local_heap *heap, size_t size_class)
+{
+    if (!local_heap_has_cached(heap, size_class)) return 0;
+    const struct cache_bin *bin = &heap->cache.bin[size_class - CLASS_SHARED_FIRST];
+    size_t count = cache_count(bin->list, size_class);
+    if (size_class < CLASS_BINNED_FIRST) count += cache_count(heap->list[size_class], size_class);
+    return count;
+}
+
+// Of smaller blocks all that this thread freed since the last time comes first.
+static void local_heap_load_cached(struct local_heap *heap, size_t size_class, bool *is_zero)
+{
+    if (size_class >= CLASS_BINNED_FIRST) {
+        struct depot_chain chain = local_heap_take_chain(heap, size_class, is_zero);
+        *is_zero = *is_zero && chain.count == 1; // for all later ones
+        if (chain.first != NULL) cache_fill(&heap->cache, size_class, chain);
+        return;
+    }
+    *is_zero = false;
+    heap->list[size_class] = cache_unload(&heap->cache, size_class);
+    if (heap->list[size_class] == NULL)
+        heap->list[size_class] = local_heap_take_chain(heap, size_class, is_zero).first;
 }
 
 struct block *local_heap_load(struct local_heap *heap, size_t size_class)
 {
     bool is_zero;
-    check(heap->list[size_class] == NULL);
+    struct block **list = local_heap_list(heap, size_class);
+    check(*list == NULL);
     if (local_heap_has_cached(heap, size_class)) {
-        local_heap_fill_cache(heap, size_class, &is_zero);
-        local_heap_set_zero(heap, size_class, is_zero);
-        return heap->list[size_class];
+        local_heap_load_cached(heap, size_class, &is_zero);
+    } else {
+        if (!local_heap_refill(heap, size_class, &is_zero)) return NULL;
+        *list = page_take_all(heap->own[size_class].current);
     }
-    if (!local_heap_refill(heap, size_class, &is_zero)) return NULL;
-    heap->list[size_class] = page_take_all(heap->current[size_class]);
     local_heap_set_zero(heap, size_class, is_zero);
-    return heap->list[size_class];
+    return *list;
 }
 
 // --- large blocks --------------------------------------------------------------------------------
@@ -342,10 +362,10 @@ static bool local_heap_keep(struct local_heap *heap, struct page *page)
 void local_heap_page_is_empty(struct local_heap *heap, struct page *page)
 {
     size_t size_class = page->size_class;
-    bool is_current = page == heap->current[size_class]; // its list is used up
-    bool is_only = heap->current[size_class] == NULL && page->prev == page;
+    bool is_current = page == heap->own[size_class].current; // its list is used up
+    bool is_only = heap->own[size_class].current == NULL && page->prev == page;
     if ((is_current || is_only) && local_heap_keep(heap, page)) return;
-    if (is_current) heap->current[size_class] = NULL;
+    if (is_current) heap->own[size_class].current = NULL;
     else local_heap_unqueue(heap, page);
     local_heap_release_page(heap, page);
 }
@@ -388,10 +408,10 @@ void local_heap_take_back(struct local_heap *heap, struct page *page)
 // Puts the rest of the loaded list back. The page stays current.
 static void local_heap_unload(struct local_heap *heap, size_t size_class)
 {
-    struct page *page = heap->current[size_class];
+    struct page *page = heap->own[size_class].current;
     if (page == NULL) return;
-    struct block *list = heap->list[size_class];
-    heap->list[size_class] = NULL;
+    struct block **from = local_heap_list(heap, size_class), *list = *from;
+    *from = NULL;
     page_put_list(page, list, list == NULL ? 0 : page_list_count(page, list));
     refill_from_remote(page);
 }
@@ -399,17 +419,17 @@ static void local_heap_unload(struct local_heap *heap, size_t size_class)
 // Unloads and forgets the current page; it is queued, left full, or released.
 static void local_heap_drop_current(struct local_heap *heap, size_t size_class)
 {
-    struct page *page = heap->current[size_class];
+    struct page *page = heap->own[size_class].current;
     if (page == NULL) return;
     local_heap_unload(heap, size_class);
-    heap->current[size_class] = NULL;
+    heap->own[size_class].current = NULL;
     if (page->out == 0) local_heap_release_page(heap, page);
     else local_heap_place(heap, page);
 }
 
 static void local_heap_collect_queue(struct local_heap *heap, size_t size_class)
 {
-    for (struct page *page = heap->queue[size_class], *next; page != NULL; page = next) {
+    for (struct page *page = heap->own[size_class].queue, *next; page != NULL; page = next) {
         next = page->next;
         ignore_result(local_heap_drop_empty(heap, page));
     }
@@ -419,7 +439,7 @@ static void local_heap_collect_queue(struct local_heap *heap, size_t size_class)
 static void local_heap_park_queue(struct local_heap *heap, size_t size_class, bool is_for_good)
 {
     struct page *page;
-    while ((page = heap->queue[size_class]) != NULL) {
+    while ((page = heap->own[size_class].queue) != NULL) {
         local_heap_unqueue(heap, page);
         retire_park(page, is_for_good);
     }
@@ -441,7 +461,7 @@ void local_heap_collect(struct local_heap *heap, bool is_forced)
 {
     if (is_forced && !heap->is_pinned) cache_flush(&heap->cache, heap->list, true);
     local_heap_collect_full(heap);
-    for (size_t size_class = 0; size_class < CLASS_COUNT; size_class++) {
+    for (size_t size_class = 0; size_class < local_heap_owned_classes(heap); size_class++) {
         if (is_forced) local_heap_drop_current(heap, size_class);
         local_heap_collect_queue(heap, size_class);
         if (is_forced && !heap->is_pinned) local_heap_park_queue(heap, size_class, false);
@@ -451,7 +471,7 @@ void local_heap_collect(struct local_heap *heap, bool is_forced)
 void local_heap_abandon(struct local_heap *heap)
 {
     if (!heap->is_pinned) cache_flush(&heap->cache, heap->list, false); // for the next thread
-    for (size_t size_class = 0; size_class < CLASS_COUNT; size_class++) {
+    for (size_t size_class = 0; size_class < local_heap_owned_classes(heap); size_class++) {
         local_heap_drop_current(heap, size_class);
         local_heap_park_queue(heap, size_class, true);
     }
@@ -486,7 +506,7 @@ void local_heap_move_pages(struct local_heap *heap, struct local_heap *to)
     struct page *page;
     local_heap_collect(heap, true);
     for (size_t size_class = 0; size_class < CLASS_COUNT; size_class++) {
-        while ((page = heap->queue[size_class]) != NULL) {
+        while ((page = heap->own[size_class].queue) != NULL) {
             local_heap_unqueue(heap, page);
             local_heap_move_page(to, page);
         }
@@ -509,11 +529,12 @@ static void local_heap_release_list(struct page **head)
 void local_heap_destroy_pages(struct local_heap *heap)
 {
     for (size_t size_class = 0; size_class < CLASS_COUNT; size_class++) {
-        struct page *page = heap->current[size_class];
-        heap->list[size_class] = NULL; // first: its blocks belong to no page from now on
-        heap->current[size_class] = NULL;
+        struct page *page = heap->own[size_class].current;
+        // first: its blocks belong to no page from now on
+        *local_heap_list(heap, size_class) = NULL;
+        heap->own[size_class].current = NULL;
         if (page != NULL) page_release(page);
-        local_heap_release_list(&heap->queue[size_class]);
+        local_heap_release_list(&heap->own[size_class].queue);
     }
     local_heap_release_list(&heap->full);
     heap->full_cursor = NULL;
@@ -533,8 +554,8 @@ bool local_heap_visit_pages(struct local_heap *heap, bool (*visit)(struct page *
                             void *arg)
 {
     local_heap_collect(heap, true);
-    for (size_t size_class = 0; size_class < CLASS_COUNT; size_class++) {
-        if (!local_heap_visit_list(heap->queue[size_class], visit, arg)) return false;
+    for (size_t size_class = 0; size_class < local_heap_owned_classes(heap); size_class++) {
+        if (!local_heap_visit_list(heap->own[size_class].queue, visit, arg)) return false;
     }
     return local_heap_visit_list(heap->full, visit, arg);
 }

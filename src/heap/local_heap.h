@@ -1,25 +1,28 @@
 /* local_heap.h: the part of a heap that one thread owns.
  *
  *   list[c]     free blocks of class c that are handed out next: the free list of current[c],
- *               loaded whole, so that malloc does not touch the page; of shared classes the
- *               thread's cache (cache.h), if the heap cannot be destroyed
- *   current[c]  the page they come from, or NULL
- *   queue[c]    other pages with room, owned, in the order in which they are taken
+ *               loaded whole, so that malloc does not touch the page. From CLASS_BINNED_FIRST on
+ *               it is in cache.bin[c]; see local_heap_list
+ *   cache       of shared classes, if the heap cannot be destroyed, the blocks that the thread has
+ *               freed (cache.h); list[c] then has what was taken out of the bin or of any page
+ *   own[c]      current: the page of list[c], or NULL; queue: other pages with room, owned, in the
+ *               order in which they are taken. Not of shared classes that have a cache
  *   full        pages without room, of heaps that can be destroyed; other heaps park theirs
  *               (remote.h) and forget them
  *   ring        blocks of other threads' pages on their way home, in chains by page
  *
  * Rules (see local_heap_broken_rule; that no page of the heap is anywhere else, walk_broken_rule):
- *   H1  list[c] != NULL only with current[c] != NULL, and its blocks belong to that page; but for
- *       caches, see H6
+ *   H1  list[c] != NULL only with own[c].current != NULL, and its blocks belong to that page; but
+ *       for classes that have a cache, see H6
  *   H2  a page is current, in one queue, on `full`, or parked: exactly one of these
  *   H3  a queued page has room, and its class is the queue's
  *   H4  ring: at most RING_MAX_BYTES of blocks; none of a pinned page
  *   H5  kept_bytes is the sum of those of its pages, which are empty, and LOCAL_HEAP_KEPT_BYTES at
  *       most
- *   H6  a main local heap has no page of a shared class; each block in its cache is out, in a
- *       shared page of its class
- *   H7  cache.bytes is the sum of the blocks in the cache
+ *   H6  each block in the cache, and in the lists of its classes, is out, in a shared page of its
+ *       class
+ *   H7  a bin holds room - left blocks, and the sums of the cache are those of its bins; a heap
+ *       that can be destroyed has no room
  * All fields belong to the owner thread but those marked [any].
  */
 #ifndef HEAP_LOCAL_HEAP_H
@@ -33,7 +36,7 @@
 enum {
     RING_SLOTS = 16,
     RING_MAX_BYTES = 16 * 1024,
-    RING_BLOCK_BYTES = 1024,
+    RING_BLOCK_BYTES = CFG_OWNED_BYTES,
     LOCAL_HEAP_KEPT_BYTES = 128 * 1024, // of empty pages, for each thread
     LOCAL_HEAP_CLAIMS = 32 // full pages that a thread claims back while malloc does not run dry
 };
@@ -54,13 +57,14 @@ struct mi_heap_s {
 };
 enum heap_state { HEAP_UNUSED = 0, HEAP_BACKING = 0x6861, HEAP_MADE = 0x6862 };
 
+// Of a class whose pages the local heap owns.
+struct local_class { struct page *current, *queue; };
+
 struct local_heap {
-    struct block      *list[CLASS_COUNT];
-    struct page       *current[CLASS_COUNT];
-    struct page       *queue[CLASS_COUNT];
-    // bit c: blocks of list[c] read as zeroes but for their links
+    struct block      *list[CLASS_BINNED_FIRST]; // of other classes: local_heap_list
+    // bit c: blocks of the list of class c read as zeroes but for their links
     uint64_t           zero_list[2];
-    struct cache       cache;               // main only, but for `beats`
+    struct cache       cache;               // main only, but for `beats` and the bins' lists
     struct page       *full;
     struct page       *full_cursor;         // where the search for remote frees goes on
     // of the same thread; itself for the main one; NULL: that thread has ended
@@ -93,8 +97,16 @@ struct local_heap {
     ATOMIC(uint32_t)   is_used;
     // [any] 1: give back what you can at your next slow path, 2: all
     ATOMIC(uint32_t)   collect_asked;
+    // Again the thread's. A main local heap has those of local_heap_owned_classes only: its item in
+    // the pool ends there.
+    struct local_class own[CLASS_COUNT];
 };
-static_assert(sizeof(struct local_heap) <= 4096, "one OS page at most");
+enum {
+    LOCAL_HEAP_MAIN_BYTES =
+        offsetof(struct local_heap, own) + CLASS_SHARED_FIRST * sizeof(struct local_class)
+};
+static_assert(LOCAL_HEAP_MAIN_BYTES <= 4096, "one OS page at most");
+
 
 // Loads a fresh list of the class; the loaded list is empty. Returns its first block, which stays
 // on the list, or NULL when memory is exhausted. The slow path of malloc.
@@ -109,10 +121,40 @@ INTERNAL void local_heap_page_is_empty(struct local_heap *heap, struct page *pag
 // now, or the thread has claimed enough: then the block goes back as others' do.
 INTERNAL must_use bool local_heap_put_in_full(struct local_heap *heap, struct page *page,
                                               struct block *block);
-// The list of the class is the thread's cache.
+// What the local heap hands out of that class comes out of the thread's cache.
 static inline bool local_heap_has_cached(const struct local_heap *heap, size_t size_class)
 {
     return class_is_shared(size_class) && !heap->is_pinned;
+}
+
+// The first so many classes are those whose pages it owns.
+static inline size_t local_heap_owned_classes(const struct local_heap *heap)
+{
+    return heap->is_pinned ? (size_t)CLASS_COUNT : (size_t)CLASS_SHARED_FIRST;
+}
+
+// Where in a local heap the sink of a shared page lies: for page_share.
+static inline size_t local_heap_bin_offset(size_t size_class)
+{
+    return offsetof(struct local_heap, cache.bin) +
+           (size_class - CLASS_SHARED_FIRST) * sizeof(struct cache_bin);
+}
+
+// Blocks of that class in the thread's cache, which may be another thread's and change meanwhile.
+INTERNAL size_t local_heap_count_cached(const struct local_heap *heap, size_t size_class);
+
+// The list that malloc takes blocks of that class from.
+static always_inline struct block **local_heap_list(struct local_heap *heap, size_t size_class)
+{
+    return size_class < CLASS_BINNED_FIRST ? &heap->list[size_class]
+                                            : &cache_bin_of(&heap->cache, size_class)->list;
+}
+
+static inline const struct block *local_heap_first(const struct local_heap *heap,
+                                                   size_t size_class)
+{
+    return size_class < CLASS_BINNED_FIRST ? heap->list[size_class]
+                                            : heap->cache.bin[size_class - CLASS_SHARED_FIRST].list;
 }
 
 // A page of this heap that was parked is owned again, if nobody else was first. For walks.

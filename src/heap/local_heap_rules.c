@@ -8,25 +8,48 @@ static uintptr_t local_heap_named_by(const struct page *page)
     return page_owner(page) & ~(uintptr_t)OWNER_INTERIOR;
 }
 
-static const char *local_heap_broken_cache(const struct local_heap *heap, size_t size_class)
+// Only as long as its pages: the list says nothing about its length.
+static const char *local_heap_broken_cached_list(const struct block *block, size_t size_class)
 {
-    const struct block *block = heap->list[size_class];
-    size_t most = heap->cache.bytes / class_block_bytes(size_class);
-    if (heap->current[size_class] != NULL || heap->queue[size_class] != NULL)
-        return "H6: a page of a shared class is owned";
+    size_t most = CACHE_ROOMY * CACHE_MOST_BYTES / class_block_bytes(size_class);
     for (size_t count = 0; block != NULL; count++) {
-        if (count > most) return "H7: the cache holds more than what is counted";
+        if (count > most) return "H6: a list of cached blocks has no end";
         if (!depot_may_hold(block, size_class)) return "H6: the cache holds what is not for it";
         block = block_next(block, &page_of(block)->key);
     }
     return NULL;
 }
 
+static const char *local_heap_broken_cache(const struct local_heap *heap)
+{
+    size_t room_bytes = 0, held_bytes = 0;
+    for (size_t size_class = CLASS_SHARED_FIRST; size_class < CLASS_COUNT; size_class++) {
+        const struct cache_bin *bin = &heap->cache.bin[size_class - CLASS_SHARED_FIRST];
+        const char *broken = cache_broken_bin(bin, size_class);
+        if (broken == NULL && size_class < CLASS_BINNED_FIRST)
+            broken = local_heap_broken_cached_list(heap->list[size_class], size_class);
+        if (broken != NULL) return broken;
+        room_bytes += bin->room * class_block_bytes(size_class);
+        held_bytes += bin->counted * class_block_bytes(size_class);
+    }
+    bool is_sum = room_bytes == heap->cache.room_bytes && held_bytes == heap->cache.held_bytes;
+    return is_sum ? NULL : "H7: the bins do not come to what is counted";
+}
+
+// The bins of a pinned heap are lists only.
+static const char *local_heap_broken_bins(const struct local_heap *heap)
+{
+    for (size_t i = 0; i < CLASS_COUNT - CLASS_SHARED_FIRST; i++) {
+        if (heap->cache.bin[i].room != 0 || heap->cache.bin[i].left != 0)
+            return "H7: a heap that can be destroyed has a cache";
+    }
+    return NULL;
+}
+
 static const char *local_heap_broken_current(const struct local_heap *heap, size_t size_class)
 {
-    const struct page *page = heap->current[size_class];
-    const struct block *list = heap->list[size_class];
-    if (local_heap_has_cached(heap, size_class)) return local_heap_broken_cache(heap, size_class);
+    const struct page *page = heap->own[size_class].current;
+    const struct block *list = local_heap_first(heap, size_class);
     if (page == NULL) return list == NULL ? NULL : "H1: a loaded list without a page";
     if (!page_is_descriptor(page) || page->size_class != size_class)
         return "H1: the current page is none of the class";
@@ -41,10 +64,10 @@ static const char *local_heap_broken_current(const struct local_heap *heap, size
 
 static const char *local_heap_broken_queue(const struct local_heap *heap, size_t size_class)
 {
-    const struct page *first = heap->queue[size_class], *page = first, *before = NULL;
+    const struct page *first = heap->own[size_class].queue, *page = first, *before = NULL;
     for (; page != NULL; before = page, page = page->next) {
         if (!page_list_is_linked(first, page, before)) return "H2: a queue is torn";
-        if (page == heap->current[size_class]) return "H2: the current page is queued";
+        if (page == heap->own[size_class].current) return "H2: the current page is queued";
         if (page->size_class != size_class) return "H3: a page is in the queue of another class";
         if (!page_has_room(page)) return "H3: a queued page has no room";
         if (local_heap_named_by(page) != (uintptr_t)heap)
@@ -110,29 +133,31 @@ static bool local_heap_adds_kept(const struct page *page, size_t *bytes)
 static const char *local_heap_broken_counts(const struct local_heap *heap)
 {
     size_t bytes = 0;
-    for (size_t size_class = 0; size_class < CLASS_COUNT; size_class++) {
-        const struct page *page = heap->current[size_class];
+    for (size_t size_class = 0; size_class < local_heap_owned_classes(heap); size_class++) {
+        const struct page *page = heap->own[size_class].current;
         if (page != NULL && !local_heap_adds_kept(page, &bytes))
             return "H5: a page in use counts as empty";
         // the only one when it was kept; others may have been queued before it since
-        for (page = heap->queue[size_class]; page != NULL; page = page->next) {
+        for (page = heap->own[size_class].queue; page != NULL; page = page->next) {
             if (!local_heap_adds_kept(page, &bytes)) return "H5: a page in use counts as empty";
         }
     }
     if (bytes != heap->kept_bytes) return "H5: the empty pages are not what is counted";
     if (bytes > LOCAL_HEAP_KEPT_BYTES) return "H5: too many empty pages are kept";
-    if (heap->is_pinned || cache_count_bytes(heap->list) == heap->cache.bytes) return NULL;
-    return "H7: the cache does not hold what is counted";
+    return NULL;
 }
 
 const char *local_heap_broken_rule(const struct local_heap *heap)
 {
     const char *broken = NULL;
-    for (size_t size_class = 0; size_class < CLASS_COUNT && broken == NULL; size_class++) {
+    size_t classes = local_heap_owned_classes(heap);
+    for (size_t size_class = 0; size_class < classes && broken == NULL; size_class++) {
         broken = local_heap_broken_current(heap, size_class);
         if (broken == NULL) broken = local_heap_broken_queue(heap, size_class);
     }
     if (broken == NULL) broken = local_heap_broken_full(heap);
     if (broken == NULL) broken = local_heap_broken_counts(heap);
+    if (broken == NULL)
+        broken = heap->is_pinned ? local_heap_broken_bins(heap) : local_heap_broken_cache(heap);
     return broken != NULL ? broken : local_heap_broken_ring(heap);
 }

@@ -32,7 +32,7 @@ bool walk_is_of(const struct page *page, const struct mi_heap_s *heap)
         const struct local_heap *main = thread_heap()->main;
         return main != NULL && heap == &main->backing;
     }
-    struct local_heap *part = (struct local_heap *)(page_owner(page) & ~(uintptr_t)OWNER_FLAGS);
+    struct local_heap *part = page_named_by(page_owner(page));
     return part != NULL && atomic_load_explicit(&part->heap, memory_order_relaxed) == heap;
 }
 
@@ -53,7 +53,7 @@ bool walk_blocks(struct page *page, bool (*visit)(void *block, void *arg), void 
 bool walk_is_readable(const struct page *page)
 {
     uintptr_t owner = page_owner(page);
-    struct local_heap *named = (struct local_heap *)(owner & ~(uintptr_t)OWNER_FLAGS);
+    struct local_heap *named = page_named_by(owner);
     struct local_heap *part = thread_heap()->main;
     // of an ended thread, in a made heap
     bool is_pinned = (page->flags & PAGE_PINNED) != 0 && named != NULL && named->is_pinned;
@@ -104,7 +104,7 @@ static bool walk_owned_by(struct page *page, void *arg)
 {
     struct walk_heap_visit *walk = (struct walk_heap_visit *)arg;
     if (page_is_shared(page)) return walk_shared(page, walk);
-    uintptr_t owner = page_owner(page) & ~(uintptr_t)OWNER_FLAGS;
+    uintptr_t owner = (uintptr_t)page_named_by(page_owner(page));
     return owner != (uintptr_t)walk->part || walk->visit(page, walk->arg);
 }
 
@@ -156,9 +156,9 @@ const char *walk_broken_rule(const struct local_heap *heap)
     const char *broken = local_heap_broken_rule(heap);
     if (broken != NULL) return broken;
     size_t count = walk_list_length(heap->full);
-    for (size_t size_class = 0; size_class < CLASS_COUNT; size_class++) {
-        count += heap->current[size_class] != NULL;
-        count += walk_list_length(heap->queue[size_class]);
+    for (size_t size_class = 0; size_class < local_heap_owned_classes(heap); size_class++) {
+        count += heap->own[size_class].current != NULL;
+        count += walk_list_length(heap->own[size_class].queue);
     }
     return count == walk_count_named(heap) ? NULL : "H2: an owned page is nowhere";
 }
@@ -184,15 +184,15 @@ static void walk_subtract_lists(struct local_heap *heap, void *arg)
 {
     struct walk_totals *totals = (struct walk_totals *)arg;
     if (atomic_load_explicit(&heap->heap, memory_order_acquire) == NULL) return;
-    for (size_t size_class = 0; size_class < CLASS_COUNT; size_class++) {
-        const struct page *page = heap->current[size_class];
-        if (heap->list[size_class] == NULL) continue;
-        if (local_heap_has_cached(heap, size_class))
-            walk_subtract(totals, size_class, cache_count(heap->list, size_class));
-        if (page == NULL) continue;
-        unsigned count = page_list_count(page, heap->list[size_class]);
+    for (size_t size_class = 0; size_class < local_heap_owned_classes(heap); size_class++) {
+        const struct page *page = heap->own[size_class].current;
+        const struct block *list = local_heap_first(heap, size_class);
+        if (page == NULL || list == NULL) continue;
+        unsigned count = page_list_count(page, list);
         if (count <= page->reserved) walk_subtract(totals, size_class, count); // else it changed
     }
+    for (size_t size_class = CLASS_SHARED_FIRST; size_class < CLASS_COUNT; size_class++)
+        walk_subtract(totals, size_class, local_heap_count_cached(heap, size_class));
     for (unsigned i = 0; i < RING_SLOTS; i++) {
         const struct page *page = heap->ring[i].page;
         if (page != NULL) walk_subtract(totals, walk_class_of(page), heap->ring[i].count);

@@ -4,8 +4,10 @@
 #include "page/retire.h"
 #include "region/limit.h"
 
-// Blocks are aligned to CLASS_SHARED_ALIGNMENT, so a count fits below the address.
-static_assert((int)DEPOT_CHAIN_BLOCKS < (int)CLASS_SHARED_ALIGNMENT, "the low bits hold the count");
+// Addresses have no use for their highest bits, and blocks begin at multiples of 16: shifted to the
+// left they have room for a count.
+enum { DEPOT_WORD_SHIFT = 3, DEPOT_WORD_BLOCKS = CLASS_STEP_BYTES << DEPOT_WORD_SHIFT };
+static_assert((int)DEPOT_CHAIN_BLOCKS < (int)DEPOT_WORD_BLOCKS, "the low bits hold the count");
 
 struct depot_class {
     ATOMIC(uintptr_t) slot[DEPOT_SLOTS]; // [any] see depot.h
@@ -20,14 +22,14 @@ static struct depot_class depot_classes[DEPOT_CLASSES];
 
 static uintptr_t depot_pack(struct depot_chain chain)
 {
-    return (uintptr_t)chain.first | chain.count;
+    return (uintptr_t)chain.first << DEPOT_WORD_SHIFT | chain.count;
 }
 
 static struct depot_chain depot_unpack(uintptr_t word)
 {
     struct depot_chain chain;
-    chain.count = (unsigned)(word % CLASS_SHARED_ALIGNMENT);
-    chain.first = (struct block *)(word - chain.count);
+    chain.count = (unsigned)(word % DEPOT_WORD_BLOCKS);
+    chain.first = (struct block *)((word - chain.count) >> DEPOT_WORD_SHIFT);
     return chain;
 }
 
@@ -57,13 +59,23 @@ unsigned depot_chain_blocks(size_t size_class)
     return count > 1 ? (unsigned)count : 1;
 }
 
+// Blocks of one page that follow each other are pushed at once.
 void depot_return(struct depot_chain chain)
 {
-    size_t size_class = chain.first == NULL ? 0 : page_of(chain.first)->size_class;
-    for (struct block *block = chain.first, *next; chain.count > 0; chain.count--, block = next) {
-        next = chain.count > 1 ? depot_next(block, size_class) : NULL;
-        retire_push(page_of(block), block, block, 1);
-        if (next == NULL) return; // the chain's end, or a link led astray
+    struct block *first = chain.first;
+    size_t size_class = first == NULL ? 0 : page_of(first)->size_class;
+    while (first != NULL) {
+        struct page *page = page_of(first);
+        struct block *last = first, *next = NULL;
+        unsigned count = 1;
+        for (; count < chain.count; count++) {
+            next = depot_next(last, size_class);
+            if (next == NULL || page_of(next) != page) break;
+            last = next;
+        }
+        chain.count -= count;
+        retire_push(page, first, last, count);
+        first = chain.count == 0 ? NULL : next; // the chain's end, or a link led astray
     }
 }
 

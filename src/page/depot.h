@@ -25,7 +25,7 @@ enum {
     DEPOT_CHAIN_BYTES  = 64 * 1024, // of a chain with more than one block
     DEPOT_CHAIN_BLOCKS = 63,        // fits into the low bits of an address
     DEPOT_REVIEW_MS    = 200,
-    DEPOT_CLASSES      = 32         // CLASS_SHARED_FIRST and the next ones
+    DEPOT_CLASSES      = 73 - CLASS_SHARED_FIRST // from that one on, up to DEPOT_BLOCK_BYTES
 };
 
 struct depot_chain { struct block *first; unsigned count; };

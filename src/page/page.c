@@ -16,7 +16,6 @@ struct page *page_init(void *memory, const struct page_plan *plan, const struct 
     bool is_large = (plan->flags & PAGE_LARGE) != 0;
     size_t usable_bytes = ((size_t)plan->slices << SLICE_SHIFT) - plan->lost_bytes;
     page->start = (char *)memory;
-    page->arena = arena;
     if (CFG_STATES) page->states = arena_states_of(arena, memory);
     page->slices = plan->slices;
     page->size_class = (uint8_t)plan->size_class;
@@ -25,6 +24,7 @@ struct page *page_init(void *memory, const struct page_plan *plan, const struct 
     page->roomy = page_roomy(page->reserved);
     page->reciprocal = page_reciprocal_of(plan->block_bytes, is_large);
     if (key != NULL) page->key = *key;
+    page->sink = (uintptr_t)&page->local_free;
     page->block_bytes = plan->block_bytes;
     // a large block never has another start than its first slice, so its later slices stay blank
     for (uint32_t i = 1; !is_large && i < plan->slices; i++) page[i].back = (uint16_t)i;
@@ -109,7 +109,7 @@ void page_release(struct page *page)
     stats_remove(STAT_page_bytes, (int64_t)bytes);
     if ((page->flags & PAGE_LARGE) != 0) stats_remove(STAT_large, (int64_t)page->block_bytes);
     if (page->size_class < CLASS_COUNT)
-        marks_clear(page->arena, page->size_class, arena_slice_of(page->arena, start));
+        marks_clear(page_arena(page), page->size_class, arena_slice_of(page_arena(page), start));
     page_count_removed(page);
     page_wipe_states(page);
     bool is_usable = page_unguard(page);
@@ -292,8 +292,8 @@ bool page_is_descriptor(const void *address)
 // What page_init wrote follows from the descriptor's place and a few numbers.
 static bool page_is_as_made(const struct page *page)
 {
-    const struct arena *arena = page->arena;
-    if (arena == NULL || arena != arena_of(page->start)) return false;
+    const struct arena *arena = page_arena(page);
+    if (arena == NULL) return false;
     if (page != arena_descriptor(arena, arena_slice_of(arena, page->start))) return false;
     if (!bits_is_aligned(page->start, SLICE_BYTES) || page->block_bytes == 0) return false;
     if (page->back != 0 || page->roomy != page_roomy(page->reserved)) return false;

@@ -9,10 +9,9 @@
  * descriptor of a page's first slice describes the page; those of its other slices only say how far
  * back that is. A descriptor that belongs to no page is all zeroes.
  *
- * Pages of blocks above 1 KiB are shared, unless their heap can be destroyed: nobody owns them
- * for longer than it takes to put some free blocks into the cache of a thread (heap/cache.h), and
- * all of them find the same free blocks. Their descriptors, those of later slices too, name
- * OWNER_SHARED as the owner.
+ * Pages of blocks above CFG_OWNED_BYTES are shared, unless their heap can be destroyed: nobody owns
+ * them for longer than it takes to put some free blocks into the cache of a thread (heap/cache.h),
+ * and all of them find the same free blocks. The descriptors of all their slices say so.
  *
  * Rules (see page_broken_rule; P4: remote_broken_rule while the page is parked, and
  * test/model/test_pages.cpp, where every write is ordered with the claim):
@@ -46,7 +45,7 @@ enum page_flags {
     PAGE_SPLIT    = 64  // the guard took mappings of its own
 };
 
-// Low bits of `owner`. Any of them makes the owner's free leave the fast path.
+// Low bits of `owner`. The first two make free leave the fast path.
 enum page_owner_flags {
     OWNER_FULL     = 1, // in no queue: parked, or on its heap's list of full pages
     OWNER_INTERIOR = 2, // a block may have been handed out with an offset into it
@@ -54,10 +53,16 @@ enum page_owner_flags {
     OWNER_FLAGS    = 7
 };
 
+// The highest bit, which no local heap's address has: any thread frees the page's blocks on the
+// fast path, see page_sink.
+static const uintptr_t PAGE_OWNER_ANYONE = ~(uintptr_t)0 ^ ~(uintptr_t)0 >> 1;
+// The owner word of a shared page without interior pointers.
+static const uintptr_t PAGE_OWNER_ALL = (~(uintptr_t)0 ^ ~(uintptr_t)0 >> 1) | OWNER_SHARED;
+
 struct page {
     // what the owner writes
-    // [owner] its local heap | flags; still the former owner's when parked; [any] of shared pages,
-    // whose word gets OWNER_INTERIOR at most. Read by any
+    // [owner] its local heap | flags; still the former owner's when parked. Of shared pages
+    // PAGE_OWNER_ALL, or OWNER_SHARED | OWNER_INTERIOR, which [any] may write. Read by any
     ATOMIC(uintptr_t) owner;
     // [owner] freed here, or by others when `free` had some; becomes `free` in refill_page
     struct block *local_free;
@@ -67,7 +72,8 @@ struct page {
     uint16_t      capacity;       // [owner] blocks cut so far
     uint16_t      reserved;       // [const] blocks that fit
     struct block *free;           // [owner] next to be loaded into a local heap
-    struct page  *next, *prev;    // [owner] in a queue of its local heap
+    uintptr_t     sink;           // [const] see page_sink
+    struct page  *next;           // [owner] in a queue of its local heap
     // [const] distance between blocks; 0: this slice does not begin a page
     size_t        block_bytes;
     uint8_t       size_class;     // [const] CLASS_COUNT for PAGE_LARGE
@@ -82,7 +88,7 @@ struct page {
     char         *start;          // [const] address of block 0
     uint64_t      reciprocal;     // [const] page_reciprocal_of
     struct link_key key;          // [const] of links in this page
-    struct arena *arena;          // [const]
+    struct page  *prev;           // [owner] as `next`
     // [owner] how much of what its thread may keep this empty page takes; local_heap.h
     uint32_t      kept_bytes;
     uint16_t      holes;          // [owner] bit s: strip s is one
@@ -90,6 +96,9 @@ struct page {
     // [const] of its blocks, from block 0; in builds without them NULL
     struct states *states;
 };
+enum { PAGE_SINK_LEFT = sizeof(struct block *) }; // see page_sink
+static_assert(offsetof(struct page, out) == offsetof(struct page, local_free) + PAGE_SINK_LEFT,
+              "a page is a sink");
 static_assert(sizeof(struct page) == DESCRIPTOR_BYTES, "two cache lines");
 static_assert(offsetof(struct page, remote) == 64, "what others write is on the second line");
 
@@ -215,17 +224,55 @@ static inline void page_set_owner(struct page *page, uintptr_t owner)
     atomic_store_explicit(&page->owner, owner, memory_order_relaxed);
 }
 
+// The local heap that an owner word names, or NULL.
+static inline struct local_heap *page_named_by(uintptr_t owner)
+{
+    return (struct local_heap *)(owner & ~(PAGE_OWNER_ANYONE | OWNER_FLAGS));
+}
+
+// Some block is handed out with an offset into it: a free has to find its start from now on.
+static inline void page_mark_interior(struct page *page)
+{
+    bool is_shared = (page_owner(page) & OWNER_SHARED) != 0;
+    for (uint32_t i = 0; i < (is_shared ? page->slices : 1); i++) {
+        page_set_owner(&page[i], (page_owner(&page[i]) & ~PAGE_OWNER_ANYONE) | OWNER_INTERIOR);
+    }
+}
+
 static inline bool page_is_shared(const struct page *page)
 {
     return (page_owner(page) & OWNER_SHARED) != 0;
 }
 
-// The page is claimed, or known to nobody yet.
-static inline void page_share(struct page *page)
+// A sink is where free puts a block: a list, and PAGE_SINK_LEFT bytes further a number that counts
+// down with each block; at 1 and 0 free has more to do than that. A page that one thread owns is
+// its own sink, `local_free` and `out`. That of a shared page lies in the local heap of the thread
+// that frees, so far from its start as page_share was told.
+//
+// So free takes the same few instructions, without a branch that depends on whose page it is.
+// `differs` is the exclusive or of the page's owner word and the thread's local heap, as numbers:
+// for a page of its own 0; for a shared one the highest bit, OWNER_SHARED and the local heap, so
+// negative; for everything else, and no page at all, positive, as long as local heaps lie in the
+// lower half of the address space (heap.c).
+static always_inline bool page_has_sink(uintptr_t differs) { return (intptr_t)differs <= 0; }
+static always_inline void *page_sink(const struct page *page, uintptr_t differs)
 {
-    uintptr_t owner = OWNER_SHARED | (page_owner(page) & OWNER_INTERIOR);
-    for (uint32_t i = 0; i < page->slices; i++) page_set_owner(&page[i], owner);
+    return (void *)(page->sink + differs);
 }
+
+// The page is claimed, or known to nobody yet. `offset`: of the sinks in local heaps.
+static inline void page_share(struct page *page, size_t offset)
+{
+    uintptr_t interior = page_owner(page) & OWNER_INTERIOR;
+    uintptr_t owner = OWNER_SHARED | (interior != 0 ? interior : PAGE_OWNER_ANYONE);
+    for (uint32_t i = 0; i < page->slices; i++) {
+        page[i].sink = offset - (PAGE_OWNER_ANYONE | OWNER_SHARED);
+        // release: pairs with the acquire in free, so that who finds the page shared finds its sink
+        atomic_store_explicit(&page[i].owner, owner, memory_order_release);
+    }
+}
+
+static inline struct arena *page_arena(const struct page *page) { return arena_of(page->start); }
 
 // Of all its slices.
 static inline size_t page_total_bytes(const struct page *page)

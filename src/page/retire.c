@@ -16,8 +16,8 @@ struct retire_place {
 
 static struct retire_place retire_place_of(const struct page *page)
 {
-    struct retire_place place = {page->arena, arena_slice_of(page->arena, page->start),
-                                 page->size_class};
+    struct arena *arena = page_arena(page);
+    struct retire_place place = {arena, arena_slice_of(arena, page->start), page->size_class};
     return place;
 }
 

@@ -21,11 +21,11 @@ enum {
     CLASS_LINEAR_BYTES = 512,
     CLASS_MAX_BYTES    = 512 * 1024,
     CLASS_COUNT        = 113,
-    CLASS_OWNED_BYTES  = 1024, // the largest blocks of pages that one thread owns
-    // of larger blocks, which are multiples of CLASS_SHARED_ALIGNMENT
-    CLASS_SHARED_FIRST     = 41,
-    CLASS_SHARED_ALIGNMENT = 128
+    CLASS_SHARED_FIRST = CFG_OWNED_BYTES == 256 ? 17 : 41, // beyond CFG_OWNED_BYTES
+    // Of shared classes the first whose blocks are handed out last in, first out (heap/cache.h).
+    CLASS_BINNED_FIRST = CFG_OWNED_BYTES == 256 ? 33 : 41
 };
+static_assert(CFG_OWNED_BYTES == 256 || CFG_OWNED_BYTES == 1024, "one of these");
 static_assert((int)CLASS_COUNT == (int)MARK_KINDS, "one set of marks for each class");
 
 // bytes <= CLASS_LINEAR_BYTES
@@ -55,8 +55,8 @@ static inline size_t class_block_bytes(size_t size_class)
     return (9 + step % 8) << (step / 8 + 6);
 }
 
-// Pages of these classes are shared by all threads (page.h): no two of their blocks have a cache
-// line in common, so it does no harm when neighbours are different threads'.
+// Pages of these classes are shared by all threads (page.h): neighbours have one cache line of
+// several in common at most, so it does little harm when they are different threads'.
 static inline bool class_is_shared(size_t size_class) { return size_class >= CLASS_SHARED_FIRST; }
 
 // Slices of a page of this class: few, but so many that C2 holds, with two blocks at least, if

@@ -304,7 +304,7 @@ TEST(many_heaps_come_and_go_without_growth)
         } else {
             mi_heap_destroy(heap);
         }
-        if (i != 1000) continue;
+        if (i != MANY_HEAPS / 4) continue;
         mi_collect(true); // what was freed may wait to be used again
         start_kib = process_resident_kib();
     }

@@ -4,9 +4,9 @@
 #include "mimalloc.h"
 #include <pthread.h>
 
-enum { COUNT = 500, BYTES = 900, LARGE_BYTES = 4 * 1024 * 1024 };
+enum { COUNT = 2000, BYTES = 240, LARGE_BYTES = 4 * 1024 * 1024 };
 // 900 bytes and, in debug builds, 16 behind them lie in blocks of this class.
-enum { BLOCK_BYTES = 960, PRINTED_BYTES = 1 << 16 };
+enum { BLOCK_BYTES = BYTES + (TEST_IS_DEBUG ? 16 : 0), PRINTED_BYTES = 1 << 16 };
 
 static void *blocks[COUNT];
 static char  self[4096];

@@ -7,7 +7,7 @@ root=$1
 work=$2/model-mutants
 here=$root/test/model
 cxx=${CXX:-g++}
-flags=(-std=c++17 -O0 -w -D_GNU_SOURCE)
+flags=(-std=c++17 -O0 -w -D_GNU_SOURCE -DMI_OWNED_BYTES=1024)
 missed=0
 count=0
 
@@ -124,9 +124,9 @@ mutant test_shared page/depot.c "what is in a slot that is not wanted is returne
 mutant test_shared page/depot.c "a review returns what it saw, whatever is there (D1)" \
     "$(in_function depot_look_at) s/depot_return.*/atomic_exchange_explicit(\&of_class->slot[i], 0, memory_order_acquire); depot_return(depot_unpack(word));/"
 mutant test_shared page/depot.c "the next block is looked for after the block went back" \
-    "$(in_function depot_return) { /^        next = /d; s/^        retire_push.*/&\n        next = chain.count > 1 ? depot_next(block, size_class) : NULL;/ }"
-mutant test_shared page/depot.c "a chain's pages are all taken for that of its last block" \
-    "$(in_function depot_return) s/retire_push\(page_of\(block\), block, block, 1\)/if (next == NULL) retire_push(page_of(block), block, block, 1)/"
+    "$(in_function depot_return) s/first = chain.count == 0 \? NULL : next;/first = chain.count == 0 ? NULL : depot_next(last, size_class);/"
+mutant test_shared page/depot.c "a chain's pages are all taken for that of its first block" \
+    "$(in_function depot_return) s/ \|\| page_of\(next\) != page//"
 mutant test_shared page/retire.c "a shared page that has room is not marked again" \
     "$(in_function retire_park) { s/bool has_room = page_has_room\(page\)/& \&\& !page_is_shared(page)/ }"
 mutant test_shared page/retire.c "parking writes its owner's name into a shared page" \
@@ -138,13 +138,19 @@ mutant test_shared heap/local_heap.c "blocks that a cache takes are not out" "$s
 mutant test_shared heap/local_heap.c "blocks that a cache takes lead to those that stay" \
     "$some { /block_set_next\(last, NULL/d }"
 mutant test_shared heap/local_heap.c "a new page of a shared class is its maker's" \
-    "$(in_function local_heap_claim_shared) s/page_share\(page\);//"
+    "$(in_function local_heap_claim_shared) s/page_share\(page, .*\);//"
 mutant test_shared heap/local_heap.c "a page that moves to a heap with a cache is not shared" \
-    "$(in_function local_heap_place) s/(if \(!page_is_shared\(page\)\) )?page_share\(page\);//"
+    "$(in_function local_heap_place) s/page_share\(page, .*\);/;/"
 mutant test_shared heap/local_heap.c "sharing a page once more forgets its interior pointers" \
     "$(in_function local_heap_place) s/if \(!page_is_shared\(page\)\) page_share/page_share/"
 mutant test_shared heap/cache.c "a block that is given away stays in the cache" \
-    "$(in_function cache_take_some) s/lists\[size_class\] = NULL;//"
+    "$(in_function cache_take_some) s/bin->list = NULL;//"
+mutant test_shared page/page.h "sharing a page does not release" \
+    "$(in_function page_share) s/memory_order_release/memory_order_relaxed/"
+mutant test_shared page/page.h "a page with interior pointers takes any address for a block" \
+    "$(in_function page_mark_interior) s/ & ~PAGE_OWNER_ANYONE//"
+mutant test_shared alloc/free.c "free does not acquire the owner" \
+    "$(in_function free_try_sink) s/memory_order_acquire/memory_order_relaxed/"
 
 # --- the floors above -----------------------------------------------------------------------------
 
@@ -153,7 +159,7 @@ mutant test_pages alloc/free.c "the owner word is read twice" \
 mutant test_pages heap/local_heap.c "a claim that failed is taken for granted" \
     "$(in_function local_heap_put_in_full) s/if \(!refill_claim\(page\)\) return false;/ignore_result(refill_claim(page));/"
 mutant test_pages heap/local_heap.c "a parked page stays current" \
-    "$(in_function local_heap_refill) s/heap->current\[size_class\] = NULL;//"
+    "$(in_function local_heap_refill) s/heap->own\[size_class\].current = NULL;//"
 mutant test_pages heap/local_heap.c "a large block that moves to another heap is not parked" \
     "$(in_function local_heap_move_large) s/while \(!remote_try_park\(page\)\)/while (false)/"
 mutant test_pages heap/ring.c "a flushed slot is not empty" "/^    slot->page = NULL;/d"

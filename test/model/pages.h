@@ -164,14 +164,17 @@ static void pages_give(void *block)
 // NULL when memory is exhausted. As in alloc.c, with what housekeeping does first.
 static void *pages_take(struct local_heap *heap, size_t size_class)
 {
-    struct block *block = heap->list[size_class];
+    struct block **list = local_heap_list(heap, size_class), *block = *list;
     if (block == NULL) {
         ring_flush(heap->main);
         block = local_heap_load(heap, size_class);
         if (block == NULL) return NULL;
     }
     bool is_cached = local_heap_has_cached(heap, size_class);
-    ignore_result(alloc_unlink(heap, size_class, block, is_cached));
+    const struct page *page = alloc_page_of(heap, size_class, block, is_cached);
+    bool is_binned = is_cached && size_class >= CLASS_BINNED_FIRST;
+    if (is_binned) ignore_result(alloc_unlink_binned(heap, page, size_class, true));
+    else ignore_result(alloc_unlink(page, list, size_class, is_cached));
     pages_hand_out(block);
     return block;
 }
@@ -309,8 +312,11 @@ static unsigned pages_loaded_of(const struct local_heap *heap, const struct page
 {
     size_t size_class = page->size_class;
     bool is_cached = local_heap_has_cached(heap, size_class);
-    if (!is_cached && heap->current[size_class] != page) return 0;
-    return pages_listed_of(heap->list[size_class], page);
+    if (!is_cached && heap->own[size_class].current != page) return 0;
+    unsigned count = pages_listed_of(local_heap_first(heap, size_class), page);
+    if (is_cached && size_class < CLASS_BINNED_FIRST)
+        count += pages_listed_of(heap->cache.bin[size_class - CLASS_SHARED_FIRST].list, page);
+    return count;
 }
 
 // In the depot.
@@ -338,7 +344,7 @@ static void pages_check(const struct page *page)
         pages_out_of(page) + loaded + pages_chained_of(page) + remote_waiting(page))
         model_fail("blocks lost or doubled");
     bool is_shared = class_is_shared(page->size_class) && (page->flags & PAGE_PINNED) == 0;
-    if (is_shared && (page_owner(page) & ~(uintptr_t)OWNER_INTERIOR) != OWNER_SHARED)
+    if (is_shared && page_named_by(page_owner(page)) != NULL)
         model_fail("a shared page names an owner");
 }
 

@@ -49,7 +49,7 @@ static void start_small()
 static void start_used_up()
 {
     pages_begin();
-    pages_heaps[0].current[CLASS] = pages_make_loose(&pages_heaps[0], PAIR);
+    pages_heaps[0].own[CLASS].current = pages_make_loose(&pages_heaps[0], PAIR);
     pages_are_exhausted = true;
 }
 

@@ -51,6 +51,7 @@ static void review() { ignore_result(depot_look_at(the_depot())); }
 static void flush() { cache_flush(&pages_own()->cache, pages_own()->list, true); }
 static void give_0_and_flush() { give_0(); flush(); }
 static void give_1_and_flush() { give_1(); flush(); }
+static void give_3_and_flush() { pages_give(pages_held[3]); flush(); }
 static void give_0_and_1_to_cache() { give_0(); give_1(); }
 static void give_2_and_leave() { give_2(); leave(); }
 static void give_2_and_3() { give_2(); pages_give(pages_held[3]); }
@@ -68,7 +69,7 @@ static void take_some_and_flush() { take_some(); flush(); }
 static void give_0_by_interior()
 {
     struct page *page = page_of(pages_held[0]);
-    page_set_owner(page, page_owner(page) | OWNER_INTERIOR);
+    page_mark_interior(page);
     pages_let_go(pages_held[0]);
     mi_free((char *)pages_held[0] + UNIT_BYTES);
 }
@@ -86,6 +87,20 @@ static void start_chain()
 {
     start_quad();
     put_chain(0, 2);
+    review();
+}
+
+// Blocks of two pages are a chain that has been in the depot since the last review.
+static void start_chain_of_two_pages()
+{
+    static const struct pages_shape twins = {16 * 1024, 2, 2, MIDDLE};
+    pages_begin();
+    pages_make(&pages_heaps[0], twins);
+    pages_held[2] = pages_held[0];
+    pages_held[3] = pages_held[1];
+    pages_make(&pages_heaps[0], twins);
+    pages_are_exhausted = true;
+    put_chain(1, 3);
     review();
 }
 
@@ -161,6 +176,8 @@ static const struct model_scenario shared_scenarios[] = {
      0, 0},
     {"a chain comes back to the depot", 3, start_chain,
      {take_chain_and_put_it, review, take_chain_once}, pages_finish, 0, 1, 0, 0},
+    {"a chain of two pages goes back", 3, start_chain_of_two_pages, {review, give_0_and_flush,
+     give_3_and_flush}, pages_finish, 0, 0, 0, 0},
     {"caches give and take", 3, start_quad, {give_0_and_1_to_cache, give_2_and_3, take_two_middle},
      pages_finish, 0, 1, 0, 0},
     {"a thread leaves its cache", 3, start_cache, {leave, take_two_middle, give_2_and_leave},

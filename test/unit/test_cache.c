@@ -43,12 +43,13 @@ static bool is_one_of(const void *block)
 static void next_malloc(void)
 {
     struct local_heap *main = start();
-    for (size_t size_class = CLASS_SHARED_FIRST; class_block_bytes(size_class) <= CACHE_LEAST_BYTES;
+    for (size_t size_class = CLASS_BINNED_FIRST; class_block_bytes(size_class) <= CACHE_LEAST_BYTES;
          size_class++) {
         size_t bytes = class_block_bytes(size_class) - BLOCK_PADDING_BYTES;
         allocate_elsewhere(1, bytes);
         mi_free(blocks[0]);
-        EXPECT(cache_count(main->list, size_class) > 0 && main->list[size_class] == blocks[0]);
+        EXPECT(local_heap_count_cached(main, size_class) > 0);
+        EXPECT(*local_heap_list(main, size_class) == blocks[0]);
         EXPECT(mi_malloc(bytes) == blocks[0]);
         expect_rules(main);
         mi_free(blocks[0]);
@@ -66,7 +67,7 @@ static void takes_first_free(void)
     EXPECT(thread_heap() == &thread_empty_heap);
     mi_free(blocks[0]);
     struct local_heap *main = thread_heap()->main;
-    EXPECT(cache_count(main->list, class_of_request(BYTES)) == 1 && main->list[0] == NULL);
+    EXPECT(local_heap_count_cached(main, class_of_request(BYTES)) == 1 && main->list[0] == NULL);
     expect_rules(main);
     EXPECT(mi_malloc(BYTES) == blocks[0]);
 }
@@ -79,14 +80,14 @@ static void counted(void)
     size_t size_class = class_of_request(BYTES), other_class = class_of_request(OTHER_BYTES);
     void *first = mi_malloc(BYTES), *second = mi_malloc(OTHER_BYTES);
     thread_collect(true);
-    EXPECT_EQ(cache_count_bytes(main->list), 0);
+    EXPECT_EQ(cached_bytes(main), 0);
     mi_free(first);
     mi_free(second);
-    EXPECT_EQ(cache_count(main->list, size_class), 1);
-    EXPECT_EQ(cache_count(main->list, other_class), 1);
-    EXPECT_EQ(cache_count_bytes(main->list),
+    EXPECT_EQ(local_heap_count_cached(main, size_class), 1);
+    EXPECT_EQ(local_heap_count_cached(main, other_class), 1);
+    EXPECT_EQ(cached_bytes(main),
               class_block_bytes(size_class) + class_block_bytes(other_class));
-    EXPECT_EQ(main->cache.bytes, cache_count_bytes(main->list));
+    EXPECT_EQ(cached_bytes(main), cached_bytes(main));
 }
 
 TEST(cache_count_knows_the_blocks_of_each_class_and_their_bytes) { IN_CHILD(counted()); }
@@ -101,7 +102,7 @@ static void some_of_a_page(void)
     pthread_t thread;
     struct page *page = page_of(own);
     EXPECT(page_is_shared(page) && remote_is_listed(page)); // for others, too
-    EXPECT(page->out == 1 + cache_count(main->list, page->size_class));
+    EXPECT(page->out == 1 + local_heap_count_cached(main, page->size_class));
     EXPECT(page->out < page->reserved);
     if (pthread_create(&thread, NULL, allocate_one, &bytes) != 0) abort();
     pthread_join(thread, &theirs);
@@ -126,10 +127,10 @@ static void counted_by_others(void)
     static const uintptr_t links[] = {0x80, 0x4141414141414141, (uintptr_t)blocks};
     for (unsigned i = 0; i < 3; i++) {
         block_set_next((struct block *)block, (struct block *)links[i], &page_of(block)->key);
-        EXPECT_EQ(cache_count(main->list, size_class), 1);
+        EXPECT_EQ(local_heap_count_cached(main, size_class), 1);
     }
     block_set_next((struct block *)block, (struct block *)block, &page_of(block)->key);
-    EXPECT(cache_count(main->list, size_class) <= CACHE_MOST_BYTES / BYTES + 1);
+    EXPECT(local_heap_count_cached(main, size_class) <= CACHE_ROOMY * CACHE_MOST_BYTES / BYTES + 1);
 }
 
 TEST(cache_count_survives_a_list_that_changes_meanwhile) { IN_CHILD(counted_by_others()); }
@@ -141,13 +142,13 @@ enum { MOST_BEYOND_BYTES = DEPOT_CHAIN_BYTES };
 
 static void expect_bounded(const struct local_heap *main)
 {
-    EXPECT(main->cache.bytes <= CACHE_MOST_BYTES + MOST_BEYOND_BYTES);
+    EXPECT(cached_bytes(main) <= CACHE_ROOMY * CACHE_MOST_BYTES + MOST_BEYOND_BYTES);
     EXPECT(main->cache.limit >= CACHE_LEAST_BYTES && main->cache.limit <= CACHE_MOST_BYTES);
 }
 
 static size_t random_bytes(uint64_t *random, size_t most)
 {
-    return 1025 + test_random(random) % most;
+    return CFG_OWNED_BYTES + 1 + test_random(random) % most;
 }
 
 static void *allocate_randomly(void *seed)
@@ -180,7 +181,7 @@ static void bounded(bool allocates)
     }
     if (allocates) return;
     EXPECT_EQ(main->cache.limit, CACHE_LEAST_BYTES);
-    EXPECT(main->cache.bytes <= main->cache.limit);
+    EXPECT(cached_bytes(main) <= CACHE_ROOMY * main->cache.limit);
 }
 
 TEST(cache_holds_a_bounded_number_of_bytes_whatever_is_freed)
@@ -191,7 +192,7 @@ TEST(cache_holds_a_bounded_number_of_bytes_whatever_is_freed)
 
 static void *take_from_page(struct local_heap *main, size_t bytes)
 {
-    EXPECT(main->list[class_of_request(bytes)] == NULL);
+    EXPECT(*local_heap_list(main, class_of_request(bytes)) == NULL);
     return mi_malloc(bytes);
 }
 
@@ -238,11 +239,11 @@ static void shrinks(void)
         mi_free(blocks[i]);
         EXPECT(main->cache.limit <= limit);
         limit = main->cache.limit;
-        if (most < main->cache.bytes) most = main->cache.bytes;
+        if (most < cached_bytes(main)) most = cached_bytes(main);
     }
     EXPECT(most > 64 * CACHE_LEAST_BYTES);
     EXPECT_EQ(main->cache.limit, CACHE_LEAST_BYTES);
-    EXPECT(main->cache.bytes <= CACHE_LEAST_BYTES);
+    EXPECT(cached_bytes(main) <= CACHE_ROOMY * CACHE_LEAST_BYTES);
     expect_rules(main);
 }
 
@@ -285,10 +286,10 @@ static void wanted_back(void)
     struct local_heap *main = start();
     allocate_elsewhere(20, BYTES);
     free_range(0, 2);
-    EXPECT(main->cache.bytes > 0);
+    EXPECT(cached_bytes(main) > 0);
     options_set(OPTION_memory_limit, 1);
     free_range(2, 20);
-    EXPECT_EQ(main->cache.bytes, 0);
+    EXPECT_EQ(cached_bytes(main), 0);
     expect_rules(main);
 }
 
@@ -311,9 +312,9 @@ static void out_of_use(void)
     thread_collect(true);
     free_range(0, 3);
     mi_free(block);
-    EXPECT_EQ(cache_count(main->list, class_of_request(OTHER_BYTES)), 3);
+    EXPECT_EQ(local_heap_count_cached(main, class_of_request(OTHER_BYTES)), 3);
     review_for_long(main);
-    EXPECT_EQ(main->cache.bytes, 0);
+    EXPECT_EQ(cached_bytes(main), 0);
     EXPECT_EQ(level_now(STAT_pages), 0); // its pages, not the depot
     expect_nothing_left();
 }
@@ -335,14 +336,14 @@ static void not_too_early(void)
     allocate_elsewhere(2, BYTES);
     mi_free(blocks[0]);
     review_for_long(main);
-    EXPECT(main->list[size_class] == NULL);
+    EXPECT(*local_heap_list(main, size_class) == NULL);
     mi_free(blocks[1]);
     review_often(main, now_ms); // seen, once
-    EXPECT(main->list[size_class] == blocks[1]);
+    EXPECT(*local_heap_list(main, size_class) == blocks[1]);
     review_often(main, now_ms + CACHE_REVIEW_MS - 1);
-    EXPECT(main->list[size_class] == blocks[1]);
+    EXPECT(*local_heap_list(main, size_class) == blocks[1]);
     review_often(main, now_ms + CACHE_REVIEW_MS);
-    EXPECT(main->list[size_class] == NULL);
+    EXPECT(*local_heap_list(main, size_class) == NULL);
 }
 
 // Of a class whose blocks come and go another one is the first each time.
@@ -356,10 +357,10 @@ static void in_use(void)
         mi_free(i % 2 == 0 ? first : second);
         mi_free(i % 2 == 0 ? second : first);
         cache_review(&main->cache, main->list, NOW_MS + (uint64_t)i * CACHE_REVIEW_MS);
-        EXPECT_EQ(cache_count(main->list, class_of_request(BYTES)), 2);
+        EXPECT_EQ(local_heap_count_cached(main, class_of_request(BYTES)), 2);
         EXPECT(mi_malloc(BYTES) == (i % 2 == 0 ? second : first) && mi_malloc(BYTES) != NULL);
     }
-    EXPECT(main->list[class_of_request(OTHER_BYTES)] == NULL);
+    EXPECT(*local_heap_list(main, class_of_request(OTHER_BYTES)) == NULL);
 }
 
 TEST(cache_review_leaves_what_is_in_use_or_new)
@@ -374,11 +375,11 @@ static void reviewed_by_malloc(void)
     size_t size_class = class_of_request(OTHER_BYTES), calls = 0;
     allocate_elsewhere(5, OTHER_BYTES);
     free_range(0, 5);
-    for (; main->list[size_class] != NULL && calls < 100 * CACHE_BEATS; calls++) {
+    for (; *local_heap_list(main, size_class) != NULL && calls < 100 * CACHE_BEATS; calls++) {
         mi_free(mi_malloc(BYTES)); // its list is never empty
         if (calls % CACHE_BEATS == 0) fake_prim_advance_clock_ms(CACHE_REVIEW_MS);
     }
-    EXPECT(main->list[size_class] == NULL);
+    EXPECT(*local_heap_list(main, size_class) == NULL);
     expect_rules(main);
 }
 
@@ -392,18 +393,19 @@ static void trimmed(void)
     struct local_heap *main = start_with_high_limit();
     allocate_elsewhere(60, BYTES);
     free_range(0, 60);
-    size_t before = main->cache.bytes;
+    size_t before = cached_bytes(main);
     EXPECT(before > 8 * CACHE_LEAST_BYTES);
     stats_add(STAT_threads, 1000); // so its part is small now
     cache_review(&main->cache, main->list, NOW_MS);
     EXPECT_EQ(main->cache.limit, CACHE_LEAST_BYTES);
-    EXPECT(main->cache.bytes < before && main->cache.bytes > CACHE_LEAST_BYTES); // in steps
+    EXPECT(cached_bytes(main) < before && cached_bytes(main) > CACHE_LEAST_BYTES); // in steps
     for (unsigned i = 0; i < 60; i++) {
-        memset(main->cache.seen, 0, sizeof main->cache.seen); // as if all of it were new
+        for (unsigned c = CLASS_SHARED_FIRST; c < CLASS_COUNT; c++)
+            cache_bin_of(&main->cache, c)->seen = 0; // as if all of it were new
         cache_review(&main->cache, main->list, NOW_MS);
         expect_rules(main);
     }
-    EXPECT(main->cache.bytes <= CACHE_LEAST_BYTES && main->cache.bytes > 0);
+    EXPECT(cached_bytes(main) <= CACHE_LEAST_BYTES && cached_bytes(main) > 0);
 }
 
 TEST(cache_review_gives_away_what_is_more_than_the_thread_may_hold_by_now) { IN_CHILD(trimmed()); }
@@ -425,7 +427,7 @@ static void collect(void)
     free_range(5, 400);
     for (unsigned i = 0; i < 3; i++) { // the second time there is nothing
         thread_collect(true);
-        EXPECT(main->cache.bytes == 0 && cache_count_bytes(main->list) == 0);
+        EXPECT(cached_bytes(main) == 0);
         EXPECT_EQ(depot_count(size_class), 0);
         EXPECT_EQ(used_slices(), before);
     }

@@ -1,9 +1,7 @@
 /* test_cache_corners.c: cache and depot where numbers or links are not what they should be. */
-#include "unit_test.h"
+#include "shared_test.h"
 #include "core/hooks.h"
-#include "heap/cache.h"
 #include "mimalloc.h"
-#include "page/depot.h"
 
 // --- pages that other threads have added and not told of yet -------------------------------------
 
@@ -18,7 +16,7 @@ static void below_zero(void)
     stats_remove(STAT_page_bytes, (int64_t)DEPOT_SLOTS * DEPOT_SLOT_SHARE_BYTES);
     for (unsigned i = 0; i < 6; i++) {
         struct page *page = new_page(CLASS, 0);
-        page_share(page);
+        page_share(page, local_heap_bin_offset(page->size_class));
         count += take_every_block(page, blocks + count);
         retire_park(page, false);
     }
@@ -117,3 +115,130 @@ TEST(cache_reports_a_first_block_that_is_none)
         IN_CHILD(astray(what[i], true));
     }
 }
+// --- blocks that are not handed out last in, first out -------------------------------------------
+
+enum { SMALL_BYTES = 400, SMALL_BLOCKS = 1000 };
+static void *small[SMALL_BLOCKS];
+
+static bool is_small_block(const void *block)
+{
+    for (unsigned i = 0; i < SMALL_BLOCKS; i++) {
+        if (small[i] == block) return true;
+    }
+    return false;
+}
+
+static void *allocate_small(void *unused)
+{
+    for (unsigned i = 0; i < SMALL_BLOCKS; i++) small[i] = mi_malloc(SMALL_BYTES);
+    return unused;
+}
+
+// What was freed waits until the list is used up, and comes all at once.
+static void loaded_at_once(void)
+{
+    enum { FREED = 5 };
+    start_quietly();
+    run_thread(allocate_small, NULL);
+    struct local_heap *main = thread_ready(thread_heap())->main;
+    size_t size_class = page_of(small[0])->size_class;
+    struct cache_bin *bin = cache_bin_of(&main->cache, size_class);
+    for (unsigned i = 0; i < FREED; i++) mi_free(small[i]);
+    EXPECT(cache_held(bin) == FREED && main->list[size_class] == NULL);
+    expect_rules(main);
+    for (unsigned i = FREED; i-- > 0;) {
+        EXPECT(mi_malloc(SMALL_BYTES) == small[i]);
+        EXPECT(cache_held(bin) == 0 && cache_count(main->list[size_class], size_class) == i);
+        expect_rules(main);
+    }
+    EXPECT(!is_small_block(mi_malloc(SMALL_BYTES))); // out of the depot, or a page
+    expect_rules(main);
+}
+
+TEST(cache_hands_out_small_blocks_all_at_once_when_the_list_is_used_up)
+{
+    if (class_is_shared(class_of(SMALL_BYTES))) IN_CHILD(loaded_at_once());
+}
+
+// Of both the list and the bin.
+static void all_come_back(void)
+{
+    start_quietly();
+    allocate_small(NULL);
+    for (unsigned i = 0; i < SMALL_BLOCKS; i += 2) mi_free(small[i]);
+    for (unsigned i = 0; i < 7; i++) small[2 * i] = mi_malloc(SMALL_BYTES);
+    for (unsigned i = 0; i < SMALL_BLOCKS; i++) {
+        if (i % 2 == 1 || i < 14) mi_free(small[i]);
+    }
+    expect_rules(thread_heap()->main);
+    expect_nothing_left();
+}
+
+TEST(cache_gives_small_blocks_back_wherever_they_wait) { IN_CHILD(all_come_back()); }
+
+// --- threads that have no cache ------------------------------------------------------------------
+
+// All of it is zeroes, and each thread's that has not begun or has ended.
+static bool is_untouched(const struct local_heap *heap)
+{
+    static const struct local_heap nothing;
+    return memcmp((const void *)heap, (const void *)&nothing, sizeof nothing) == 0;
+}
+
+static void *free_small_and_begin(void *unused)
+{
+    EXPECT(thread_heap() == &thread_empty_heap);
+    for (unsigned i = 0; i < SMALL_BLOCKS; i++) {
+        mi_free(small[i]);
+        EXPECT(is_untouched(&thread_empty_heap));
+    }
+    EXPECT(thread_heap() != &thread_empty_heap); // it frees, so it has a cache
+    return unused;
+}
+
+static void free_without_heap(void)
+{
+    start_quietly();
+    allocate_small(NULL);
+    run_thread(free_small_and_begin, NULL);
+    allocate_small(NULL);
+    thread_done();
+    for (unsigned i = 0; i < SMALL_BLOCKS; i++) {
+        if (i % 2 == 0) mi_free(small[i]);
+        if (i % 2 == 0) thread_done();
+    }
+    EXPECT(is_untouched(&thread_empty_heap) && is_untouched(&thread_ended_heap));
+    for (unsigned i = 1; i < SMALL_BLOCKS; i += 2) mi_free(small[i]);
+    expect_nothing_left();
+}
+
+TEST(cache_is_begun_by_a_thread_that_only_frees_and_nobodys_heap_stays_empty)
+{
+    IN_CHILD(free_without_heap());
+}
+
+// --- room ----------------------------------------------------------------------------------------
+
+// Whoever has given much away keeps little room, too.
+static void room_falls(void)
+{
+    enum { FEW = 20 };
+    start_quietly();
+    struct local_heap *main = thread_ready(thread_heap())->main;
+    for (unsigned round = 0; round < 20; round++) { // so much use that the limit grows
+        for (unsigned i = 0; i < SMALL_BLOCKS; i++) small[i] = mi_malloc(1000 + i % FEW * 500);
+        for (unsigned i = 0; i < SMALL_BLOCKS; i++) mi_free(small[i]);
+    }
+    size_t grown = main->cache.room_bytes;
+    EXPECT(grown > CACHE_ROOMY * CACHE_LEAST_BYTES);
+    static void *many[20 * SMALL_BLOCKS];
+    for (unsigned i = 0; i < 20 * SMALL_BLOCKS; i++) many[i] = mi_malloc(1000 + i % FEW * 500);
+    for (unsigned i = 0; i < 20 * SMALL_BLOCKS; i++) mi_free(many[i]);
+    EXPECT(main->cache.limit == CACHE_LEAST_BYTES);
+    EXPECT(main->cache.room_bytes < grown);
+    EXPECT(main->cache.room_bytes <= CACHE_ROOMY * CACHE_LEAST_BYTES);
+    expect_rules(main);
+}
+
+TEST(cache_has_little_room_when_its_limit_has_fallen) { IN_CHILD(room_falls()); }
+

@@ -19,7 +19,7 @@ static struct page *add_page(size_t size_class)
 {
     struct page *page = new_page(size_class, 0);
     page->key.add += (uintptr_t)page;
-    page_share(page);
+    page_share(page, local_heap_bin_offset(page->size_class));
     block_count += take_every_block(page, blocks + block_count);
     EXPECT(block_count <= MAX_BLOCKS);
     retire_park(page, false);
@@ -512,7 +512,7 @@ static void go_on_in_block(void)
 {
     start();
     add_page(CLASS);
-    go_on_after((struct block *)(void *)((char *)blocks[2] + CLASS_SHARED_ALIGNMENT));
+    go_on_after((struct block *)(void *)((char *)blocks[2] + CLASS_STEP_BYTES));
 }
 
 static void go_on_in_other_class(void)
@@ -549,8 +549,9 @@ static ATOMIC(unsigned) taken_count;
 static void hold(struct depot_chain chain, unsigned before, unsigned after)
 {
     for (struct block *block = chain.first; block != NULL; block = depot_next(block, CLASS)) {
-        unsigned index = page_index_of(page_of(block), block);
-        unsigned slice = (unsigned)arena_slice_of(page_of(block)->arena, page_of(block)->start);
+        const struct page *page = page_of(block);
+        unsigned index = page_index_of(page, block);
+        unsigned slice = (unsigned)arena_slice_of(page_arena(page), page->start);
         ATOMIC(unsigned) *holder = &holders[(slice * 8 + index) % MAX_BLOCKS];
         EXPECT_EQ(atomic_exchange_explicit(holder, after, memory_order_relaxed), before);
     }

@@ -5,7 +5,7 @@
 #include "page/depot.h"
 
 // CLASS: the largest blocks of which a main local heap has pages, so few in a page.
-enum { CLASS = CLASS_SHARED_FIRST - 1, SHARED_CLASS = 64, MAX_BLOCKS = 8192, MIB = 1 << 20 };
+enum { CLASS = CLASS_SHARED_FIRST - 1, SHARED_CLASS = 64, MAX_BLOCKS = 32768, MIB = 1 << 20 };
 static struct block *blocks[MAX_BLOCKS];
 
 static struct local_heap *start(void)
@@ -16,12 +16,12 @@ static struct local_heap *start(void)
 
 static struct block *pop(struct local_heap *heap, size_t size_class)
 {
-    struct block *block = heap->list[size_class];
+    struct block **list = local_heap_list(heap, size_class), *block = *list;
     if (block == NULL) block = local_heap_load(heap, size_class);
     if (block == NULL) return NULL;
-    const struct page *page = page_of(block);
-    heap->list[size_class] = block_next(block, &page->key);
-    if (local_heap_has_cached(heap, size_class)) heap->cache.bytes -= page->block_bytes;
+    *list = block_next(block, &page_of(block)->key);
+    if (local_heap_has_cached(heap, size_class) && size_class >= CLASS_BINNED_FIRST)
+        cache_bin_of(&heap->cache, size_class)->left++;
     return block;
 }
 
@@ -37,7 +37,7 @@ static void put(struct local_heap *heap, struct block *block)
 {
     struct page *page = page_of(block);
     if (page_is_shared(page))
-        cache_put(&heap->cache, heap->list, page, block);
+        cache_put(&heap->cache, page, block);
     else if ((page_owner(page) & OWNER_FULL) != 0)
         EXPECT(local_heap_put_in_full(heap, page, block));
     else if (page_put(page, block))
@@ -85,7 +85,7 @@ static void one_kept(void)
 
 TEST(local_heap_gives_empty_pages_back_but_for_one) { IN_CHILD(one_kept()); }
 
-enum { CLAIM_PAGES = 100, CLAIM_BYTES = 1000 };
+enum { CLAIM_PAGES = 100, CLAIM_BYTES = 240 };
 
 // One block of each page, without a call of malloc; how many pages are owned afterwards.
 static int64_t free_one_of_each_page(void)
@@ -111,7 +111,7 @@ static void claims_bounded(void)
     EXPECT(owned >= LOCAL_HEAP_CLAIMS && owned <= LOCAL_HEAP_CLAIMS + 1); // and the current one
     struct local_heap *heap = thread_heap()->main;
     EXPECT_EQ(heap->claims, LOCAL_HEAP_CLAIMS);
-    for (int i = 0; i < 10; i++) EXPECT(mi_malloc(CLAIM_BYTES) != NULL); // runs dry
+    for (int i = 0; i < 300; i++) EXPECT(mi_malloc(CLAIM_BYTES) != NULL); // runs dry
     EXPECT_EQ(heap->claims, 0);
     EXPECT_TEXT(local_heap_broken_rule(heap), NULL);
 }
@@ -146,7 +146,7 @@ static void full_is_parked(void)
     EXPECT(remote_is_parked(page) && page_owner(page) == ((uintptr_t)heap | OWNER_FULL)); // H2
     put(heap, blocks[0]);
     EXPECT(!remote_is_parked(page) && page_owner(page) == (uintptr_t)heap &&
-           heap->queue[CLASS] == page);
+           heap->own[CLASS].queue == page);
     EXPECT_TEXT(local_heap_broken_rule(heap), NULL);
 }
 
@@ -163,7 +163,7 @@ static void claimed_by_other(void)
     struct page *page = page_of(blocks[0]);
     EXPECT(refill_claim(page)); // as another thread does that adopts it
     EXPECT(!local_heap_put_in_full(heap, page, blocks[0]));
-    EXPECT(heap->queue[CLASS] == NULL);
+    EXPECT(heap->own[CLASS].queue == NULL);
 }
 
 TEST(local_heap_put_in_full_fails_when_another_thread_has_the_page)
@@ -248,11 +248,11 @@ static void comes_across_shared(void)
     struct local_heap *heap = start();
     struct page *page = page_of(pop(heap, SHARED_CLASS));
     EXPECT(page_is_shared(page) && remote_is_listed(page));
-    size_t slice = arena_slice_of(page->arena, page->start);
+    size_t slice = arena_slice_of(page_arena(page), page->start);
     for (size_t size_class = CLASS; size_class <= CLASS + 1; size_class++) {
-        marks_set(page->arena, size_class, slice);
+        marks_set(page_arena(page), size_class, slice);
         EXPECT(pop(heap, size_class) != NULL);
-        EXPECT(page_owner(page) == OWNER_SHARED && remote_is_listed(page));
+        EXPECT(page_owner(page) == PAGE_OWNER_ALL && remote_is_listed(page));
         EXPECT_TEXT(local_heap_broken_rule(heap), NULL);
     }
     EXPECT_EQ(counter_now(COUNT_page_adopts), 2); // it was
@@ -272,7 +272,7 @@ static struct local_heap *heap_with_queue(void)
     size_t per_page = blocks_in_page(CLASS);
     for (size_t i = 0; i < per_page + 2; i++) blocks[i] = pop(heap, CLASS);
     put(heap, blocks[0]);
-    EXPECT(heap->queue[CLASS] != NULL && heap->current[CLASS] != NULL);
+    EXPECT(heap->own[CLASS].queue != NULL && heap->own[CLASS].current != NULL);
     EXPECT_TEXT(local_heap_broken_rule(heap), NULL);
     return heap;
 }
@@ -295,7 +295,7 @@ static void list_of_other_page(void)
 static void current_is_queued(void)
 {
     struct local_heap *heap = heap_with_queue();
-    heap->current[CLASS] = heap->queue[CLASS];
+    heap->own[CLASS].current = heap->own[CLASS].queue;
     heap->list[CLASS] = NULL;
     EXPECT_TEXT(local_heap_broken_rule(heap), "H2: the current page is queued");
 }
@@ -303,45 +303,46 @@ static void current_is_queued(void)
 static void queue_of_other_owner(void)
 {
     struct local_heap *heap = heap_with_queue();
-    page_set_owner(heap->queue[CLASS], (uintptr_t)heap + 64);
+    page_set_owner(heap->own[CLASS].queue, (uintptr_t)heap + 64);
     EXPECT_TEXT(local_heap_broken_rule(heap), "H2: a queued page has another owner");
 }
 
 static void queue_of_other_class(void)
 {
     struct local_heap *heap = heap_with_queue();
-    heap->queue[CLASS - 1] = heap->queue[CLASS];
-    heap->queue[CLASS] = NULL;
+    heap->own[CLASS - 1].queue = heap->own[CLASS].queue;
+    heap->own[CLASS].queue = NULL;
     EXPECT_TEXT(local_heap_broken_rule(heap), "H3: a page is in the queue of another class");
 }
 
 static void queue_without_room(void)
 {
     struct local_heap *heap = heap_with_queue();
-    (void)take_every_block(heap->queue[CLASS], blocks);
+    (void)take_every_block(heap->own[CLASS].queue, blocks);
     EXPECT_TEXT(local_heap_broken_rule(heap), "H3: a queued page has no room");
 }
 
 static void current_of_other_class(void)
 {
     struct local_heap *heap = heap_with_queue();
-    heap->current[3] = heap->current[CLASS];
+    heap->own[3].current = heap->own[CLASS].current;
     EXPECT_TEXT(local_heap_broken_rule(heap), "H1: the current page is none of the class");
-    heap->current[3] = (struct page *)(void *)((char *)heap->current[CLASS] + 8); // no descriptor
+    char *no_descriptor = (char *)heap->own[CLASS].current + 8;
+    heap->own[3].current = (struct page *)(void *)no_descriptor;
     EXPECT_TEXT(local_heap_broken_rule(heap), "H1: the current page is none of the class");
 }
 
 static void current_of_other_owner(void)
 {
     struct local_heap *heap = heap_with_queue();
-    page_set_owner(heap->current[CLASS], (uintptr_t)heap | OWNER_FULL); // as if it were parked
+    page_set_owner(heap->own[CLASS].current, (uintptr_t)heap | OWNER_FULL); // as if it were parked
     EXPECT_TEXT(local_heap_broken_rule(heap), "H2: the current page has another owner");
 }
 
 static void current_is_linked(void)
 {
     struct local_heap *heap = heap_with_queue();
-    heap->current[CLASS]->next = heap->queue[CLASS];
+    heap->own[CLASS].current->next = heap->own[CLASS].queue;
     EXPECT_TEXT(local_heap_broken_rule(heap), "H2: the current page is queued");
 }
 
@@ -353,7 +354,7 @@ static struct local_heap *heap_with_long_queue(void)
     for (size_t i = 0; i < 2 * per_page + 2; i++) blocks[i] = pop(heap, CLASS);
     put(heap, blocks[0]);
     put(heap, blocks[per_page]);
-    EXPECT(heap->queue[CLASS]->next != NULL && heap->queue[CLASS]->next->next == NULL);
+    EXPECT(heap->own[CLASS].queue->next != NULL && heap->own[CLASS].queue->next->next == NULL);
     EXPECT_TEXT(local_heap_broken_rule(heap), NULL);
     return heap;
 }
@@ -361,21 +362,21 @@ static struct local_heap *heap_with_long_queue(void)
 static void queue_loops(void)
 {
     struct local_heap *heap = heap_with_long_queue();
-    heap->queue[CLASS]->next->next = heap->queue[CLASS];
+    heap->own[CLASS].queue->next->next = heap->own[CLASS].queue;
     EXPECT_TEXT(local_heap_broken_rule(heap), "H2: a queue is torn");
 }
 
 static void queue_leads_away(struct page *next)
 {
     struct local_heap *heap = heap_with_long_queue();
-    heap->queue[CLASS]->next = next;
+    heap->own[CLASS].queue->next = next;
     EXPECT_TEXT(local_heap_broken_rule(heap), "H2: a queue is torn");
 }
 
 static void queue_has_another_end(void)
 {
     struct local_heap *heap = heap_with_long_queue();
-    heap->queue[CLASS]->prev = heap->queue[CLASS];
+    heap->own[CLASS].queue->prev = heap->own[CLASS].queue;
     EXPECT_TEXT(local_heap_broken_rule(heap), "H2: a queue is torn");
 }
 
@@ -423,7 +424,7 @@ static void cursor_elsewhere(void)
     struct local_heap *part = part_with_full_pages();
     part->full_cursor = part->full->next;
     EXPECT_TEXT(local_heap_broken_rule(part), NULL);
-    part->full_cursor = part->current[CLASS];
+    part->full_cursor = part->own[CLASS].current;
     EXPECT_TEXT(local_heap_broken_rule(part),
                 "H2: the search goes on at a page that is not full");
 }
@@ -485,9 +486,9 @@ static void keeps_little(void)
 static struct page *a_kept_page(struct local_heap *heap)
 {
     size_t size_class = 1;
-    while (heap->current[size_class] == NULL || heap->current[size_class]->kept_bytes == 0)
+    while (heap->own[size_class].current == NULL || heap->own[size_class].current->kept_bytes == 0)
         size_class++;
-    return heap->current[size_class];
+    return heap->own[size_class].current;
 }
 
 static void kept_miscounted(void)

@@ -305,7 +305,6 @@ TEST(page_P3_notices_a_constant_that_changed)
 {
     IN_CHILD(changed(offsetof(struct page, start)));
     IN_CHILD(changed(offsetof(struct page, start) + 3));
-    IN_CHILD(changed(offsetof(struct page, arena)));
     IN_CHILD(changed(offsetof(struct page, reserved) + 1));
     IN_CHILD(changed(offsetof(struct page, block_bytes)));
     IN_CHILD(changed(offsetof(struct page, block_bytes) + 2));
@@ -433,15 +432,15 @@ static void share(void)
     for (size_t size_class = CLASS_SHARED_FIRST; size_class < CLASS_COUNT; size_class += 7) {
         struct page *page = new_page(size_class, 64);
         EXPECT(!page_is_shared(page));
-        page_share(page);
+        page_share(page, local_heap_bin_offset(page->size_class));
         EXPECT(page_is_shared(page));
-        for (uint32_t i = 0; i < page->slices; i++) EXPECT_EQ(page_owner(&page[i]), OWNER_SHARED);
+        for (uint32_t i = 0; i < page->slices; i++) EXPECT_EQ(page_owner(&page[i]), PAGE_OWNER_ALL);
         page_release(page);
         EXPECT_EQ(page_owner(page), 0);
     }
     expect_arena_rules(); // A2: no slice is left that names an owner
     struct page *page = new_page(CLASS_SHARED_FIRST, 64 | OWNER_FULL | OWNER_INTERIOR);
-    page_share(page);
+    page_share(page, local_heap_bin_offset(page->size_class));
     EXPECT_EQ(page_owner(page), OWNER_SHARED | OWNER_INTERIOR);
 }
 

@@ -133,11 +133,11 @@ static void park_shared(bool is_for_good)
 {
     start();
     struct page *page = new_page(CLASS, 0);
-    page_share(page);
+    page_share(page, local_heap_bin_offset(page->size_class));
     struct block *first = leave_one_out(page);
     for (unsigned i = 0; i < 3; i++) {
         retire_park(page, is_for_good);
-        EXPECT(page_owner(page) == OWNER_SHARED && remote_is_listed(page));
+        EXPECT(page_owner(page) == PAGE_OWNER_ALL && remote_is_listed(page));
         EXPECT(adopt(CLASS) == page);
     }
     retire_park(page, is_for_good);
@@ -184,8 +184,8 @@ static void stale_marks(void)
 {
     start();
     struct page *page = new_page(CLASS, owner_of(owner_a));
-    size_t slice = arena_slice_of(page->arena, page->start);
-    marks_set(page->arena, CLASS, slice); // of an owned page
+    size_t slice = arena_slice_of(page_arena(page), page->start);
+    marks_set(page_arena(page), CLASS, slice); // of an owned page
     EXPECT(adopt(CLASS) == NULL);
     unsigned count = take_every_block(page, blocks);
     EXPECT(park_full(page));
@@ -204,7 +204,7 @@ static void wrong_class(void)
     struct page *page = new_page(CLASS, owner_of(owner_a));
     unsigned count = take_every_block(page, blocks);
     EXPECT(park_full(page));
-    marks_set(page->arena, CLASS + 3, arena_slice_of(page->arena, page->start));
+    marks_set(page_arena(page), CLASS + 3, arena_slice_of(page_arena(page), page->start));
     EXPECT(adopt(CLASS + 3) == NULL);
     EXPECT(other_count == 1 && others[0] == page); // ours now
     EXPECT_EQ(page->out, count);
@@ -222,7 +222,8 @@ static void large_is_left_alone(void)
     struct local_heap *main = thread_ready(thread_heap());
     char *memory = (char *)local_heap_take_large(main, 1 << 20, 1, &is_clean);
     struct page *page = page_of(memory);
-    marks_set(page->arena, CLASS, arena_slice_of(page->arena, memory)); // of an earlier life
+    // of an earlier life
+    marks_set(page_arena(page), CLASS, arena_slice_of(page_arena(page), memory));
     EXPECT(adopt(CLASS) == NULL);
     EXPECT_EQ(other_count, 0);
     EXPECT(remote_is_parked(page));

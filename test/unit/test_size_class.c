@@ -73,13 +73,12 @@ TEST(size_class_C2_a_guard_costs_a_page_of_small_blocks_a_sixteenth_at_most)
     }
 }
 
-TEST(size_class_is_shared_above_1_KiB_where_no_two_blocks_have_a_cache_line_in_common)
+TEST(size_class_is_shared_above_what_a_thread_owns)
 {
-    EXPECT_EQ(class_of(1024), CLASS_SHARED_FIRST - 1);
-    EXPECT_EQ(class_of(1025), CLASS_SHARED_FIRST);
-    for (size_t size_class = 0; size_class < CLASS_COUNT; size_class++) {
-        size_t block_bytes = class_block_bytes(size_class);
-        EXPECT_EQ(class_is_shared(size_class), block_bytes > 1024);
-        EXPECT(!class_is_shared(size_class) || block_bytes % CLASS_SHARED_ALIGNMENT == 0);
-    }
+    EXPECT_EQ(class_of(CFG_OWNED_BYTES), CLASS_SHARED_FIRST - 1);
+    EXPECT_EQ(class_of(CFG_OWNED_BYTES + 1), CLASS_SHARED_FIRST);
+    EXPECT(CLASS_BINNED_FIRST >= CLASS_SHARED_FIRST);
+    EXPECT(CLASS_BINNED_FIRST > class_of(CLASS_LINEAR_BYTES));
+    for (size_t size_class = 0; size_class < CLASS_COUNT; size_class++)
+        EXPECT_EQ(class_is_shared(size_class), class_block_bytes(size_class) > CFG_OWNED_BYTES);
 }

@@ -19,8 +19,10 @@ static void empty_heap(void)
     EXPECT(thread_ready(heap) == heap);
     EXPECT(thread_ready(&thread_empty_heap) == heap); // a second start changes nothing
     EXPECT_EQ(level_now(STAT_threads), 1);
-    for (size_t i = 0; i < CLASS_COUNT; i++)
-        EXPECT(thread_empty_heap.list[i] == NULL && thread_ended_heap.list[i] == NULL);
+    for (size_t i = 0; i < CLASS_COUNT; i++) {
+        EXPECT(local_heap_first(&thread_empty_heap, i) == NULL);
+        EXPECT(local_heap_first(&thread_ended_heap, i) == NULL);
+    }
 }
 
 TEST(thread_begins_with_the_empty_heap_and_starts_at_its_first_slow_path)

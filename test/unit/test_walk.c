@@ -236,7 +236,8 @@ static struct page *steal_full_page(void)
 static void backing_pages(void)
 {
     size_t seen = 0;
-    allocate();
+    start_quietly();
+    for (unsigned i = 0; i < COUNT; i++) blocks[i] = mi_malloc(200);
     ignore_result(steal_full_page());
     EXPECT(walk_heap_pages(&thread_heap()->main->backing, see_backing_page, &seen));
     EXPECT(seen > 0);
@@ -261,7 +262,7 @@ static void claimed_page(void)
     EXPECT(!retire_claim(claimed));
     EXPECT(walk_heap_pages(&thread_heap()->main->backing, see_no_claimed_page, claimed));
     retire_park(claimed, false);
-    EXPECT(remote_is_parked(claimed) && page_owner(claimed) == OWNER_SHARED);
+    EXPECT(remote_is_parked(claimed) && page_owner(claimed) == PAGE_OWNER_ALL);
 }
 
 TEST(walk_heap_pages_leaves_a_shared_page_out_that_another_thread_has_claimed)
@@ -277,9 +278,9 @@ static void nowhere(void)
     struct local_heap *main = thread_heap()->main;
     EXPECT_TEXT(walk_broken_rule(main), NULL);
     size_t size_class = page_of(mi_malloc(100))->size_class;
-    EXPECT(main->current[size_class] != NULL);
-    main->current[size_class] = NULL; // a page is lost
-    main->list[size_class] = NULL;
+    EXPECT(main->own[size_class].current != NULL);
+    main->own[size_class].current = NULL; // a page is lost
+    *local_heap_list(main, size_class) = NULL;
     EXPECT_TEXT(walk_broken_rule(main), "H2: an owned page is nowhere");
 }
 
