@@ -110,11 +110,14 @@ static always_inline void *alloc_zeroed(struct local_heap *heap, size_t size_cla
 static always_inline void *alloc_listed(struct local_heap *heap, size_t size_class, size_t bytes,
                                         bool is_zeroed)
 {
-    struct block *block = heap->list[size_class];
+    // The address in a register, not an index: some processors hand a value that was stored a
+    // moment ago on to a load without delay only where the address of both is so simple.
+    struct block **list = (struct block **)compiler_hide((uintptr_t)&heap->list[size_class]);
+    struct block *block = *list;
     if (unlikely(block == NULL)) return alloc_slow(heap, bytes, is_zeroed);
     bool is_cached = CFG_STATES && local_heap_has_cached(heap, size_class);
     const struct page *page = alloc_page_of(heap, size_class, block, is_cached);
-    if (unlikely(!alloc_unlink(page, &heap->list[size_class], size_class, is_cached))) {
+    if (unlikely(!alloc_unlink(page, list, size_class, is_cached))) {
         return alloc_bad_list(heap, bytes, is_zeroed);
     }
     if (is_zeroed) alloc_zeroed(heap, size_class, block);

@@ -56,7 +56,7 @@ static always_inline void compiler_prefetch(const void *address)
 }
 
 // The same value, but the compiler cannot see what is known about it.
-static always_inline size_t compiler_hide(size_t value)
+static always_inline uintptr_t compiler_hide(uintptr_t value)
 {
     __asm__("" : "+r"(value));
     return value;

@@ -323,10 +323,10 @@ static void cache_trim(struct cache *cache)
     cache_trim_room(cache, CACHE_ROOMY * cache->limit, 0);
 }
 
-// Of the first blocks of a class; never 0. (golden ratio, odd)
-static uint16_t cache_mark_of(const struct block *list, const struct block *bin_list)
+// Of the first blocks of both lists of a class; never 0. (golden ratio, odd)
+static uint16_t cache_mark_of(const struct block *loaded, const struct block *freed)
 {
-    uintptr_t mixed = ((uintptr_t)list + 3 * (uintptr_t)bin_list) / CLASS_STEP_BYTES;
+    uintptr_t mixed = ((uintptr_t)loaded + 3 * (uintptr_t)freed) / CLASS_STEP_BYTES;
     return (uint16_t)((uint32_t)mixed * UINT32_C(0x9E3779B9) >> 16 | 1);
 }
 
@@ -336,12 +336,13 @@ static unsigned cache_look_at(struct cache *cache, struct block **list, size_t s
 {
     struct cache_bin *bin = cache_bin_of(cache, size_class);
     struct depot_chain chain = {NULL, 0};
-    struct block *first = cache_first(&bin->list, size_class);
+    struct block *loaded = cache_first(list, size_class);
+    struct block *freed = cache_first(&bin->list, size_class);
     cache_recount(cache, size_class);
-    if (bin->seen == cache_mark_of(*list, first)) {
-        if (*list != NULL) {
+    if (bin->seen == cache_mark_of(loaded, freed)) {
+        if (loaded != NULL) {
             chain = cache_cut_off(list, size_class, CACHE_LOOK_BLOCKS);
-        } else if (first != NULL) {
+        } else if (freed != NULL) {
             chain = cache_cut_off(&bin->list, size_class, CACHE_LOOK_BLOCKS);
             cache_count_taken(cache, size_class, chain.count);
             cache_remove_room(cache, size_class, bin->left);

@@ -27,7 +27,7 @@ static struct chacha *local_heap_random(struct local_heap *heap)
 
 static void local_heap_enqueue(struct local_heap *heap, struct page *page)
 {
-    check(page_has_room(page));
+    check(page_has_room(page) && page->size_class < local_heap_owned_classes(heap));
     page_set_owner(page, (uintptr_t)heap | (page_owner(page) & OWNER_INTERIOR));
     page_list_add(&heap->own[page->size_class].queue, page);
 }

@@ -81,7 +81,7 @@ struct page {
     // [const] in a later slice of a page: slices to its first one; else 0
     uint16_t      back;
     uint32_t      slices;         // [const] length of the page
-    // what others write
+    // what others write, and what is seldom used
     ATOMIC(uint32_t) remote;      // [any] remote.h
     // [const] a parked page with at most so many blocks out is worth adopting
     uint32_t      roomy;

@@ -111,8 +111,8 @@ static void request(size_t block_bytes)
     for (size_t i = 0; i < count; i++) mi_free(blocks[i]);
 }
 
-// Where the machine lets this process wait for longer than it wants to, memory may well go back. A few
-// pages are touched for the first time when blocks come to lie elsewhere.
+// Where the machine lets this process wait for longer than it wants to, memory may well go back. A
+// few pages are touched for the first time when blocks come to lie elsewhere.
 static void cycle(void *arg)
 {
     enum { WARM_UP = 5, CYCLES = 20, IDLE_MS = 50, LATE_MS = 150, FEW = 64 };
