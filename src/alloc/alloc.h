@@ -87,7 +87,7 @@ static always_inline bool alloc_unlink_binned(struct local_heap *heap, const str
 {
     struct cache_bin *bin = cache_bin_of(&heap->cache, size_class);
     if (!alloc_unlink(page, &bin->list, size_class, is_cached)) return false;
-    bin->left = (uint16_t)(bin->left + is_cached);
+    bin->left += is_cached;
     return true;
 }
 

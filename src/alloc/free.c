@@ -285,7 +285,7 @@ static always_inline bool free_try_sink(struct local_heap *heap, struct page *pa
     if (unlikely(!page_has_sink(differs))) return false;
     struct block *block = (struct block *)(void *)address;
     struct block **list = (struct block **)page_sink(page, differs);
-    uint16_t *sink_left = (uint16_t *)(void *)((char *)list + PAGE_SINK_LEFT);
+    uint32_t *sink_left = (uint32_t *)(void *)((char *)list + PAGE_SINK_LEFT);
     uint32_t left = *sink_left;
     if (unlikely(compiler_count_down(&left))) {
         free_in_full_sink(page, heap, block);
@@ -293,7 +293,7 @@ static always_inline bool free_try_sink(struct local_heap *heap, struct page *pa
     }
     block_set_next(block, *list, &no_key);
     *list = block;
-    *sink_left = (uint16_t)left;
+    *sink_left = left;
     return true;
 }
 

@@ -67,7 +67,7 @@ static void cache_add_room(struct cache *cache, size_t size_class, unsigned coun
 {
     struct cache_bin *bin = cache_bin_of(cache, size_class);
     bin->room = (uint16_t)(bin->room + count);
-    bin->left = (uint16_t)(bin->left + count);
+    bin->left += count;
     cache->room_bytes += count * class_block_bytes(size_class);
     cache_recount(cache, size_class);
 }
@@ -77,7 +77,7 @@ static void cache_remove_room(struct cache *cache, size_t size_class, unsigned c
     struct cache_bin *bin = cache_bin_of(cache, size_class);
     check(count <= bin->left);
     bin->room = (uint16_t)(bin->room - count);
-    bin->left = (uint16_t)(bin->left - count);
+    bin->left -= count;
     cache->room_bytes -= count * class_block_bytes(size_class);
     cache_recount(cache, size_class);
 }
@@ -152,10 +152,10 @@ void cache_drop(struct cache *cache, size_t size_class)
 static void cache_count_taken(struct cache *cache, size_t size_class, unsigned count)
 {
     struct cache_bin *bin = cache_bin_of(cache, size_class);
-    bin->left = (uint16_t)(bin->left + count);
+    bin->left += count;
     if (CFG_STATES) {
         unsigned length = cache_length(bin->list, size_class, cache_held(bin));
-        bin->left = (uint16_t)(bin->room - length);
+        bin->left = bin->room - length;
     }
     cache_recount(cache, size_class);
 }
@@ -232,7 +232,8 @@ static void cache_flush_bins(struct cache *cache, bool to_pages)
         struct cache_bin *bin = cache_bin_of(cache, size_class);
         if (bin->room == 0) continue;
         cache_flush_list(&bin->list, size_class, to_pages);
-        bin->left = bin->room = bin->counted = 0;
+        bin->left = 0;
+        bin->room = bin->counted = 0;
     }
     cache->room_bytes = cache->held_bytes = 0;
 }
@@ -299,7 +300,7 @@ void cache_fill(struct cache *cache, size_t size_class, struct depot_chain chain
     struct cache_bin *bin = cache_bin_of(cache, size_class);
     check(bin->list == NULL);
     if (bin->left < chain.count) cache_add_room(cache, size_class, chain.count - bin->left);
-    bin->left = (uint16_t)(bin->left - chain.count);
+    bin->left -= chain.count;
     bin->list = chain.first;
 }
 
@@ -335,11 +336,12 @@ static uint16_t cache_mark_of(const struct block *loaded, const struct block *fr
 static unsigned cache_look_at(struct cache *cache, struct block **list, size_t size_class)
 {
     struct cache_bin *bin = cache_bin_of(cache, size_class);
+    uint16_t *seen = &cache->seen[size_class - CLASS_SHARED_FIRST];
     struct depot_chain chain = {NULL, 0};
     struct block *loaded = cache_first(list, size_class);
     struct block *freed = cache_first(&bin->list, size_class);
     cache_recount(cache, size_class);
-    if (bin->seen == cache_mark_of(loaded, freed)) {
+    if (*seen == cache_mark_of(loaded, freed)) {
         if (loaded != NULL) {
             chain = cache_cut_off(list, size_class, CACHE_LOOK_BLOCKS);
         } else if (freed != NULL) {
@@ -349,7 +351,7 @@ static unsigned cache_look_at(struct cache *cache, struct block **list, size_t s
         }
         depot_return(chain);
     }
-    bin->seen = cache_mark_of(*list, bin->list);
+    *seen = cache_mark_of(*list, bin->list);
     return chain.count;
 }
 

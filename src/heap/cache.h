@@ -41,10 +41,9 @@ enum {
 // Blocks of one class.
 struct cache_bin {
     struct block *list;
-    uint16_t left;    // how many more free puts here without a closer look
+    uint32_t left;    // how many more free puts here without a closer look
     uint16_t room;    // left, and the blocks on the list
     uint16_t counted; // of the bin's blocks: so many are in held_bytes
-    uint16_t seen;    // what its first block was when it was looked at last
 };
 static_assert(offsetof(struct cache_bin, list) == 0 &&
                   offsetof(struct cache_bin, left) == PAGE_SINK_LEFT,
@@ -62,6 +61,8 @@ struct cache {
     unsigned looked;     // the class that is looked at next
     uint64_t due_ms;     // when all are looked at again
     struct cache_bin bin[CLASS_COUNT - CLASS_SHARED_FIRST];
+    // of each class, what its first blocks were when it was looked at last
+    uint16_t seen[CLASS_COUNT - CLASS_SHARED_FIRST];
 };
 
 static always_inline struct cache_bin *cache_bin_of(struct cache *cache, size_t size_class)

@@ -225,7 +225,7 @@ static struct depot_chain local_heap_take_some(struct page *page)
     for (chain.count = 1; chain.count < most; chain.count++) last = block_next(last, &page->key);
     page->free = block_next(last, &page->key);
     page->free_count = (uint16_t)(page->free_count - chain.count);
-    page->out = (uint16_t)(page->out + chain.count);
+    page->out += chain.count;
     block_set_next(last, NULL, &page->key);
     return chain;
 }
@@ -329,7 +329,8 @@ void *local_heap_take_large(struct local_heap *heap, size_t bytes, size_t alignm
     if (CFG_SECURE) plan.flags |= page_guard(memory, end_bytes);
 
     struct page *page = page_init(memory, &plan, NULL);
-    page->capacity = page->out = 1;
+    page->capacity = 1;
+    page->out = 1;
     page_set_owner(page, (uintptr_t)heap);
     bool is_left = local_heap_leave_full(heap, page);
     check(is_left);

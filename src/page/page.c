@@ -5,7 +5,10 @@
 #include "region/marks.h"
 #include "region/purger.h"
 
-static uint32_t page_roomy(uint32_t reserved) { return reserved - (reserved + 7) / 8; }
+static uint16_t page_roomy(uint32_t reserved)
+{
+    return (uint16_t)(reserved - (reserved + 7) / 8);
+}
 
 struct page *page_init(void *memory, const struct page_plan *plan, const struct link_key *key)
 {
@@ -229,7 +232,7 @@ uint32_t page_count_in_holes(const struct page *page)
 void page_put_list(struct page *page, struct block *list, unsigned count)
 {
     if (count == 0) return;
-    page->out = (uint16_t)(page->out - count);
+    page->out -= count;
     if (page->free != NULL && page->local_free == NULL && count > CFG_SHORT_LIST) {
         page->local_free = list;
         return;

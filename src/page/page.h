@@ -67,10 +67,9 @@ struct page {
     // [owner] freed here, or by others when `free` had some; becomes `free` in refill_page
     struct block *local_free;
     // [owner] with the user, on a loaded list, in rings, or on the remote list
-    uint16_t      out;
+    uint32_t      out;
     uint16_t      free_count;     // [owner] length of `free`
     uint16_t      capacity;       // [owner] blocks cut so far
-    uint16_t      reserved;       // [const] blocks that fit
     struct block *free;           // [owner] next to be loaded into a local heap
     uintptr_t     sink;           // [const] see page_sink
     struct page  *next;           // [owner] in a queue of its local heap
@@ -84,7 +83,8 @@ struct page {
     // what others write, and what is seldom used
     ATOMIC(uint32_t) remote;      // [any] remote.h
     // [const] a parked page with at most so many blocks out is worth adopting
-    uint32_t      roomy;
+    uint16_t      roomy;
+    uint16_t      reserved;       // [const] blocks that fit
     char         *start;          // [const] address of block 0
     uint64_t      reciprocal;     // [const] page_reciprocal_of
     struct link_key key;          // [const] of links in this page
@@ -290,7 +290,7 @@ static inline bool page_has_room(const struct page *page)
 static inline struct block *page_take_all(struct page *page)
 {
     struct block *list = page->free;
-    page->out = (uint16_t)(page->out + page->free_count);
+    page->out += page->free_count;
     page->free = NULL;
     page->free_count = 0;
     return list;

@@ -401,7 +401,7 @@ static void trimmed(void)
     EXPECT(cached_bytes(main) < before && cached_bytes(main) > CACHE_LEAST_BYTES); // in steps
     for (unsigned i = 0; i < 60; i++) {
         for (unsigned c = CLASS_SHARED_FIRST; c < CLASS_COUNT; c++)
-            cache_bin_of(&main->cache, c)->seen = 0; // as if all of it were new
+            main->cache.seen[c - CLASS_SHARED_FIRST] = 0; // as if all of it were new
         cache_review(&main->cache, main->list, NOW_MS);
         expect_rules(main);
     }

@@ -98,7 +98,7 @@ static void held_is_miscounted(void)
     *bin = before;
     bin->room--;
     expect_broken("H7: a bin does not hold as much as is counted");
-    bin->left = (uint16_t)(before.room + 1);
+    bin->left = before.room + 1u;
     expect_broken("H7: a bin has more room left than it has");
     *bin = before;
     bin->counted++;

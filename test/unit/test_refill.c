@@ -49,7 +49,8 @@ static void dirty_page(void)
     unsigned count;
     struct page *page = full_page(&count);
     memset(page->start, 1, SLICE_BYTES);
-    page->out = page->capacity = 0;
+    page->out = 0;
+    page->capacity = 0;
     page_release(page);
     page = new_page(CLASS, 0);
     EXPECT((page->flags & PAGE_ZERO) == 0);
