@@ -97,8 +97,8 @@ struct stats_owned {
 
 static bool stats_is_named(const struct local_heap *main, const struct page *page)
 {
-    uintptr_t owner = (uintptr_t)page_named_by(page_owner(page));
-    while (main != NULL && (uintptr_t)main != owner) main = main->next_of_thread;
+    const struct local_heap *named = page_named_by(page_owner(page));
+    while (main != NULL && main != named) main = main->next_of_thread;
     return main != NULL;
 }
 

@@ -104,8 +104,7 @@ static bool walk_owned_by(struct page *page, void *arg)
 {
     struct walk_heap_visit *walk = (struct walk_heap_visit *)arg;
     if (page_is_shared(page)) return walk_shared(page, walk);
-    uintptr_t owner = (uintptr_t)page_named_by(page_owner(page));
-    return owner != (uintptr_t)walk->part || walk->visit(page, walk->arg);
+    return page_named_by(page_owner(page)) != walk->part || walk->visit(page, walk->arg);
 }
 
 bool walk_heap_pages(struct mi_heap_s *heap, bool (*visit)(struct page *page, void *arg), void *arg)

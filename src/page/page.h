@@ -230,18 +230,18 @@ static inline struct local_heap *page_named_by(uintptr_t owner)
     return (struct local_heap *)(owner & ~(PAGE_OWNER_ANYONE | OWNER_FLAGS));
 }
 
-// Some block is handed out with an offset into it: a free has to find its start from now on.
-static inline void page_mark_interior(struct page *page)
-{
-    bool is_shared = (page_owner(page) & OWNER_SHARED) != 0;
-    for (uint32_t i = 0; i < (is_shared ? page->slices : 1); i++) {
-        page_set_owner(&page[i], (page_owner(&page[i]) & ~PAGE_OWNER_ANYONE) | OWNER_INTERIOR);
-    }
-}
-
 static inline bool page_is_shared(const struct page *page)
 {
     return (page_owner(page) & OWNER_SHARED) != 0;
+}
+
+// Some block is handed out with an offset into it: a free has to find its start from now on.
+static inline void page_mark_interior(struct page *page)
+{
+    uint32_t count = page_is_shared(page) ? page->slices : 1;
+    for (uint32_t i = 0; i < count; i++) {
+        page_set_owner(&page[i], (page_owner(&page[i]) & ~PAGE_OWNER_ANYONE) | OWNER_INTERIOR);
+    }
 }
 
 // A sink is where free puts a block: a list, and PAGE_SINK_LEFT bytes further a number that counts
