@@ -1,10 +1,11 @@
 /* fork.c: a large program with running threads that forks all the time.
  *
  * Models servers that fork to save their state or to start helpers. Four threads (--threads) build
- * a heap of 256 MiB at scale 1, of blocks of 32 bytes to 1 MiB, and from then on replace blocks of
- * their own without pause. The main thread forks 60 children at scale 1, four at a time. A child
- * checks and frees part of the heap, which other threads had allocated, that do not live in the
- * child; it allocates, checks and frees 2000 blocks of its own, resizes one, and ends.
+ * a heap of 256 MiB at scale 1, of blocks of 32 bytes to 1 MiB. The main thread forks 60 children
+ * at scale 1, four at a time. A child checks and frees part of the heap, which other threads had
+ * allocated, that do not live in the child; it allocates, checks and frees 2000 blocks of its own,
+ * resizes one, and ends. For each child each of the threads replaces 3000 blocks of its own
+ * meanwhile: a fixed number, since what they do more is taken from the children.
  *
  * With --busy 0 the threads end when the heap is built: for tools, such as the sanitizers, under
  * which a child must not allocate when other threads ran at the fork.
@@ -18,6 +19,7 @@
  * One operation is a child.
  */
 #include "sealed.h"
+#include <semaphore.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <sys/wait.h>
@@ -32,17 +34,31 @@ enum {
     CHILD_BLOCKS = 2000,
     CHILD_OCTAVES = 11, // 32 bytes to 64 KiB
     CHURN_BLOCKS = 1000,
+    CHURN_WORK = 3000, // blocks that each thread replaces for a child
     RESIZE_BYTES = 1 << 20,
 };
 
 static pthread_barrier_t built;
-static _Atomic bool stop;
+static sem_t turn[BENCH_THREADS_MAX]; // of each thread: children it has not worked for
+static _Atomic uint64_t begun;        // children
 static bool busy;                              // [const]
 static size_t bytes_each;                      // [const] of the heap
 static struct sealed *heap[BENCH_THREADS_MAX]; // [const] once built
 static double fork_seconds, child_seconds;
 static double started[AT_A_TIME]; // when the child in this place was forked
 static pid_t child[AT_A_TIME];
+
+static void give_turns(void)
+{
+    for (int i = 0; i < bench.threads; i++) sem_post(&turn[i]);
+}
+
+// Waits until a thread that has worked for `done` children may go on; false when that were all.
+static bool has_turn(int number, uint64_t done)
+{
+    while (sem_wait(&turn[number]) != 0) continue; // interrupted
+    return done < atomic_load(&begun);
+}
 
 static void churn(int number, void *argument)
 {
@@ -54,10 +70,12 @@ static void churn(int number, void *argument)
     }
     pthread_barrier_wait(&built);
     if (!busy) return;
-    while (!atomic_load_explicit(&stop, memory_order_relaxed)) {
-        struct sealed **slot = &own[bench_random_below(&random, CHURN_BLOCKS)];
-        if (*slot != NULL) sealed_free(*slot);
-        *slot = sealed_new(sealed_octave_bytes(&random, CHILD_OCTAVES));
+    for (uint64_t done = 0; has_turn(number, done); done++) {
+        for (int i = 0; i < CHURN_WORK; i++) {
+            struct sealed **slot = &own[bench_random_below(&random, CHURN_BLOCKS)];
+            if (*slot != NULL) sealed_free(*slot);
+            *slot = sealed_new(sealed_octave_bytes(&random, CHILD_OCTAVES));
+        }
     }
     for (int i = 0; i < CHURN_BLOCKS; i++) {
         if (own[i] != NULL) sealed_free(own[i]);
@@ -101,6 +119,8 @@ static void child_start(int place, uint64_t number)
     if (child[place] == 0) child_run(number);
     if (child[place] < 0) bench_fail(1, "cannot fork: %s", strerror(errno));
     fork_seconds += bench_now() - started[place];
+    atomic_fetch_add(&begun, 1);
+    give_turns();
 }
 
 static void kill_children(void)
@@ -141,21 +161,22 @@ int main(int argc, char **argv)
     double heap_bytes = HEAP_MIB * 0x1p20 * (bench.scale < 1 ? bench.scale : 1);
     bytes_each = (size_t)(heap_bytes / bench.threads) + 1;
     pthread_barrier_init(&built, NULL, (unsigned)bench.threads + 1);
+    for (int i = 0; i < bench.threads; i++) sem_init(&turn[i], 0, 0);
     for (int i = 0; i < bench.threads; i++) bench_thread_start(&thread[i], i, churn, NULL);
     pthread_barrier_wait(&built);
     if (!busy) threads_join(thread);
 
-    uint64_t total = bench_scaled(CHILDREN, 2), begun = 0, done = 0;
+    uint64_t total = bench_scaled(CHILDREN, 2), done = 0;
     bench_begin();
-    for (; begun < AT_A_TIME && begun < total; begun++) child_start((int)begun, begun);
+    while (begun < AT_A_TIME && begun < total) child_start((int)begun, begun);
     for (; done < begun; done++) {
         int place = child_wait(done);
-        if (bench_more(begun, total)) child_start(place, begun++);
+        if (bench_more(begun, total)) child_start(place, begun);
     }
+    give_turns(); // for nobody
+    if (busy) threads_join(thread);
     bench_end();
 
-    atomic_store(&stop, true);
-    if (busy) threads_join(thread);
     for (int i = 0; i < bench.threads; i++) sealed_free_all(heap[i]);
     bench_add_value("fork_us", "us", fork_seconds * 1e6 / (double)done);
     bench_add_value("child_ms", "ms", child_seconds * 1e3 / (double)done);

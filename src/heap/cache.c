@@ -10,8 +10,7 @@ enum {
     CACHE_RUN    = 3,  // so often the limit was given away while no block was handed out: too much
     CACHE_STEP   = 16, // so small a part of the limit a bin gets as room at a time
     CACHE_GIFTS  = 2,  // chains given away at a time; more if they are short
-    CACHE_LOOK_BLOCKS = 64,
-    CACHE_LONG_BYTES = 64 * 1024
+    CACHE_LOOK_BLOCKS = 64
 };
 
 static size_t cache_fair_bytes(void)
@@ -49,10 +48,7 @@ static bool cache_is_of_use(struct cache *cache)
 // --- room ----------------------------------------------------------------------------------------
 
 // Blocks of which few fill the cache count from the moment on when there is room for them.
-static bool cache_is_long(size_t size_class)
-{
-    return class_block_bytes(size_class) > CACHE_LONG_BYTES;
-}
+static bool cache_is_long(size_t size_class) { return size_class >= CACHE_LONG_FIRST; }
 
 static void cache_recount(struct cache *cache, size_t size_class)
 {
@@ -98,6 +94,15 @@ static void cache_trim_room(struct cache *cache, size_t bytes, size_t size_class
         unsigned left = cache_bin_of(cache, cache->room_turn)->left;
         if (left == 0 || cache->room_turn == size_class) continue;
         cache_remove_room(cache, cache->room_turn, (left + 1) / 2);
+    }
+}
+
+// Room for long blocks that the program has counts as well: not when other blocks could be there.
+static void cache_remove_unused_long_room(struct cache *cache)
+{
+    for (unsigned i = CACHE_LONG_FIRST; i < CLASS_COUNT; i++) {
+        unsigned left = cache_bin_of(cache, i)->left;
+        if (left != 0) cache_remove_room(cache, i, left);
     }
 }
 
@@ -207,6 +212,7 @@ static bool cache_give_in_turn(struct cache *cache)
 // after its limit has fallen.
 static void cache_give_some(struct cache *cache, size_t block_bytes)
 {
+    if (cache->held_bytes + block_bytes > cache->limit) cache_remove_unused_long_room(cache);
     size_t before = cache->held_bytes;
     for (int gifts = 0; cache->held_bytes + block_bytes > cache->limit; gifts++) {
         bool is_enough = cache->held_bytes + 2 * block_bytes <= before;

@@ -33,6 +33,7 @@ static const size_t CACHE_MOST_BYTES = 4 * 1024 * 1024;
 enum {
     CACHE_LEAST_BYTES = 16 * 1024,
     CACHE_ROOMY = 4,
+    CACHE_LONG_FIRST = 89, // the first class of long blocks, beyond 64 KiB
     CACHE_REVIEW_MS = 200,
     // after so many blocks out of the bins malloc takes a slow path, though no bin is dry
     CACHE_BEATS = 128

@@ -295,6 +295,25 @@ static void wanted_back(void)
 
 TEST(cache_holds_nothing_while_the_user_wants_memory_back) { IN_CHILD(wanted_back()); }
 
+// Room for long blocks counts as if they were there.
+static void beside_long(void)
+{
+    enum { MANY = 20 };
+    EXPECT_EQ(CACHE_LONG_FIRST, class_of(64 * KIB + 1));
+    struct local_heap *main = start_with_high_limit();
+    allocate_elsewhere(MANY, BYTES);
+    for (size_t size_class = CLASS_SHARED_FIRST; size_class < CLASS_COUNT; size_class++)
+        (void)mi_malloc(class_block_bytes(size_class) - BLOCK_PADDING_BYTES);
+    EXPECT(main->cache.held_bytes > main->cache.limit);
+    free_range(0, MANY);
+    EXPECT(main->cache.held_bytes <= main->cache.limit);
+    EXPECT_EQ(depot_count(class_of_request(BYTES)), 0);
+    EXPECT(local_heap_count_cached(main, class_of_request(BYTES)) >= MANY);
+    expect_rules(main);
+}
+
+TEST(cache_is_of_use_while_the_program_holds_many_large_blocks) { IN_CHILD(beside_long()); }
+
 // --- classes that are out of use -----------------------------------------------------------------
 
 // Often enough for every class to be looked at twice, and all of its blocks to go.
