@@ -58,6 +58,7 @@
 #include "heap/local_heap_rules.c"
 #include "heap/ring.c"
 #include "heap/heap.c"
+#include "heap/idle.c"
 #include "heap/thread.c"
 #include "heap/walk.c"
 

@@ -88,7 +88,7 @@ static void *alloc_class_block(struct local_heap *heap, size_t bytes, bool is_ze
     struct block **list = local_heap_list(heap, size_class), *block;
     const struct page *page;
     do { // again only after a corrupt list was dropped, so that it comes to an end
-        block = *list != NULL ? *list : local_heap_load(heap, size_class);
+        block = *list != NULL ? *list : thread_load(heap, size_class);
         if (block == NULL) return NULL;
         page = alloc_page_of(heap, size_class, block, is_cached);
         is_unlinked = is_binned ? alloc_unlink_binned(heap, page, size_class, is_cached)

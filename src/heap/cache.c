@@ -129,8 +129,14 @@ static unsigned cache_length(const struct block *list, size_t size_class, unsign
 // The first blocks of a list that is not empty, `most` of them at most.
 static struct depot_chain cache_cut_off(struct block **list, size_t size_class, unsigned most)
 {
-    struct depot_chain chain = {*list, cache_length(*list, size_class, most)};
-    *list = cache_cut(*list, size_class, chain.count);
+    struct depot_chain chain = {*list, 1};
+    struct block *last = *list, *rest = depot_next(last, size_class);
+    for (; rest != NULL && chain.count < most; chain.count++) {
+        last = rest;
+        rest = depot_next(last, size_class);
+    }
+    block_set_next(last, NULL, CFG_SECURE ? &page_of(last)->key : NULL);
+    *list = rest;
     return chain;
 }
 
@@ -236,18 +242,29 @@ static void cache_flush_bins(struct cache *cache, bool to_pages)
 {
     for (size_t size_class = CLASS_SHARED_FIRST; size_class < CLASS_COUNT; size_class++) {
         struct cache_bin *bin = cache_bin_of(cache, size_class);
-        if (bin->room == 0) continue;
-        cache_flush_list(&bin->list, size_class, to_pages);
+        if (bin->list != NULL) cache_flush_list(&bin->list, size_class, to_pages);
         bin->left = 0;
         bin->room = bin->counted = 0;
     }
     cache->room_bytes = cache->held_bytes = 0;
 }
 
+// Puts the second list behind the first one, and both to the first.
+static void cache_join(struct block **first, struct block **second, size_t size_class)
+{
+    struct block *last = cache_first(first, size_class), *next;
+    struct block *rest = cache_first(second, size_class);
+    *second = NULL;
+    if (last == NULL) *first = rest;
+    if (last == NULL || rest == NULL) return;
+    while ((next = depot_next(last, size_class)) != NULL) last = next;
+    block_set_next(last, rest, CFG_SECURE ? &page_of(last)->key : NULL);
+}
+
 void cache_flush(struct cache *cache, struct block **lists, bool to_pages)
 {
     for (size_t size_class = CLASS_SHARED_FIRST; size_class < CLASS_BINNED_FIRST; size_class++)
-        cache_flush_list(&lists[size_class], size_class, to_pages);
+        cache_join(&cache_bin_of(cache, size_class)->list, &lists[size_class], size_class);
     cache_flush_bins(cache, to_pages);
 }
 
@@ -318,6 +335,16 @@ struct block *cache_unload(struct cache *cache, size_t size_class)
     bin->left = bin->room;
     cache->given = 0;
     return list;
+}
+
+size_t cache_bytes(const struct cache *cache)
+{
+    size_t bytes = 0;
+    for (size_t size_class = CLASS_SHARED_FIRST; size_class < CLASS_COUNT; size_class++) {
+        unsigned held = cache_held(&cache->bin[size_class - CLASS_SHARED_FIRST]);
+        if (held != 0) bytes += held * class_block_bytes(size_class);
+    }
+    return bytes;
 }
 
 // --- now and then --------------------------------------------------------------------------------

@@ -93,6 +93,8 @@ INTERNAL void cache_drop(struct cache *cache, size_t size_class);
 INTERNAL void cache_review(struct cache *cache, struct block **lists, uint64_t now_ms);
 // All of it, and of `lists`, to the depot or straight to the pages.
 INTERNAL void cache_flush(struct cache *cache, struct block **lists, bool to_pages);
+// What is in the bins, in bytes.
+INTERNAL size_t cache_bytes(const struct cache *cache);
 // Blocks of that class in a list of cached ones; another thread's may change meanwhile.
 INTERNAL size_t cache_count(const struct block *list, size_t size_class);
 

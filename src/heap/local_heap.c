@@ -127,6 +127,7 @@ static void local_heap_scan_full(struct local_heap *heap)
 
 static struct page *local_heap_new_page(struct local_heap *heap, size_t size_class)
 {
+    if (!heap->is_pinned && !heap->main->makes_pages) return NULL;
     struct page_plan plan = {class_block_bytes(size_class), (unsigned)size_class, 0,
                              heap->is_pinned ? PAGE_PINNED : 0u, 0};
     if (CFG_SECURE) plan.lost_bytes = os_page_bytes();
@@ -442,6 +443,7 @@ static void local_heap_park_queue(struct local_heap *heap, size_t size_class, bo
     struct page *page;
     while ((page = heap->own[size_class].queue) != NULL) {
         local_heap_unqueue(heap, page);
+        local_heap_unkeep(heap, page);
         retire_park(page, is_for_good);
     }
 }
@@ -476,6 +478,12 @@ void local_heap_abandon(struct local_heap *heap)
         local_heap_drop_current(heap, size_class);
         local_heap_park_queue(heap, size_class, true);
     }
+}
+
+void local_heap_leave_queues(struct local_heap *heap)
+{
+    for (size_t size_class = 0; size_class < local_heap_owned_classes(heap); size_class++)
+        local_heap_park_queue(heap, size_class, true);
 }
 
 // A large block changes its heap: nothing but its owner word changes, for others may be freeing it.

@@ -86,6 +86,9 @@ struct local_heap {
     bool               is_pinned;           // its heap can be destroyed
     // the thread has ended already; everything is parked again after each call
     bool               is_transient;
+    // a page may be made: no idle heap (idle.h) has one
+    bool               makes_pages;
+    uint64_t           idle_since_ms;       // see idle.h
     struct chacha      random;
     // From here on: what others look at, also while the local heap waits for its next thread. So it
     // is not zeroed when that one comes.
@@ -109,7 +112,8 @@ static_assert(LOCAL_HEAP_MAIN_BYTES <= 4096, "one OS page at most");
 
 
 // Loads a fresh list of the class; the loaded list is empty. Returns its first block, which stays
-// on the list, or NULL when memory is exhausted. The slow path of malloc.
+// on the list, or NULL when memory is exhausted, or a page would have to be made and that is not
+// allowed. The slow path of malloc.
 INTERNAL must_use struct block *local_heap_load(struct local_heap *heap, size_t size_class);
 // A block with a run of slices of its own. *is_zero: it reads as zeroes.
 INTERNAL void *local_heap_take_large(struct local_heap *heap, size_t bytes, size_t alignment,
@@ -167,6 +171,9 @@ INTERNAL void local_heap_free_large(struct local_heap *heap, struct page *page);
 INTERNAL void local_heap_collect(struct local_heap *heap, bool is_forced);
 // The thread ends or leaves the heap: every page is parked or released.
 INTERNAL void local_heap_abandon(struct local_heap *heap);
+// The thread ends: pages that wait in queues are parked or released. Current ones stay, as do lists
+// and the cache.
+INTERNAL void local_heap_leave_queues(struct local_heap *heap);
 // All pages become those of `to`, a local heap of the same thread that is not pinned.
 INTERNAL void local_heap_move_pages(struct local_heap *heap, struct local_heap *to);
 // All pages are released, whatever is in them.

@@ -104,11 +104,21 @@ void thread_end_process(void) { prim_thread_exit_done(); }
 
 // --- threads -------------------------------------------------------------------------------------
 
+// A local heap that was idle has those of its last thread.
+static void thread_begin_counts(struct local_heap *main)
+{
+    main->heartbeat = main->chains = main->chain_blocks = 0;
+    main->claims = main->emptied = 0;
+    main->is_in_hook = false;
+}
+
 static struct local_heap *thread_new_main(void)
 {
     if (unlikely(fork_take())) thread_in_child(NULL);
-    struct local_heap *main = heap_take_main();
+    struct local_heap *main = idle_take();
+    if (main == NULL) main = heap_take_main();
     if (main == NULL) return NULL;
+    thread_begin_counts(main);
     main->main = main;
     atomic_store_explicit(&main->heap, &main->backing, memory_order_relaxed);
     main->cache.beats = CACHE_BEATS;
@@ -126,7 +136,8 @@ static struct local_heap *thread_new_main(void)
     return main;
 }
 
-static void thread_put_main(struct local_heap *main)
+// The thread has no local heap any more.
+static void thread_count_out(struct local_heap *main)
 {
     stats_add_tally(&main->tally); // S3
     stats_count(COUNT_slow_paths, main->heartbeat);
@@ -135,8 +146,6 @@ static void thread_put_main(struct local_heap *main)
     atomic_store_explicit(&main->is_used, 0, memory_order_release);
     stats_remove(STAT_threads, 1);
     atomic_store_explicit(&main->heap, NULL, memory_order_release);
-    heap_put_main(main);
-    purger_review();
 }
 
 struct local_heap *thread_ready(struct local_heap *heap)
@@ -162,8 +171,9 @@ static void thread_leave(struct local_heap *main)
     thread_mind_fork(main); // else it might be counted out twice
     ring_flush(main);
     heap_leave_all(main);
-    local_heap_abandon(main);
-    thread_put_main(main);
+    thread_count_out(main);
+    idle_put(main);
+    purger_review();
 }
 
 void thread_finish(struct local_heap *heap)
@@ -245,6 +255,7 @@ void thread_collect(bool is_forced)
     }
     uint32_t wish = is_forced ? 2 : 1;
     if (is_forced) thread_visit_all(thread_ask_to_collect, &wish);
+    if (is_forced) idle_end_all();
     if (is_forced) depot_drain();
     if (is_forced) (void)purge_all();
     else purger_tick();
@@ -265,6 +276,19 @@ void thread_housekeep(struct local_heap *heap)
         thread_collect_own(main, asked > 1);
     }
     if (!purge_has_turn(main->heartbeat)) return;
-    cache_review(&main->cache, main->list, prim_clock_ms());
+    uint64_t now_ms = prim_clock_ms();
+    cache_review(&main->cache, main->list, now_ms);
+    idle_review(now_ms);
     purger_tick();
+}
+
+struct block *thread_load(struct local_heap *heap, size_t size_class)
+{
+    struct local_heap *main = heap->main;
+    main->makes_pages = !idle_has_any();
+    struct block *block = local_heap_load(heap, size_class);
+    if (block != NULL || main->makes_pages) return block;
+    ignore_result(idle_end_one());
+    main->makes_pages = true;
+    return local_heap_load(heap, size_class);
 }

@@ -6,12 +6,12 @@
  *
  * `thread_heap` always points to a local heap. The empty and the ended one have nothing and own
  * nothing, so that fast paths need no test. A thread in the ended state borrows a local heap for
- * each slow path and parks everything again. Local heaps come from a pool and go back to it; one
- * that belongs to a vanished thread of a forked parent never does.
+ * each slow path and leaves it to others again. Local heaps come from idle.h, or a pool, and go
+ * back there; one that belongs to a vanished thread of a forked parent never does.
  */
 #ifndef HEAP_THREAD_H
 #define HEAP_THREAD_H
-#include "heap/heap.h"
+#include "heap/idle.h"
 
 SHARED_DATA(struct local_heap thread_empty_heap);
 SHARED_DATA(struct local_heap thread_ended_heap);
@@ -32,6 +32,9 @@ INTERNAL struct local_heap *thread_ready(struct local_heap *heap);
 INTERNAL void thread_finish(struct local_heap *heap); // does nothing unless its main is transient
 // What every slow path does first: heartbeat, deferred frees, ring, collect requests, purge.
 INTERNAL void thread_housekeep(struct local_heap *heap);
+
+// local_heap_load. When a page has to be made, one idle heap is ended first, whose pages may do.
+INTERNAL must_use struct block *thread_load(struct local_heap *heap, size_t size_class);
 
 INTERNAL void thread_set_default(struct local_heap *heap); // of this thread
 INTERNAL void thread_done(void);                           // the thread may begin anew afterwards

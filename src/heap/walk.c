@@ -117,6 +117,7 @@ bool walk_heap_pages(struct mi_heap_s *heap, bool (*visit)(struct page *page, vo
     // a backing heap knows only its pages with room: full ones are found by their owner word, and
     // shared ones are each backing heap's
     local_heap_collect(heap->local, true);
+    idle_end_all();
     depot_drain();
     (void)walk_all_pages(walk_take_back, heap->local);
     check_rules(walk_broken_rule(heap->local));
@@ -182,7 +183,6 @@ static void walk_subtract(struct walk_totals *totals, size_t size_class, size_t 
 static void walk_subtract_lists(struct local_heap *heap, void *arg)
 {
     struct walk_totals *totals = (struct walk_totals *)arg;
-    if (atomic_load_explicit(&heap->heap, memory_order_acquire) == NULL) return;
     for (size_t size_class = 0; size_class < local_heap_owned_classes(heap); size_class++) {
         const struct page *page = heap->own[size_class].current;
         const struct block *list = local_heap_first(heap, size_class);

@@ -115,10 +115,12 @@ static bool depot_try_put(struct depot_class *of_class, unsigned slots, struct d
 // Threads may lose each other's steps: it is about right only.
 static void depot_want(struct depot_class *of_class, int steps)
 {
-    int wanted = (int)atomic_load_explicit(&of_class->wanted, memory_order_relaxed) + steps;
+    int before = (int)atomic_load_explicit(&of_class->wanted, memory_order_relaxed);
+    int wanted = before + steps;
     if (wanted < 0) return;
     if (wanted > DEPOT_SLOTS) wanted = DEPOT_SLOTS;
-    atomic_store_explicit(&of_class->wanted, (unsigned)wanted, memory_order_relaxed);
+    if (wanted != before) // others read that cache line
+        atomic_store_explicit(&of_class->wanted, (unsigned)wanted, memory_order_relaxed);
 }
 
 static struct depot_chain depot_take_slot(struct depot_class *of_class, unsigned i)

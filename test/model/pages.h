@@ -193,6 +193,7 @@ static void pages_begin_heap(struct local_heap *heap, struct local_heap *main)
 {
     model_clear((void *)heap, sizeof(*heap));
     heap->main = main;
+    heap->makes_pages = true;
     heap->heap.value = &heap->backing;
     heap->cache.limit = CACHE_LEAST_BYTES;
 }

@@ -64,6 +64,7 @@ static void takes_first_free(void)
     start();
     thread_done();
     allocate_elsewhere(1, BYTES);
+    idle_end_all(); // else its list is there, too
     EXPECT(thread_heap() == &thread_empty_heap);
     mi_free(blocks[0]);
     struct local_heap *main = thread_heap()->main;
@@ -469,6 +470,7 @@ static void thread_ends(void)
     size_t size_class = class_of_request(BYTES);
     block_count = 30;
     run_thread(allocate_and_free_all, NULL);
+    idle_end_all();
     EXPECT(depot_count(size_class) > 0);
     expect_rules(main);
     int64_t pages = level_now(STAT_pages);

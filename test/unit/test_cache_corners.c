@@ -83,7 +83,12 @@ static void begin_astray(void)
 static const uint64_t LATE_MS = UINT64_C(1) << 40;
 
 static void collect(void) { thread_collect(true); }
-static void end(void) { thread_done(); }
+static void end(void)
+{
+    thread_done();
+    idle_end_all();
+}
+
 static void review(void)
 {
     struct local_heap *main = thread_heap()->main;
@@ -140,6 +145,7 @@ static void loaded_at_once(void)
     enum { FREED = 5 };
     start_quietly();
     run_thread(allocate_small, NULL);
+    idle_end_all(); // else its list is there, too
     struct local_heap *main = thread_ready(thread_heap())->main;
     size_t size_class = page_of(small[0])->size_class;
     struct cache_bin *bin = cache_bin_of(&main->cache, size_class);

@@ -11,7 +11,9 @@ static struct block *blocks[MAX_BLOCKS];
 static struct local_heap *start(void)
 {
     start_quietly();
-    return thread_ready(thread_heap())->main;
+    struct local_heap *main = thread_ready(thread_heap())->main;
+    main->makes_pages = true; // as thread_load lets it when there is no idle heap
+    return main;
 }
 
 static struct block *pop(struct local_heap *heap, size_t size_class)

@@ -1,0 +1,306 @@
+#include "shared_test.h"
+#include "mimalloc.h"
+#include <unistd.h>
+
+enum { SMALL = 48, LONG = 5000, COUNT = 40, NOW_MS = 1000 };
+static void *blocks[COUNT];
+static struct local_heap *ended; // of the thread that ended last
+
+static struct local_heap *start(void)
+{
+    start_quietly();
+    fake_prim_set_clock_ms(NOW_MS);
+    struct local_heap *main = thread_ready(thread_heap())->main;
+    idle_end_all();
+    return main;
+}
+
+// Half of the blocks stay in use.
+static void *work(void *bytes)
+{
+    for (unsigned i = 0; i < COUNT; i++) blocks[i] = mi_malloc(*(const size_t *)bytes);
+    for (unsigned i = 0; i < COUNT; i += 2) mi_free(blocks[i]);
+    ended = thread_heap()->main;
+    return NULL;
+}
+
+static void run_short_thread(size_t bytes) { run_thread(work, &bytes); }
+
+static void expect_idle(unsigned count)
+{
+    struct local_heap *idle[IDLE_SLOTS];
+    unsigned found = 0;
+    EXPECT_TEXT(idle_broken_rule(), NULL);
+    EXPECT(idle_has_any() == (count != 0));
+    while (found < IDLE_SLOTS && (idle[found] = idle_take()) != NULL) found++;
+    EXPECT_EQ(found, count);
+    EXPECT(!idle_has_any());
+    while (found > 0) idle_put(idle[--found]);
+}
+
+static void taken_over(void)
+{
+    start();
+    run_short_thread(SMALL);
+    expect_idle(1);
+    const struct local_heap *first = ended;
+    int64_t pages = level_now(STAT_pages), parked = level_now(STAT_pages_parked);
+    for (unsigned i = 0; i < 20; i++) {
+        run_short_thread(SMALL);
+        EXPECT(ended == first);
+        EXPECT_EQ(level_now(STAT_threads), 1);
+    }
+    EXPECT_EQ(level_now(STAT_pages), pages);
+    EXPECT_EQ(level_now(STAT_pages_parked), parked);
+    expect_idle(1);
+}
+
+TEST(idle_heap_is_the_next_threads_with_its_pages) { IN_CHILD(taken_over()); }
+
+static void *look_at_new_heap(void *unused)
+{
+    const struct local_heap *main = thread_ready(thread_heap())->main;
+    EXPECT(main == ended && main->main == main);
+    EXPECT(main->heartbeat == 0 && main->chains == 0 && main->claims == 0);
+    EXPECT(main->backing.state == HEAP_BACKING && main->backing.local == main);
+    EXPECT_EQ(atomic_load(&main->is_used), 1);
+    EXPECT_EQ(atomic_load(&main->collect_asked), 0);
+    expect_rules(main);
+    return unused;
+}
+
+static void begins_anew(void)
+{
+    start();
+    run_short_thread(LONG);
+    thread_collect(false);
+    atomic_store(&ended->collect_asked, 2);
+    EXPECT(ended->heartbeat > 0);
+    run_thread(look_at_new_heap, NULL);
+}
+
+TEST(idle_heap_counts_anew_for_its_next_thread) { IN_CHILD(begins_anew()); }
+
+// Both of a page that was its own, and of a shared one.
+static void ends_before_a_page_is_made(size_t bytes)
+{
+    start();
+    run_short_thread(bytes);
+    int64_t pages = level_now(STAT_pages);
+    (void)mi_malloc(bytes);
+    EXPECT_EQ(level_now(STAT_pages), pages);
+    if (!class_is_shared(class_of_request(bytes))) expect_idle(0);
+}
+
+static void ends_for_another_class(void)
+{
+    start();
+    run_short_thread(SMALL);
+    int64_t pages = level_now(STAT_pages);
+    (void)mi_malloc(LONG);
+    expect_idle(0);
+    EXPECT_EQ(level_now(STAT_pages), pages + 1);
+}
+
+TEST(idle_heap_is_ended_before_another_thread_makes_a_page)
+{
+    IN_CHILD(ends_before_a_page_is_made(SMALL));
+    IN_CHILD(ends_before_a_page_is_made(LONG));
+    IN_CHILD(ends_for_another_class());
+}
+
+static void reviewed(void)
+{
+    start();
+    run_short_thread(SMALL);
+    idle_review(NOW_MS + IDLE_MS - 1);
+    expect_idle(1);
+    idle_review(NOW_MS + IDLE_MS);
+    expect_idle(0);
+    idle_review(NOW_MS + IDLE_MS);
+    expect_idle(0);
+}
+
+TEST(idle_review_ends_what_has_waited_for_long) { IN_CHILD(reviewed()); }
+
+static void reviewed_by_malloc(void)
+{
+    start();
+    for (unsigned i = 0; i < COUNT; i++) (void)mi_malloc(LONG); // no page is made below
+    run_short_thread(SMALL);
+    fake_prim_set_clock_ms(NOW_MS + IDLE_MS);
+    for (unsigned i = 0; idle_has_any() && i < 100000; i++) thread_housekeep(thread_heap());
+    expect_idle(0);
+}
+
+TEST(idle_heap_is_ended_by_some_slow_path_of_malloc) { IN_CHILD(reviewed_by_malloc()); }
+
+static void collected(void)
+{
+    start();
+    run_short_thread(SMALL);
+    for (unsigned i = 1; i < COUNT; i += 2) mi_free(blocks[i]);
+    mi_collect(false);
+    expect_idle(1);
+    mi_collect(true);
+    expect_idle(0);
+    expect_nothing_left();
+}
+
+TEST(idle_heaps_are_ended_by_collect) { IN_CHILD(collected()); }
+
+static void wanted_back(void)
+{
+    start();
+    run_short_thread(SMALL);
+    options_set(OPTION_memory_limit, 1);
+    idle_review(NOW_MS);
+    expect_idle(0);
+    run_short_thread(SMALL);
+    EXPECT(!idle_has_any());
+}
+
+TEST(idle_heaps_are_none_while_the_user_wants_memory_back) { IN_CHILD(wanted_back()); }
+
+static void *work_for_long(void *bytes)
+{
+    struct local_heap *main = thread_ready(thread_heap())->main;
+    main->heartbeat = IDLE_SLOW_PATHS;
+    return work(bytes);
+}
+
+static void long_lived(void)
+{
+    size_t bytes = SMALL;
+    start();
+    run_thread(work_for_long, &bytes);
+    expect_idle(0);
+}
+
+TEST(idle_heaps_are_none_of_threads_that_did_much) { IN_CHILD(long_lived()); }
+
+static void *cache_much(void *unused)
+{
+    enum { BLOCKS = 300 };
+    void *own[BLOCKS];
+    for (unsigned i = 0; i < BLOCKS; i++) own[i] = mi_malloc(LONG);
+    struct local_heap *main = thread_heap()->main;
+    for (unsigned i = 0; i < BLOCKS; i++) {
+        main->cache.limit = CACHE_MOST_BYTES;
+        mi_free(own[i]);
+    }
+    EXPECT_EQ(cache_bytes(&main->cache), cached_bytes(main));
+    EXPECT(cache_bytes(&main->cache) > IDLE_CACHE_BYTES);
+    return unused;
+}
+
+static void much_cached(void)
+{
+    start();
+    stats_add(STAT_page_bytes, INT64_C(1) << 32); // a large heap
+    run_thread(cache_much, NULL);
+    expect_idle(0);
+}
+
+TEST(idle_heaps_are_none_with_much_in_the_cache) { IN_CHILD(much_cached()); }
+
+static pthread_barrier_t all_there;
+static void *wait_for_all(void *unused)
+{
+    (void)mi_malloc(SMALL);
+    pthread_barrier_wait(&all_there);
+    return unused;
+}
+
+static void too_many(void)
+{
+    enum { THREADS = IDLE_SLOTS + 5 };
+    start();
+    pthread_barrier_init(&all_there, NULL, THREADS);
+    run_threads(THREADS, wait_for_all);
+    expect_idle(IDLE_SLOTS);
+    EXPECT_EQ(level_now(STAT_threads), 1);
+}
+
+TEST(idle_heaps_are_so_many_at_most) { IN_CHILD(too_many()); }
+
+static void *exchange(void *number)
+{
+    uint64_t random = test_seed() + (uintptr_t)number;
+    for (unsigned i = 0; i < 2000; i++) {
+        void *block = mi_malloc(test_random(&random) % 2000);
+        if (i % 3 != 0) mi_free(block);
+        if (test_random(&random) % 8 == 0) mi_thread_done();
+        if (test_random(&random) % 64 == 0) (void)idle_end_one();
+        idle_review(test_random(&random) % 2 == 0 ? NOW_MS : NOW_MS + IDLE_MS);
+    }
+    return NULL;
+}
+
+static void many_at_it(void)
+{
+    struct local_heap *main = start();
+    run_threads(4, exchange);
+    EXPECT_TEXT(idle_broken_rule(), NULL);
+    idle_end_all();
+    EXPECT(!idle_has_any()); // nothing was counted twice, or not
+    EXPECT_EQ(level_now(STAT_threads), 1);
+    expect_rules(main);
+}
+
+TEST(idle_heaps_change_hands_among_many_threads) { IN_CHILD(many_at_it()); }
+
+// --- the rules, broken on purpose ----------------------------------------------------------------
+
+static void expect_broken(const char *rule)
+{
+    EXPECT_TEXT(idle_broken_rule(), rule);
+    _exit(0);
+}
+
+static void in_two_slots(void)
+{
+    start();
+    run_short_thread(SMALL);
+    idle_put(ended);
+    expect_broken("I1: an idle heap is in two slots");
+}
+
+static void in_use(void)
+{
+    start();
+    run_short_thread(SMALL);
+    atomic_store(&ended->is_used, 1);
+    expect_broken("I1: some thread uses an idle heap");
+}
+
+static void with_ring(void)
+{
+    start();
+    run_short_thread(SMALL);
+    ended->ring_bytes = SMALL;
+    expect_broken("I2: an idle heap has a ring or parts");
+}
+
+static void with_queue(void)
+{
+    start();
+    run_short_thread(SMALL);
+    size_t size_class = class_of_request(SMALL);
+    ended->own[size_class].queue = ended->own[size_class].current;
+    expect_broken("I2: an idle heap has queued pages");
+}
+
+static void torn(void)
+{
+    start();
+    run_short_thread(SMALL);
+    ended->kept_bytes++;
+    expect_broken("H5: the empty pages are not what is counted");
+}
+
+TEST(idle_I1_notices_a_heap_in_two_slots) { IN_CHILD(in_two_slots()); }
+TEST(idle_I1_notices_a_heap_that_is_in_use) { IN_CHILD(in_use()); }
+TEST(idle_I1_notices_a_heap_whose_rules_are_broken) { IN_CHILD(torn()); }
+TEST(idle_I2_notices_a_ring) { IN_CHILD(with_ring()); }
+TEST(idle_I2_notices_a_queue) { IN_CHILD(with_queue()); }
