@@ -15,11 +15,15 @@ struct aligned_request {
 static void *aligned_large(struct local_heap *heap, const struct aligned_request *request)
 {
     bool is_zero;
+    size_t bytes = request->bytes + ALLOC_PADDING_BYTES;
     heap = thread_ready(heap);
     if (heap == NULL) return NULL;
     thread_housekeep(heap);
-    void *block = local_heap_take_large(heap, request->bytes + ALLOC_PADDING_BYTES,
-                                        request->alignment, &is_zero);
+    void *block = local_heap_take_large(heap, bytes, request->alignment, &is_zero);
+    if (unlikely(block == NULL)) { // once more, as alloc_slow
+        thread_collect(true);
+        block = local_heap_take_large(heap, bytes, request->alignment, &is_zero);
+    }
     if (block != NULL) {
         if (request->is_zeroed && !is_zero) memset(block, 0, page_of(block)->block_bytes);
         alloc_hand_out_large(block, request->bytes);

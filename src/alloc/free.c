@@ -4,6 +4,7 @@
 #include "heap/cache.h"
 #include "heap/ring.h"
 #include "page/retire.h"
+#include "prim/prim.h"
 #include "region/purger.h"
 
 // --- validation ----------------------------------------------------------------------------------
@@ -152,11 +153,22 @@ static struct local_heap *free_ready_main(struct local_heap *heap)
     return heap == NULL ? NULL : heap->main;
 }
 
+// Where malloc is not called any more, idle heaps are ended here, whose pages frees empty.
+static void free_look_at_idle(struct local_heap *main)
+{
+    if (likely(!idle_has_any()) || !purge_has_turn(++main->free_turns)) return;
+    idle_review(prim_clock_ms());
+}
+
 static no_inline void free_to_ring(struct local_heap *heap, struct page *page, struct block *block)
 {
     struct local_heap *main = free_ready_main(heap);
-    if (main != NULL) ring_put(main, page, block);
-    else retire_push(page, block, block, 1);
+    if (main == NULL) {
+        retire_push(page, block, block, 1);
+        return;
+    }
+    ring_put(main, page, block);
+    free_look_at_idle(main);
 }
 
 static void free_to_others(struct local_heap *heap, struct page *page, struct block *block)
@@ -197,8 +209,12 @@ static no_inline void free_to_cache(struct local_heap *heap, struct page *page,
                                     struct block *block)
 {
     struct local_heap *main = free_ready_main(heap);
-    if (main != NULL) cache_put(&main->cache, page, block);
-    else retire_push(page, block, block, 1);
+    if (main == NULL) {
+        retire_push(page, block, block, 1);
+        return;
+    }
+    cache_put(&main->cache, page, block);
+    free_look_at_idle(main);
 }
 
 static no_inline void free_elsewhere(const void *pointer, struct local_heap *heap)
@@ -227,7 +243,8 @@ static no_inline void free_elsewhere(const void *pointer, struct local_heap *hea
 static cold void free_emptied(struct page *page, struct local_heap *heap)
 {
     local_heap_page_is_empty(heap, page);
-    if (purge_has_turn(++heap->main->emptied)) purger_tick();
+    if (purge_has_turn(++heap->main->free_turns)) purger_tick();
+    free_look_at_idle(heap->main);
 }
 
 // The same as free_validate, for an address in the first slice of a page that stays what it is, and

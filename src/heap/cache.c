@@ -249,22 +249,26 @@ static void cache_flush_bins(struct cache *cache, bool to_pages)
     cache->room_bytes = cache->held_bytes = 0;
 }
 
-// Puts the second list behind the first one, and both to the first.
-static void cache_join(struct block **first, struct block **second, size_t size_class)
+// Puts a list behind what is in the bin, and takes it away.
+static void cache_join(struct cache *cache, size_t size_class, struct block **list)
 {
-    struct block *last = cache_first(first, size_class), *next;
-    struct block *rest = cache_first(second, size_class);
-    *second = NULL;
-    if (last == NULL) *first = rest;
+    struct cache_bin *bin = cache_bin_of(cache, size_class);
+    struct block *last = cache_first(&bin->list, size_class), *next;
+    struct block *rest = cache_first(list, size_class);
+    *list = NULL;
+    if (last == NULL) bin->list = rest;
     if (last == NULL || rest == NULL) return;
-    while ((next = depot_next(last, size_class)) != NULL) last = next;
+    for (unsigned i = 1; i < cache_held(bin); i++) { // a corrupt list may have no end
+        if ((next = depot_next(last, size_class)) == NULL) break;
+        last = next;
+    }
     block_set_next(last, rest, CFG_SECURE ? &page_of(last)->key : NULL);
 }
 
 void cache_flush(struct cache *cache, struct block **lists, bool to_pages)
 {
     for (size_t size_class = CLASS_SHARED_FIRST; size_class < CLASS_BINNED_FIRST; size_class++)
-        cache_join(&cache_bin_of(cache, size_class)->list, &lists[size_class], size_class);
+        cache_join(cache, size_class, &lists[size_class]);
     cache_flush_bins(cache, to_pages);
 }
 
@@ -331,18 +335,20 @@ struct block *cache_unload(struct cache *cache, size_t size_class)
 {
     struct cache_bin *bin = cache_bin_of(cache, size_class);
     struct block *list = cache_first(&bin->list, size_class);
+    cache_set_loaded(cache, size_class, cache_held(bin));
     bin->list = NULL;
     bin->left = bin->room;
     cache->given = 0;
     return list;
 }
 
-size_t cache_bytes(const struct cache *cache)
+size_t cache_bytes(const struct cache *cache, struct block *const *lists)
 {
     size_t bytes = 0;
     for (size_t size_class = CLASS_SHARED_FIRST; size_class < CLASS_COUNT; size_class++) {
-        unsigned held = cache_held(&cache->bin[size_class - CLASS_SHARED_FIRST]);
-        if (held != 0) bytes += held * class_block_bytes(size_class);
+        size_t i = size_class - CLASS_SHARED_FIRST, count = cache_held(&cache->bin[i]);
+        if (size_class < CLASS_BINNED_FIRST && lists[size_class] != NULL) count += cache->loaded[i];
+        if (count != 0) bytes += count * class_block_bytes(size_class);
     }
     return bytes;
 }

@@ -64,6 +64,8 @@ struct cache {
     struct cache_bin bin[CLASS_COUNT - CLASS_SHARED_FIRST];
     // of each class, what its first blocks were when it was looked at last
     uint16_t seen[CLASS_COUNT - CLASS_SHARED_FIRST];
+    // how many blocks were on each list[c], for classes that have one, when it was loaded
+    uint16_t loaded[CLASS_BINNED_FIRST - CLASS_SHARED_FIRST + 1];
 };
 
 static always_inline struct cache_bin *cache_bin_of(struct cache *cache, size_t size_class)
@@ -83,8 +85,14 @@ INTERNAL void cache_miss(struct cache *cache);
 INTERNAL void cache_put(struct cache *cache, struct page *page, struct block *block);
 // Puts a chain into an empty bin.
 INTERNAL void cache_fill(struct cache *cache, size_t size_class, struct depot_chain chain);
-// Empties a bin. Returns its blocks, which are to be handed out next.
+// Empties a bin. Returns its blocks, which become list[c].
 INTERNAL struct block *cache_unload(struct cache *cache, size_t size_class);
+// So many blocks of another place became list[c].
+static inline void cache_set_loaded(struct cache *cache, size_t size_class, unsigned count)
+{
+    cache->loaded[size_class - CLASS_SHARED_FIRST] = (uint16_t)count;
+}
+
 // Forgets what is in a bin, in whose list something else was found.
 INTERNAL void cache_drop(struct cache *cache, size_t size_class);
 // Now and then, `now_ms` being the time: what the cache may hold may have become less. Blocks of
@@ -93,8 +101,8 @@ INTERNAL void cache_drop(struct cache *cache, size_t size_class);
 INTERNAL void cache_review(struct cache *cache, struct block **lists, uint64_t now_ms);
 // All of it, and of `lists`, to the depot or straight to the pages.
 INTERNAL void cache_flush(struct cache *cache, struct block **lists, bool to_pages);
-// What is in the bins, in bytes.
-INTERNAL size_t cache_bytes(const struct cache *cache);
+// At most so many bytes are in the bins, and on `lists`, the local heap's.
+INTERNAL size_t cache_bytes(const struct cache *cache, struct block *const *lists);
 // Blocks of that class in a list of cached ones; another thread's may change meanwhile.
 INTERNAL size_t cache_count(const struct block *list, size_t size_class);
 

@@ -48,16 +48,10 @@ bool idle_has_any(void)
     return atomic_load_explicit(&idle_count, memory_order_relaxed) != 0;
 }
 
-static void idle_end(struct local_heap *main)
-{
-    local_heap_abandon(main);
-    stats_add_tally(&main->tally); // S3
-    heap_put_main(main);
-}
-
 static bool idle_holds_little(const struct local_heap *main)
 {
-    return main->heartbeat <= IDLE_SLOW_PATHS && cache_bytes(&main->cache) <= IDLE_CACHE_BYTES;
+    return main->heartbeat <= IDLE_SLOW_PATHS &&
+           cache_bytes(&main->cache, main->list) <= IDLE_CACHE_BYTES;
 }
 
 void idle_put(struct local_heap *main)
@@ -65,10 +59,17 @@ void idle_put(struct local_heap *main)
     bool may_wait = idle_holds_little(main) && !limit_wants_memory();
     if (may_wait) {
         local_heap_leave_queues(main);
-        main->idle_since_ms = prim_clock_ms();
+        atomic_store_explicit(&main->idle_since_ms, prim_clock_ms(), memory_order_relaxed);
         may_wait = idle_try_put(main);
     }
     if (!may_wait) idle_end(main);
+}
+
+void idle_end(struct local_heap *main)
+{
+    local_heap_abandon(main);
+    stats_add_tally(&main->tally); // S3
+    heap_put_main(main);
 }
 
 bool idle_end_one(void)
@@ -88,17 +89,33 @@ void idle_end_all(void)
     }
 }
 
+// It may be taken, and even put there again, at this moment: its word about the time is there all
+// the same, as a local heap is never unmapped.
+static bool idle_is_old(unsigned i, uint64_t now_ms)
+{
+    // acquire: pairs with idle_try_put
+    struct local_heap *main = atomic_load_explicit(&idle_slots[i], memory_order_acquire);
+    if (main == NULL) return false;
+    uint64_t since = atomic_load_explicit(&main->idle_since_ms, memory_order_relaxed);
+    return now_ms >= since + IDLE_MS || limit_wants_memory();
+}
+
 void idle_review(uint64_t now_ms)
 {
     if (!idle_has_any()) return;
     for (unsigned i = 0; i < IDLE_SLOTS; i++) {
-        struct local_heap *main = idle_take_slot(i);
+        struct local_heap *main = idle_is_old(i, now_ms) ? idle_take_slot(i) : NULL;
         if (main == NULL) continue;
-        bool may_wait = now_ms - main->idle_since_ms < IDLE_MS && !limit_wants_memory();
-        if (may_wait && idle_try_put(main)) continue;
         idle_end(main);
         return;
     }
+}
+
+void idle_count_anew(void)
+{
+    unsigned count = 0;
+    for (unsigned i = 0; i < IDLE_SLOTS; i++) count += idle_is_filled(i);
+    atomic_store_explicit(&idle_count, count, memory_order_relaxed);
 }
 
 const char *idle_broken_rule(void)

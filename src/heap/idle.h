@@ -21,17 +21,19 @@
 #include "heap/heap.h"
 
 enum {
-    IDLE_SLOTS      = 16,
+    IDLE_SLOTS      = 8,
     IDLE_MS         = 100,
     IDLE_SLOW_PATHS = 4096, // of malloc: a thread that had more is not short-lived
-    IDLE_CACHE_BYTES = 1024 * 1024 // in bins
+    IDLE_CACHE_BYTES = 1024 * 1024 // that it has cached
 };
 
 // An idle heap, one of the last, which is the caller's from then on; NULL when there is none. Any
 // thread, as all below.
 INTERNAL struct local_heap *idle_take(void);
-// Leaves the local heap to others: idle, or ended. No thread uses it any more.
+// Leaves the local heap to others, idle or ended. No thread uses it any more.
 INTERNAL void idle_put(struct local_heap *main);
+// Ends such a local heap at once: its pages are parked, its cache is given away.
+INTERNAL void idle_end(struct local_heap *main);
 // About: threads that put and take at this moment may not be counted yet.
 INTERNAL bool idle_has_any(void);
 // Ends an idle heap; false when there was none.
@@ -39,6 +41,8 @@ INTERNAL bool idle_end_one(void);
 INTERNAL void idle_end_all(void);
 // Now and then, `now_ms` being the time: ends one that has waited for long.
 INTERNAL void idle_review(uint64_t now_ms);
+// In the child of a fork, where a thread that vanished may have been about to count.
+INTERNAL void idle_count_anew(void);
 
 // NULL while I1 and I2 hold. When no other thread is at it.
 INTERNAL const char *idle_broken_rule(void);

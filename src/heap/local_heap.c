@@ -293,8 +293,10 @@ static void local_heap_load_cached(struct local_heap *heap, size_t size_class, b
     }
     *is_zero = false;
     heap->list[size_class] = cache_unload(&heap->cache, size_class);
-    if (heap->list[size_class] == NULL)
-        heap->list[size_class] = local_heap_take_chain(heap, size_class, is_zero).first;
+    if (heap->list[size_class] != NULL) return;
+    struct depot_chain chain = local_heap_take_chain(heap, size_class, is_zero);
+    heap->list[size_class] = chain.first;
+    cache_set_loaded(&heap->cache, size_class, chain.count);
 }
 
 struct block *local_heap_load(struct local_heap *heap, size_t size_class)

@@ -80,15 +80,14 @@ struct local_heap {
     uint64_t           chains, chain_blocks;
     struct stats_tally tally;
     unsigned           claims;              // see LOCAL_HEAP_CLAIMS
-    unsigned           emptied;             // pages that a free emptied
+    unsigned           free_turns;          // frees that may have to look at the clock
     size_t             kept_bytes;          // in empty pages: current, or the only one of a class
     bool               is_in_hook;          // inside the deferred-free hook
     bool               is_pinned;           // its heap can be destroyed
-    // the thread has ended already; everything is parked again after each call
+    // the thread has ended already; the local heap is ended after each call
     bool               is_transient;
     // a page may be made: no idle heap (idle.h) has one
     bool               makes_pages;
-    uint64_t           idle_since_ms;       // see idle.h
     struct chacha      random;
     // From here on: what others look at, also while the local heap waits for its next thread. So it
     // is not zeroed when that one comes.
@@ -100,6 +99,8 @@ struct local_heap {
     ATOMIC(uint32_t)   is_used;
     // [any] 1: give back what you can at your next slow path, 2: all
     ATOMIC(uint32_t)   collect_asked;
+    // [any] when it became idle; idle.h
+    ATOMIC(uint64_t)   idle_since_ms;
     // Again the thread's. A main local heap has those of local_heap_owned_classes only: its item in
     // the pool ends there.
     struct local_class own[CLASS_COUNT];

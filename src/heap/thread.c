@@ -78,6 +78,7 @@ static no_inline void thread_in_child(struct local_heap *main)
 {
     purge_after_fork();
     thread_visit_all(thread_mark_vanished, main);
+    idle_count_anew();
     // those too that were just counting themselves in or out
     stats_remove(STAT_threads, stats_current(STAT_threads) - (main != NULL));
     if (CFG_SECURE && main != NULL) random_init(&main->random);
@@ -108,14 +109,15 @@ void thread_end_process(void) { prim_thread_exit_done(); }
 static void thread_begin_counts(struct local_heap *main)
 {
     main->heartbeat = main->chains = main->chain_blocks = 0;
-    main->claims = main->emptied = 0;
+    main->claims = main->free_turns = 0;
     main->is_in_hook = false;
 }
 
-static struct local_heap *thread_new_main(void)
+// A transient one is to come by each slow path, so it has nothing on its lists.
+static struct local_heap *thread_new_main(bool is_transient)
 {
     if (unlikely(fork_take())) thread_in_child(NULL);
-    struct local_heap *main = idle_take();
+    struct local_heap *main = is_transient ? NULL : idle_take();
     if (main == NULL) main = heap_take_main();
     if (main == NULL) return NULL;
     thread_begin_counts(main);
@@ -156,7 +158,7 @@ struct local_heap *thread_ready(struct local_heap *heap)
     // started by thread_start_process's own calls
     if (!is_transient && thread_is_ready(thread_heap_slot)) return thread_heap_slot;
 
-    struct local_heap *main = thread_new_main();
+    struct local_heap *main = thread_new_main(is_transient);
     if (main == NULL) return NULL;
     main->is_transient = is_transient;
     if (is_transient) return main;
@@ -166,19 +168,19 @@ struct local_heap *thread_ready(struct local_heap *heap)
     return main;
 }
 
-static void thread_leave(struct local_heap *main)
+static void thread_leave(struct local_heap *main, void (*leave_to_others)(struct local_heap *main))
 {
     thread_mind_fork(main); // else it might be counted out twice
     ring_flush(main);
     heap_leave_all(main);
     thread_count_out(main);
-    idle_put(main);
+    leave_to_others(main);
     purger_review();
 }
 
 void thread_finish(struct local_heap *heap)
 {
-    if (unlikely(heap->main->is_transient)) thread_leave(heap->main);
+    if (unlikely(heap->main->is_transient)) thread_leave(heap->main, idle_end);
 }
 
 static void thread_exit(void *value)
@@ -187,7 +189,7 @@ static void thread_exit(void *value)
     struct local_heap *now = thread_heap_slot;
     if (!thread_is_ready(now) || now->main != main) return; // done already
     thread_heap_slot = &thread_ended_heap;
-    thread_leave(main);
+    thread_leave(main, idle_put);
 }
 
 void thread_done(void)
@@ -195,7 +197,7 @@ void thread_done(void)
     struct local_heap *heap = thread_heap_slot;
     if (!thread_is_ready(heap)) return;
     thread_heap_slot = &thread_empty_heap;
-    thread_leave(heap->main);
+    thread_leave(heap->main, idle_end); // it was asked for
 }
 
 void thread_set_default(struct local_heap *heap) { thread_heap_slot = heap; }

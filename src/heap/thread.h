@@ -6,8 +6,8 @@
  *
  * `thread_heap` always points to a local heap. The empty and the ended one have nothing and own
  * nothing, so that fast paths need no test. A thread in the ended state borrows a local heap for
- * each slow path and leaves it to others again. Local heaps come from idle.h, or a pool, and go
- * back there; one that belongs to a vanished thread of a forked parent never does.
+ * each slow path and ends it again. Local heaps come from a pool, or idle.h, and go back there; one
+ * that belongs to a vanished thread of a forked parent never does.
  */
 #ifndef HEAP_THREAD_H
 #define HEAP_THREAD_H

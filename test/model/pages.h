@@ -81,6 +81,9 @@ static bool limit_is_below(enum option, int64_t) { return false; }
 static void limit_ask_system(void) {}
 static void purge_relieve(size_t) {}
 static struct local_heap *thread_ready(struct local_heap *heap) { return heap; }
+static bool idle_has_any() { return false; }
+static void idle_review(uint64_t) {}
+static uint64_t prim_clock_ms() { return 0; }
 static bool alloc_padding_is_intact(const struct page *, const void *) { return true; }
 
 static struct arena *arena_at(unsigned index) { return index == 0 ? &arena_main : NULL; }

@@ -1,8 +1,10 @@
 #include "shared_test.h"
 #include "mimalloc.h"
 #include <unistd.h>
+#include "heap/ring.h"
+#include "os/fork.h"
 
-enum { SMALL = 48, LONG = 5000, COUNT = 40, NOW_MS = 1000 };
+enum { SMALL = 48, LONG = 5000, COUNT = 39, NOW_MS = 1000 }; // LONG: full pages
 static void *blocks[COUNT];
 static struct local_heap *ended; // of the thread that ended last
 
@@ -61,7 +63,8 @@ static void *look_at_new_heap(void *unused)
 {
     const struct local_heap *main = thread_ready(thread_heap())->main;
     EXPECT(main == ended && main->main == main);
-    EXPECT(main->heartbeat == 0 && main->chains == 0 && main->claims == 0);
+    EXPECT(main->heartbeat == 0 && main->chains == 0 && main->chain_blocks == 0);
+    EXPECT(main->claims == 0 && main->free_turns == 0 && !main->is_in_hook);
     EXPECT(main->backing.state == HEAP_BACKING && main->backing.local == main);
     EXPECT_EQ(atomic_load(&main->is_used), 1);
     EXPECT_EQ(atomic_load(&main->collect_asked), 0);
@@ -73,9 +76,11 @@ static void begins_anew(void)
 {
     start();
     run_short_thread(LONG);
-    thread_collect(false);
-    atomic_store(&ended->collect_asked, 2);
     EXPECT(ended->heartbeat > 0);
+    atomic_store(&ended->collect_asked, 2);
+    ended->chains = ended->chain_blocks = 3;
+    ended->claims = ended->free_turns = 3;
+    ended->is_in_hook = true;
     run_thread(look_at_new_heap, NULL);
 }
 
@@ -189,8 +194,8 @@ static void *cache_much(void *unused)
         main->cache.limit = CACHE_MOST_BYTES;
         mi_free(own[i]);
     }
-    EXPECT_EQ(cache_bytes(&main->cache), cached_bytes(main));
-    EXPECT(cache_bytes(&main->cache) > IDLE_CACHE_BYTES);
+    EXPECT(cache_bytes(&main->cache, main->list) >= cached_bytes(main));
+    EXPECT(cached_bytes(main) > IDLE_CACHE_BYTES);
     return unused;
 }
 
@@ -203,6 +208,173 @@ static void much_cached(void)
 }
 
 TEST(idle_heaps_are_none_with_much_in_the_cache) { IN_CHILD(much_cached()); }
+
+// What a bin held may have become a list.
+static void lists_count(void)
+{
+    struct local_heap *main = start();
+    size_t bytes = CFG_OWNED_BYTES + 1, size_class = class_of_request(bytes);
+    if (size_class >= CLASS_BINNED_FIRST) return;
+    for (unsigned i = 0; i < COUNT; i++) blocks[i] = mi_malloc(bytes);
+    thread_collect(true);
+    for (unsigned i = 0; i < COUNT; i++) mi_free(blocks[i]);
+    size_t before = cache_bytes(&main->cache, main->list);
+    EXPECT_EQ(before, COUNT * class_block_bytes(size_class));
+    (void)mi_malloc(bytes);
+    EXPECT(main->list[size_class] != NULL && cache_bytes(&main->cache, main->list) == before);
+    while (main->list[size_class] != NULL) (void)mi_malloc(bytes);
+    EXPECT_EQ(cache_bytes(&main->cache, main->list), 0);
+}
+
+TEST(idle_heap_counts_what_is_on_loaded_lists) { IN_CHILD(lists_count()); }
+
+static void *done(void *bytes)
+{
+    (void)work(bytes);
+    mi_thread_done();
+    EXPECT(!idle_has_any());
+    return NULL;
+}
+
+static void asked_to_end(void)
+{
+    size_t bytes = SMALL;
+    start();
+    run_thread(done, &bytes);
+    expect_idle(0);
+}
+
+TEST(idle_heaps_are_none_of_threads_that_said_so) { IN_CHILD(asked_to_end()); }
+
+enum { MANY = 5000 };
+static void *many[MANY];
+static void *allocate_many(void *unused)
+{
+    for (unsigned i = 0; i < MANY; i++) many[i] = mi_malloc(SMALL);
+    return unused;
+}
+
+static void freed_by_others(void)
+{
+    start();
+    run_thread(allocate_many, NULL);
+    fake_prim_set_clock_ms(NOW_MS + IDLE_MS);
+    EXPECT(idle_has_any());
+    for (unsigned i = 0; i < MANY; i++) mi_free(many[i]);
+    expect_idle(0);
+}
+
+TEST(idle_heap_is_ended_by_some_slow_path_of_free) { IN_CHILD(freed_by_others()); }
+
+static pthread_key_t late_key;
+static void allocate_late(void *block)
+{
+    EXPECT(thread_heap() == &thread_ended_heap);
+    for (unsigned i = 0; i < COUNT; i++) mi_free(mi_malloc(SMALL));
+    mi_free(block);
+    EXPECT(!idle_has_any() || idle_take() != NULL); // its own, which was not borrowed
+}
+
+static void *set_late(void *unused)
+{
+    pthread_setspecific(late_key, mi_malloc(SMALL));
+    return unused;
+}
+
+static void late(void)
+{
+    start();
+    pthread_key_create(&late_key, allocate_late);
+    for (unsigned i = 0; i < 5; i++) run_thread(set_late, NULL);
+    EXPECT_EQ(level_now(STAT_threads), 1);
+    EXPECT_TEXT(idle_broken_rule(), NULL);
+}
+
+TEST(idle_heap_is_not_lent_to_a_thread_that_has_ended) { IN_CHILD(late()); }
+
+// The current page is full, and parked when the heap is ended: its last thread's tally counts that.
+static void *fill_page(void *unused)
+{
+    struct page *page = page_of(mi_malloc(SMALL));
+    for (unsigned i = 1; i < page->reserved; i++) (void)mi_malloc(SMALL);
+    EXPECT(!page_has_room(page));
+    return unused;
+}
+
+static void tallied(void)
+{
+    start();
+    run_thread(fill_page, NULL);
+    expect_idle(1);
+    int64_t parked = level_now(STAT_pages_parked);
+    EXPECT(idle_end_one());
+    EXPECT_EQ(level_now(STAT_pages_parked), parked + 1);
+}
+
+TEST(idle_heap_that_ends_counts_what_it_parks) { IN_CHILD(tallied()); }
+
+static void *keep_empty_page(void *unused)
+{
+    void *block = mi_malloc(SMALL);
+    thread_collect(true);
+    mi_free(block); // into a page that is queued then
+    ended = thread_heap()->main;
+    EXPECT(ended->kept_bytes > 0 && ended->own[class_of_request(SMALL)].queue != NULL);
+    return unused;
+}
+
+static void keeps_nothing(void)
+{
+    start();
+    run_thread(keep_empty_page, NULL);
+    EXPECT_EQ(ended->kept_bytes, 0);
+    expect_idle(1);
+}
+
+TEST(idle_heap_has_no_empty_page_that_waited_in_a_queue) { IN_CHILD(keeps_nothing()); }
+
+// What others free into a page of an idle heap is there for its next thread.
+static void *take_again(void *unused)
+{
+    for (unsigned i = 0; i < COUNT; i++) {
+        void *block = mi_malloc(SMALL);
+        EXPECT(page_of(block) == page_of(blocks[1]));
+    }
+    expect_rules(thread_heap()->main);
+    return unused;
+}
+
+static void freed_meanwhile(void)
+{
+    start();
+    run_thread(fill_page, NULL);
+    idle_end_all();
+    run_short_thread(SMALL);
+    for (unsigned i = 1; i < COUNT; i += 2) mi_free(blocks[i]);
+    ring_flush(thread_heap()->main);
+    EXPECT_TEXT(idle_broken_rule(), NULL);
+    run_thread(take_again, NULL);
+    expect_idle(1);
+}
+
+TEST(idle_heap_takes_what_others_free_into_its_pages) { IN_CHILD(freed_meanwhile()); }
+
+static void forked(void)
+{
+    start();
+    run_short_thread(SMALL);
+    EXPECT(fork_watch());
+    if (test_fork()) {
+        mi_free(mi_malloc(1000000)); // a slow path
+        EXPECT_TEXT(idle_broken_rule(), NULL);
+        EXPECT(idle_has_any() && idle_take() == ended && !idle_has_any());
+        EXPECT_EQ(atomic_load(&ended->is_used), 0);
+        test_child_end();
+    }
+    test_expect_stderr(__FILE__, __LINE__, "");
+}
+
+TEST(idle_heaps_are_there_in_the_child_of_a_fork) { IN_CHILD(forked()); }
 
 static pthread_barrier_t all_there;
 static void *wait_for_all(void *unused)
@@ -230,7 +402,10 @@ static void *exchange(void *number)
     for (unsigned i = 0; i < 2000; i++) {
         void *block = mi_malloc(test_random(&random) % 2000);
         if (i % 3 != 0) mi_free(block);
-        if (test_random(&random) % 8 == 0) mi_thread_done();
+        if (test_random(&random) % 8 == 0) {
+            struct local_heap *main = idle_take();
+            if (main != NULL) idle_put(main);
+        }
         if (test_random(&random) % 64 == 0) (void)idle_end_one();
         idle_review(test_random(&random) % 2 == 0 ? NOW_MS : NOW_MS + IDLE_MS);
     }
