@@ -14,6 +14,7 @@
 enum {
     LOCAL_HEAP_FULL_SCAN   = 8,
     LOCAL_HEAP_MANY_BLOCKS = 64,
+    LOCAL_HEAP_TRIES       = 4,
     // what a cache gets from a page at a time; one block at least
     LOCAL_HEAP_FILL_BYTES  = 16 * 1024
 };
@@ -75,8 +76,29 @@ static void local_heap_unkeep(struct local_heap *heap, struct page *page)
 
 static void local_heap_release_page(struct local_heap *heap, struct page *page)
 {
+    struct local_heap *main = heap->main; // NULL: of a thread that has ended
+    size_t slice = arena_slice_of(&arena_main, page->start);
+    bool is_found_again = main != NULL && page->slices == 1 && page_arena(page) == &arena_main;
+    if (is_found_again && slice < UINT32_MAX)
+        main->released[main->released_count++ % LOCAL_HEAP_RELEASED] = (uint32_t)slice + 1;
     local_heap_unkeep(heap, page);
     page_release(page);
+}
+
+// Memory for a page of one slice that was this thread's a short while ago; NULL as a rule when
+// others have it by now.
+static char *local_heap_claim_again(struct local_heap *heap, bool *is_zero)
+{
+    struct local_heap *main = heap->main;
+    for (int i = 0; i < LOCAL_HEAP_TRIES; i++) {
+        uint32_t *last = &main->released[--main->released_count % LOCAL_HEAP_RELEASED];
+        uint32_t number = *last;
+        *last = 0;
+        if (number == 0) return NULL;
+        char *memory = (char *)arena_claim_again(number - 1, is_zero);
+        if (memory != NULL) return memory;
+    }
+    return NULL;
 }
 
 // A queued page is released if all of its blocks have come back, from others too.
@@ -134,7 +156,8 @@ static struct page *local_heap_new_page(struct local_heap *heap, size_t size_cla
     plan.slices = class_page_slices(size_class, plan.lost_bytes);
 
     bool is_zero;
-    char *memory = (char *)arena_claim(plan.slices, SLICE_BYTES, &is_zero);
+    char *memory = plan.slices == 1 ? local_heap_claim_again(heap, &is_zero) : NULL;
+    if (memory == NULL) memory = (char *)arena_claim(plan.slices, SLICE_BYTES, &is_zero);
     if (memory == NULL) return NULL;
     if (is_zero) plan.flags |= PAGE_ZERO;
     size_t bytes = (size_t)plan.slices << SLICE_SHIFT;

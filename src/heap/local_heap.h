@@ -38,6 +38,7 @@ enum {
     RING_MAX_BYTES = 16 * 1024,
     RING_BLOCK_BYTES = CFG_OWNED_BYTES,
     LOCAL_HEAP_KEPT_BYTES = 128 * 1024, // of empty pages, for each thread
+    LOCAL_HEAP_RELEASED = 32,
     LOCAL_HEAP_CLAIMS = 32 // full pages that a thread claims back while malloc does not run dry
 };
 
@@ -82,6 +83,10 @@ struct local_heap {
     unsigned           claims;              // see LOCAL_HEAP_CLAIMS
     unsigned           free_turns;          // frees that may have to look at the clock
     size_t             kept_bytes;          // in empty pages: current, or the only one of a class
+    // The last slices of arena 0 that were pages of this thread and came free, in a ring; 1 more
+    // than their number, 0: none. They are anybody's, but this thread looks there first.
+    uint32_t           released[LOCAL_HEAP_RELEASED];
+    unsigned           released_count;
     bool               is_in_hook;          // inside the deferred-free hook
     bool               is_pinned;           // its heap can be destroyed
     // the thread has ended already; the local heap is ended after each call

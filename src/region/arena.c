@@ -516,6 +516,15 @@ bool arena_claim_at(struct arena *arena, void *start, size_t count, bool *is_zer
            arena_is_allowed(start, count, *is_zero);
 }
 
+void *arena_claim_again(size_t slice, bool *is_zero)
+{
+    const struct chunk *chunk = &arena_main.chunks[slice / CHUNK_SLICES];
+    uint64_t dirty = atomic_load_explicit(&chunk->dirty, memory_order_relaxed);
+    if ((dirty >> slice % CHUNK_SLICES & 1) == 0) return NULL;
+    void *start = arena_slice_start(&arena_main, slice);
+    return arena_claim_at(&arena_main, start, 1, is_zero) ? start : NULL;
+}
+
 // --- rules and the end ---------------------------------------------------------------------------
 
 const char *arena_broken_rule(const struct arena *arena)

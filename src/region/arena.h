@@ -39,6 +39,10 @@ INTERNAL void arena_release(void *start, size_t count, bool touched);
 // Takes the slices [start, start+count) of this arena if all are there and free: growth in place.
 INTERNAL bool arena_claim_at(struct arena *arena, void *start, size_t count, bool *is_zero);
 
+// The same for one slice of arena 0, by its number, and only if it holds something that was not
+// given back to the OS: who had it last likely has it in its processor's cache.
+INTERNAL void *arena_claim_again(size_t slice, bool *is_zero);
+
 // Hands memory to the allocator for good: page-aligned pieces at both ends that fill no slice are
 // left alone. NULL when it holds no slice, or the table is full.
 enum arena_flags {

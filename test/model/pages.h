@@ -89,6 +89,7 @@ static bool alloc_padding_is_intact(const struct page *, const void *) { return 
 static struct arena *arena_at(unsigned index) { return index == 0 ? &arena_main : NULL; }
 static struct arena *arena_of(const void *) { return &arena_main; }
 static void *arena_descriptor_far(const void *) { return NULL; }
+static void *arena_claim_again(size_t, bool *) { return NULL; }
 
 static void *arena_claim(size_t count, size_t, bool *is_zero)
 {

@@ -329,6 +329,22 @@ static void claim_at(void)
     EXPECT_EQ(used_slices(), 261);
 }
 
+static void claim_again(void)
+{
+    bool is_clean;
+    start_quietly();
+    char *memory = (char *)claim(2, SLICE_BYTES);
+    size_t slice = arena_slice_of(&arena_main, memory);
+    EXPECT(arena_claim_again(slice, &is_clean) == NULL); // in use
+    arena_release(memory, 1, false);
+    EXPECT(arena_claim_again(slice, &is_clean) == NULL); // never touched
+    arena_release(memory + SLICE_BYTES, 1, true);
+    EXPECT(arena_claim_again(slice + 1, &is_clean) == memory + SLICE_BYTES && !is_clean);
+    EXPECT_EQ(used_slices(), 1);
+}
+
+TEST(arena_claim_again_gives_what_is_free_and_was_touched) { IN_CHILD(claim_again()); }
+
 TEST(arena_claim_at_takes_exactly_what_is_free_or_nothing) { IN_CHILD(claim_at()); }
 
 // --- rules, broken on purpose --------------------------------------------------------------------

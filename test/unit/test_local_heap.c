@@ -244,6 +244,32 @@ TEST(local_heap_pages_that_were_abandoned_are_adopted_before_new_ones_are_made)
     IN_CHILD(abandon_and_adopt());
 }
 
+// Pages of three classes, one slice each, that come free in this order.
+static void released(void)
+{
+    char *memory[3];
+    struct local_heap *heap = start();
+    void *below = arena_claim(1, SLICE_BYTES, &(bool){false});
+    for (size_t i = 0; i < 3; i++) {
+        blocks[i] = pop(heap, i + 1);
+        memory[i] = page_of(blocks[i])->start;
+        EXPECT_EQ(page_of(blocks[i])->slices, 1);
+    }
+    for (size_t i = 0; i < 3; i++) put(heap, blocks[i]);
+    local_heap_collect(heap, true);
+    arena_release(below, 1, true);
+    EXPECT(memory[2] != (char *)below && page_of(pop(heap, 4))->start == memory[2]);
+    EXPECT(arena_claim_at(&arena_main, memory[1], 1, &(bool){false})); // somebody else's by now
+    EXPECT(page_of(pop(heap, 5))->start == memory[0]);
+    EXPECT(page_of(pop(heap, 6))->start == (char *)below); // the lowest, as others would
+    EXPECT_TEXT(local_heap_broken_rule(heap), NULL);
+}
+
+TEST(local_heap_makes_pages_of_memory_that_was_its_own_if_nobody_else_took_it)
+{
+    IN_CHILD(released());
+}
+
 // A stale mark leads to it.
 static void comes_across_shared(void)
 {
