@@ -47,13 +47,14 @@ static bool cache_is_of_use(struct cache *cache)
 
 // --- room ----------------------------------------------------------------------------------------
 
-// Blocks of which few fill the cache count from the moment on when there is room for them.
-static bool cache_is_long(size_t size_class) { return size_class >= CACHE_LONG_FIRST; }
+// Not worth it: what one does with such a block takes longer than to get it from a page, and one of
+// each class alone would fill the cache.
+static bool cache_is_for(size_t size_class) { return size_class < CACHE_LONG_FIRST; }
 
 static void cache_recount(struct cache *cache, size_t size_class)
 {
     struct cache_bin *bin = cache_bin_of(cache, size_class);
-    unsigned now = cache_is_long(size_class) ? bin->room : cache_held(bin);
+    unsigned now = cache_held(bin);
     size_t block_bytes = class_block_bytes(size_class);
     cache->held_bytes = cache->held_bytes - bin->counted * block_bytes + now * block_bytes;
     bin->counted = (uint16_t)now;
@@ -94,15 +95,6 @@ static void cache_trim_room(struct cache *cache, size_t bytes, size_t size_class
         unsigned left = cache_bin_of(cache, cache->room_turn)->left;
         if (left == 0 || cache->room_turn == size_class) continue;
         cache_remove_room(cache, cache->room_turn, (left + 1) / 2);
-    }
-}
-
-// Room for long blocks that the program has counts as well: not when other blocks could be there.
-static void cache_remove_unused_long_room(struct cache *cache)
-{
-    for (unsigned i = CACHE_LONG_FIRST; i < CLASS_COUNT; i++) {
-        unsigned left = cache_bin_of(cache, i)->left;
-        if (left != 0) cache_remove_room(cache, i, left);
     }
 }
 
@@ -198,7 +190,6 @@ static void cache_give(struct cache *cache, size_t size_class)
     struct depot_chain chain = cache_take_some(cache, size_class);
     cache->given += chain.count * class_block_bytes(size_class);
     if (chain.first != NULL) depot_put(size_class, chain);
-    if (cache_is_long(size_class)) cache_remove_room(cache, size_class, chain.count);
 }
 
 // Of the class whose turn it is: so one that is not used any more does not stay for ever. false:
@@ -218,7 +209,6 @@ static bool cache_give_in_turn(struct cache *cache)
 // after its limit has fallen.
 static void cache_give_some(struct cache *cache, size_t block_bytes)
 {
-    if (cache->held_bytes + block_bytes > cache->limit) cache_remove_unused_long_room(cache);
     size_t before = cache->held_bytes;
     for (int gifts = 0; cache->held_bytes + block_bytes > cache->limit; gifts++) {
         bool is_enough = cache->held_bytes + 2 * block_bytes <= before;
@@ -296,9 +286,6 @@ static void cache_make_room(struct cache *cache, size_t size_class)
         cache_flush_bins(cache, true);
         return;
     }
-    // others could hardly make room for it
-    if (cache_is_long(size_class) && cache->held_bytes + block_bytes > cache->limit)
-        cache_give(cache, size_class);
     cache_give_some(cache, block_bytes);
     if (cache->held_bytes + block_bytes <= cache->limit) {
         cache_grow_bin(cache, size_class);
@@ -312,7 +299,8 @@ static void cache_make_room(struct cache *cache, size_t size_class)
 void cache_put(struct cache *cache, struct page *page, struct block *block)
 {
     struct cache_bin *bin = cache_bin_of(cache, page->size_class);
-    if (bin->left <= 1) cache_make_room(cache, page->size_class);
+    if (!cache_is_for(page->size_class)) cache_remove_room(cache, page->size_class, bin->left);
+    else if (bin->left <= 1) cache_make_room(cache, page->size_class);
     if (bin->left == 0) {
         retire_push(page, block, block, 1);
         return;

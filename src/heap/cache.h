@@ -22,6 +22,8 @@
  * an eighth of what is in pages, and CACHE_SPARE_BYTES, in even parts of CACHE_MOST_BYTES at most;
  * they are counted only now and then, so for a while it can be CACHE_ROOMY times as much.
  *
+ * Blocks beyond 64 KiB are not kept: each goes to its page at once.
+ *
  * Rules: H6 and H7 (local_heap.h). Owner only, but for cache_count.
  */
 #ifndef HEAP_CACHE_H
@@ -33,7 +35,7 @@ static const size_t CACHE_MOST_BYTES = 4 * 1024 * 1024;
 enum {
     CACHE_LEAST_BYTES = 16 * 1024,
     CACHE_ROOMY = 4,
-    CACHE_LONG_FIRST = 89, // the first class of long blocks, beyond 64 KiB
+    CACHE_LONG_FIRST = 89, // the first class whose blocks are not for it, beyond 64 KiB
     CACHE_REVIEW_MS = 200,
     // after so many blocks out of the bins malloc takes a slow path, though no bin is dry
     CACHE_BEATS = 128

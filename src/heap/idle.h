@@ -21,10 +21,10 @@
 #include "heap/heap.h"
 
 enum {
-    IDLE_SLOTS      = 8,
-    IDLE_MS         = 100,
-    IDLE_SLOW_PATHS = 4096, // of malloc: a thread that had more is not short-lived
-    IDLE_CACHE_BYTES = 1024 * 1024 // that it has cached
+    IDLE_SLOTS       = 8,
+    IDLE_MS          = 100,
+    IDLE_SLOW_PATHS  = 4096,       // of malloc: a thread that had more is not short-lived
+    IDLE_CACHE_BYTES = 1024 * 1024 // that wait in bins and on the cache's lists
 };
 
 // An idle heap, one of the last, which is the caller's from then on; NULL when there is none. Any

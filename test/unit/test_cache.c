@@ -296,16 +296,38 @@ static void wanted_back(void)
 
 TEST(cache_holds_nothing_while_the_user_wants_memory_back) { IN_CHILD(wanted_back()); }
 
-// Room for long blocks counts as if they were there.
+// One of each class would fill the cache of a small program.
+static void not_for_long(void)
+{
+    enum { MANY = 20 };
+    void *one[CLASS_COUNT];
+    EXPECT_EQ(CACHE_LONG_FIRST, class_of(64 * KIB + 1));
+    struct local_heap *main = start_with_high_limit();
+    allocate_elsewhere(MANY, BYTES);
+    for (size_t size_class = CACHE_LONG_FIRST; size_class < CLASS_COUNT; size_class++)
+        one[size_class] = mi_malloc(class_block_bytes(size_class) - BLOCK_PADDING_BYTES);
+    size_t before = cached_bytes(main);
+    for (size_t size_class = CACHE_LONG_FIRST; size_class < CLASS_COUNT; size_class++) {
+        mi_free(one[size_class]);
+        EXPECT(cache_bin_of(&main->cache, size_class)->room == 0);
+    }
+    EXPECT_EQ(cached_bytes(main), before);
+    expect_rules(main);
+    free_range(0, MANY);
+    EXPECT(local_heap_count_cached(main, class_of_request(BYTES)) >= MANY);
+    expect_rules(main);
+}
+
+TEST(cache_takes_no_long_blocks) { IN_CHILD(not_for_long()); }
+
+// Nor do those that the program holds take anybody's place.
 static void beside_long(void)
 {
     enum { MANY = 20 };
-    EXPECT_EQ(CACHE_LONG_FIRST, class_of(64 * KIB + 1));
     struct local_heap *main = start_with_high_limit();
     allocate_elsewhere(MANY, BYTES);
     for (size_t size_class = CLASS_SHARED_FIRST; size_class < CLASS_COUNT; size_class++)
         (void)mi_malloc(class_block_bytes(size_class) - BLOCK_PADDING_BYTES);
-    EXPECT(main->cache.held_bytes > main->cache.limit);
     free_range(0, MANY);
     EXPECT(main->cache.held_bytes <= main->cache.limit);
     EXPECT_EQ(depot_count(class_of_request(BYTES)), 0);
