@@ -243,8 +243,9 @@ static no_inline void free_elsewhere(const void *pointer, struct local_heap *hea
 static cold void free_emptied(struct page *page, struct local_heap *heap)
 {
     local_heap_page_is_empty(heap, page);
-    if (purge_has_turn(++heap->main->free_turns)) purger_tick();
-    free_look_at_idle(heap->main);
+    if (!purge_has_turn(++heap->main->free_turns)) return;
+    if (idle_has_any()) idle_review(prim_clock_ms());
+    purger_tick();
 }
 
 // The same as free_validate, for an address in the first slice of a page that stays what it is, and

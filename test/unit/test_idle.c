@@ -174,20 +174,21 @@ static void *work_for_long(void *bytes)
     return work(bytes);
 }
 
-static void long_lived(void)
+static void leaves_none(void *(*run)(void *bytes))
 {
     size_t bytes = SMALL;
     start();
-    run_thread(work_for_long, &bytes);
+    run_thread(run, &bytes);
     expect_idle(0);
 }
 
-TEST(idle_heaps_are_none_of_threads_that_did_much) { IN_CHILD(long_lived()); }
+TEST(idle_heaps_are_none_of_threads_that_did_much) { IN_CHILD(leaves_none(work_for_long)); }
 
 static void *cache_much(void *unused)
 {
     enum { BLOCKS = 300 };
     void *own[BLOCKS];
+    stats_add(STAT_page_bytes, INT64_C(1) << 32); // a large heap
     for (unsigned i = 0; i < BLOCKS; i++) own[i] = mi_malloc(LONG);
     struct local_heap *main = thread_heap()->main;
     for (unsigned i = 0; i < BLOCKS; i++) {
@@ -199,15 +200,7 @@ static void *cache_much(void *unused)
     return unused;
 }
 
-static void much_cached(void)
-{
-    start();
-    stats_add(STAT_page_bytes, INT64_C(1) << 32); // a large heap
-    run_thread(cache_much, NULL);
-    expect_idle(0);
-}
-
-TEST(idle_heaps_are_none_with_much_in_the_cache) { IN_CHILD(much_cached()); }
+TEST(idle_heaps_are_none_with_much_in_the_cache) { IN_CHILD(leaves_none(cache_much)); }
 
 // What a bin held may have become a list.
 static void lists_count(void)
@@ -236,15 +229,7 @@ static void *done(void *bytes)
     return NULL;
 }
 
-static void asked_to_end(void)
-{
-    size_t bytes = SMALL;
-    start();
-    run_thread(done, &bytes);
-    expect_idle(0);
-}
-
-TEST(idle_heaps_are_none_of_threads_that_said_so) { IN_CHILD(asked_to_end()); }
+TEST(idle_heaps_are_none_of_threads_that_said_so) { IN_CHILD(leaves_none(done)); }
 
 enum { MANY = 5000 };
 static void *many[MANY];
@@ -266,18 +251,39 @@ static void freed_by_others(void)
 
 TEST(idle_heap_is_ended_by_some_slow_path_of_free) { IN_CHILD(freed_by_others()); }
 
+// Else only every other one would look whether it is time to purge.
+static void one_turn(void)
+{
+    struct local_heap *main = start();
+    unsigned count = 0;
+    do many[count++] = mi_malloc(2 * SMALL); // until no block is on the list
+    while (main->list[class_of_request(2 * SMALL)] != NULL);
+    run_short_thread(SMALL);
+    unsigned before = main->free_turns;
+    while (count > 1) mi_free(many[--count]);
+    EXPECT_EQ(main->free_turns, before);
+    mi_free(many[0]); // the last one of its page
+    EXPECT_EQ(main->free_turns, before + 1);
+    expect_idle(1);
+}
+
+TEST(idle_heap_costs_a_free_that_empties_a_page_no_second_turn) { IN_CHILD(one_turn()); }
+
 static pthread_key_t late_key;
 static void allocate_late(void *block)
 {
     EXPECT(thread_heap() == &thread_ended_heap);
     for (unsigned i = 0; i < COUNT; i++) mi_free(mi_malloc(SMALL));
     mi_free(block);
-    EXPECT(!idle_has_any() || idle_take() != NULL); // its own, which was not borrowed
+    struct local_heap *own = idle_take(); // NULL: ended, for its page
+    EXPECT(own == NULL || (own == ended && atomic_load(&own->is_used) == 0));
+    if (own != NULL) idle_put(own);
 }
 
 static void *set_late(void *unused)
 {
     pthread_setspecific(late_key, mi_malloc(SMALL));
+    ended = thread_heap()->main;
     return unused;
 }
 
