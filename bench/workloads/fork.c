@@ -161,8 +161,10 @@ int main(int argc, char **argv)
     double heap_bytes = HEAP_MIB * 0x1p20 * (bench.scale < 1 ? bench.scale : 1);
     bytes_each = (size_t)(heap_bytes / bench.threads) + 1;
     pthread_barrier_init(&built, NULL, (unsigned)bench.threads + 1);
-    for (int i = 0; i < bench.threads; i++) sem_init(&turn[i], 0, 0);
-    for (int i = 0; i < bench.threads; i++) bench_thread_start(&thread[i], i, churn, NULL);
+    for (int i = 0; i < bench.threads; i++) {
+        sem_init(&turn[i], 0, 0);
+        bench_thread_start(&thread[i], i, churn, NULL);
+    }
     pthread_barrier_wait(&built);
     if (!busy) threads_join(thread);
 

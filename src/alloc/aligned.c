@@ -12,26 +12,6 @@ struct aligned_request {
 
 // --- natural alignment: class C1, or a run of slices ---------------------------------------------
 
-static void *aligned_large(struct local_heap *heap, const struct aligned_request *request)
-{
-    bool is_zero;
-    size_t bytes = request->bytes + ALLOC_PADDING_BYTES;
-    heap = thread_ready(heap);
-    if (heap == NULL) return NULL;
-    thread_housekeep(heap);
-    void *block = local_heap_take_large(heap, bytes, request->alignment, &is_zero);
-    if (unlikely(block == NULL)) { // once more, as alloc_slow
-        thread_collect(true);
-        block = local_heap_take_large(heap, bytes, request->alignment, &is_zero);
-    }
-    if (block != NULL) {
-        if (request->is_zeroed && !is_zero) memset(block, 0, page_of(block)->block_bytes);
-        alloc_hand_out_large(block, request->bytes);
-    }
-    thread_finish(heap);
-    return block;
-}
-
 // A block whose size is a multiple of the alignment is aligned (C1). The padding of debug builds is
 // part of that size.
 static void *aligned_class_block(struct local_heap *heap, const struct aligned_request *request)
@@ -53,8 +33,7 @@ static void *aligned_natural(struct local_heap *heap, const struct aligned_reque
     size_t need = bits_align_up(request->bytes + ALLOC_PADDING_BYTES, request->alignment);
     bool is_class = request->alignment <= SLICE_BYTES && need <= CLASS_MAX_BYTES;
     if (is_class) return aligned_class_block(heap, request);
-    void *block = aligned_large(heap, request);
-    return block != NULL ? block : report_no_memory(request->bytes, false);
+    return alloc_slow_large(heap, request->bytes, request->alignment, request->is_zeroed);
 }
 
 // --- with an offset: a larger block, and a pointer into it ---------------------------------------
@@ -74,13 +53,12 @@ static bool aligned_mark_interior(void *block, const char *pointer)
 
 static void *aligned_with_offset(struct local_heap *heap, const struct aligned_request *request)
 {
-    struct aligned_request whole = {request->bytes + request->alignment - 1, 1, 0,
-                                    request->is_zeroed};
+    size_t bytes = request->bytes + request->alignment - 1;
     // A thread that has ended keeps no page, and only its owner may mark one; a large block's page
     // is marked by its user.
     bool is_kept = heap != &thread_ended_heap;
-    char *block = (char *)(is_kept ? alloc_from(heap, whole.bytes, whole.is_zeroed)
-                                   : aligned_large(heap, &whole));
+    char *block = (char *)(is_kept ? alloc_from(heap, bytes, request->is_zeroed)
+                                   : alloc_slow_large(heap, bytes, 1, request->is_zeroed));
     if (block == NULL) return NULL;
     char *pointer = (char *)bits_align_up((uintptr_t)block + request->offset, request->alignment) -
                     request->offset;

@@ -101,43 +101,44 @@ static void *alloc_class_block(struct local_heap *heap, size_t bytes, bool is_ze
     return alloc_hand_out(page, block, bytes);
 }
 
-void *alloc_hand_out_large(void *block, size_t bytes)
+static void *alloc_large(struct local_heap *heap, size_t bytes, size_t alignment, bool is_zeroed)
 {
+    bool is_zero;
+    void *block = local_heap_take_large(heap, bytes + ALLOC_PADDING_BYTES, alignment, &is_zero);
+    if (block == NULL) return NULL;
     const struct page *page = page_of(block);
+    if (is_zeroed && !is_zero) memset(block, 0, page->block_bytes);
     if (CFG_STATES) state_set_live(page_state_of(page, block), true);
     return alloc_hand_out(page, block, bytes);
 }
 
-static void *alloc_large(struct local_heap *heap, size_t bytes, bool is_zeroed)
+// alignment 0: a block of any kind will do; else a large one.
+static void *alloc_try(struct local_heap *heap, size_t bytes, size_t alignment, bool is_zeroed)
 {
-    bool is_zero;
-    void *block = local_heap_take_large(heap, bytes + ALLOC_PADDING_BYTES, 1, &is_zero);
-    if (block == NULL) return NULL;
-    if (is_zeroed && !is_zero) memset(block, 0, page_of(block)->block_bytes);
-    return alloc_hand_out_large(block, bytes);
-}
-
-static void *alloc_try(struct local_heap *heap, size_t bytes, bool is_zeroed)
-{
-    return bytes + ALLOC_PADDING_BYTES <= CLASS_MAX_BYTES
+    return alignment == 0 && bytes + ALLOC_PADDING_BYTES <= CLASS_MAX_BYTES
                ? alloc_class_block(heap, bytes, is_zeroed)
-               : alloc_large(heap, bytes, is_zeroed);
+               : alloc_large(heap, bytes, alignment, is_zeroed);
 }
 
-void *alloc_slow(struct local_heap *heap, size_t bytes, bool is_zeroed)
+void *alloc_slow_large(struct local_heap *heap, size_t bytes, size_t alignment, bool is_zeroed)
 {
     if (bytes > ALLOC_MAX_BYTES - ALLOC_PADDING_BYTES) return report_no_memory(bytes, true);
     heap = thread_ready(heap);
     if (heap == NULL) return report_no_memory(bytes, false);
 
     thread_housekeep(heap);
-    void *block = alloc_try(heap, bytes, is_zeroed);
+    void *block = alloc_try(heap, bytes, alignment, is_zeroed);
     if (unlikely(block == NULL)) { // once more, after giving back what lies idle
         thread_collect(true);
-        block = alloc_try(heap, bytes, is_zeroed);
+        block = alloc_try(heap, bytes, alignment, is_zeroed);
     }
     thread_finish(heap);
     return block != NULL ? block : report_no_memory(bytes, false);
+}
+
+void *alloc_slow(struct local_heap *heap, size_t bytes, bool is_zeroed)
+{
+    return alloc_slow_large(heap, bytes, 0, is_zeroed);
 }
 
 void *alloc_medium(struct local_heap *heap, size_t bytes, bool is_zeroed)

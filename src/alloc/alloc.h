@@ -19,6 +19,9 @@ enum { ALLOC_PADDING_BYTES = BLOCK_PADDING_BYTES };
 // A block from this local heap (any state: the slow path makes it ready). NULL after
 // report_no_memory.
 INTERNAL cold void *alloc_slow(struct local_heap *heap, size_t bytes, bool is_zeroed);
+// The same, with a run of slices of its own, whatever its size, that is aligned.
+INTERNAL no_inline void *alloc_slow_large(struct local_heap *heap, size_t bytes, size_t alignment,
+                                          bool is_zeroed);
 INTERNAL no_inline void *alloc_medium(struct local_heap *heap, size_t bytes, bool is_zeroed);
 // The thread's part of a heap; NULL when it is not usable (reported) or memory is exhausted.
 INTERNAL cold struct local_heap *alloc_find_part(mi_heap_t *heap);
@@ -133,8 +136,5 @@ static always_inline void *alloc_from(struct local_heap *heap, size_t bytes, boo
     }
     return alloc_listed(heap, class_of_linear(need), bytes, is_zeroed);
 }
-
-// The same for a large block.
-INTERNAL void *alloc_hand_out_large(void *block, size_t bytes);
 
 #endif

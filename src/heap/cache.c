@@ -100,17 +100,6 @@ static void cache_trim_room(struct cache *cache, size_t bytes, size_t size_class
 
 // --- giving away ---------------------------------------------------------------------------------
 
-// Cuts a list behind its first `count` blocks, one at least, of which there are so many; returns
-// the rest.
-static struct block *cache_cut(struct block *list, size_t size_class, unsigned count)
-{
-    struct block *last = list;
-    for (unsigned i = 1; i < count; i++) last = depot_next(last, size_class);
-    struct block *rest = depot_next(last, size_class);
-    block_set_next(last, NULL, CFG_SECURE ? &page_of(last)->key : NULL);
-    return rest;
-}
-
 static unsigned cache_length(const struct block *list, size_t size_class, unsigned most)
 {
     unsigned count = 0;
@@ -171,15 +160,14 @@ static struct depot_chain cache_take_some(struct cache *cache, size_t size_class
     struct block *first = cache_first(&bin->list, size_class);
     unsigned most = depot_chain_blocks(size_class), length = cache_held(bin);
     if (CFG_STATES) length = cache_length(first, size_class, length);
-    struct depot_chain chain = {first, most};
+    struct depot_chain chain = {first, length};
     if (length > 2 * most) {
-        bin->list = cache_cut(first, size_class, most);
+        chain = cache_cut_off(&bin->list, size_class, most);
     } else if (length <= 1) {
-        chain.count = length;
         bin->list = NULL;
     } else {
         chain.count = length / 2;
-        chain.first = cache_cut(first, size_class, length - chain.count);
+        (void)cache_cut_off(&chain.first, size_class, length - chain.count);
     }
     cache_count_taken(cache, size_class, chain.count);
     return chain;
@@ -299,7 +287,8 @@ static void cache_make_room(struct cache *cache, size_t size_class)
 void cache_put(struct cache *cache, struct page *page, struct block *block)
 {
     struct cache_bin *bin = cache_bin_of(cache, page->size_class);
-    if (!cache_is_for(page->size_class)) cache_remove_room(cache, page->size_class, bin->left);
+    if (!cache_is_for(page->size_class)) // what malloc left is room for nothing
+        cache_remove_room(cache, page->size_class, bin->left);
     else if (bin->left <= 1) cache_make_room(cache, page->size_class);
     if (bin->left == 0) {
         retire_push(page, block, block, 1);

@@ -496,19 +496,18 @@ void local_heap_collect(struct local_heap *heap, bool is_forced)
     }
 }
 
-void local_heap_abandon(struct local_heap *heap)
-{
-    if (!heap->is_pinned) cache_flush(&heap->cache, heap->list, false); // for the next thread
-    for (size_t size_class = 0; size_class < local_heap_owned_classes(heap); size_class++) {
-        local_heap_drop_current(heap, size_class);
-        local_heap_park_queue(heap, size_class, true);
-    }
-}
-
 void local_heap_leave_queues(struct local_heap *heap)
 {
     for (size_t size_class = 0; size_class < local_heap_owned_classes(heap); size_class++)
         local_heap_park_queue(heap, size_class, true);
+}
+
+void local_heap_abandon(struct local_heap *heap)
+{
+    if (!heap->is_pinned) cache_flush(&heap->cache, heap->list, false); // for the next thread
+    for (size_t size_class = 0; size_class < local_heap_owned_classes(heap); size_class++)
+        local_heap_drop_current(heap, size_class);
+    local_heap_leave_queues(heap);
 }
 
 // A large block changes its heap: nothing but its owner word changes, for others may be freeing it.
