@@ -39,6 +39,7 @@
 #include "region/pool.c"
 #include "region/limit.c"
 #include "region/window.c"
+#include "region/search.c"
 #include "region/arena.c"
 #include "region/marks.c"
 #include "region/purge.c"

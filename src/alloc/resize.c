@@ -4,8 +4,9 @@
 #include "os/os.h"
 #include "region/purger.h"
 
-// Copying less than this is cheaper than moving page table entries.
-static const size_t resize_move_min_bytes = (size_t)256 << 10;
+// Less than this is copied: to move page table entries is not much cheaper, and a block that was
+// moved once loses all of its memory when it is freed, however long it has become.
+static const size_t resize_move_min_bytes = (size_t)4 << 20;
 
 // --- large blocks --------------------------------------------------------------------------------
 

@@ -35,6 +35,12 @@ static inline unsigned bits_highest(size_t value) { return 63u ^ bits_leading_ze
 // Position of the lowest set bit; value is not 0.
 static inline unsigned bits_lowest(uint64_t value) { return bits_trailing_zeros64(value); }
 
+// How many ones there are from bit 0 upward.
+static inline unsigned bits_trailing_ones(uint64_t value)
+{
+    return value == ~UINT64_C(0) ? 64 : bits_trailing_zeros64(~value);
+}
+
 // `count` ones, 0 <= count <= 64, from bit 0 upward.
 static inline uint64_t bits_ones(unsigned count)
 {

@@ -47,10 +47,6 @@ static bool cache_is_of_use(struct cache *cache)
 
 // --- room ----------------------------------------------------------------------------------------
 
-// Not worth it: what one does with such a block takes longer than to get it from a page, and one of
-// each class alone would fill the cache.
-static bool cache_is_for(size_t size_class) { return size_class < CACHE_LONG_FIRST; }
-
 static void cache_recount(struct cache *cache, size_t size_class)
 {
     struct cache_bin *bin = cache_bin_of(cache, size_class);
@@ -216,15 +212,21 @@ static void cache_flush_list(struct block **list, size_t size_class, bool to_pag
     }
 }
 
+// Neither blocks nor room remain.
+static void cache_flush_bin(struct cache *cache, size_t size_class, bool to_pages)
+{
+    struct cache_bin *bin = cache_bin_of(cache, size_class);
+    if (bin->list != NULL) cache_flush_list(&bin->list, size_class, to_pages);
+    bin->left = bin->room;
+    cache_remove_room(cache, size_class, bin->left);
+}
+
 static void cache_flush_bins(struct cache *cache, bool to_pages)
 {
     for (size_t size_class = CLASS_SHARED_FIRST; size_class < CLASS_COUNT; size_class++) {
-        struct cache_bin *bin = cache_bin_of(cache, size_class);
-        if (bin->list != NULL) cache_flush_list(&bin->list, size_class, to_pages);
-        bin->left = 0;
-        bin->room = bin->counted = 0;
+        const struct cache_bin *bin = cache_bin_of(cache, size_class);
+        if (bin->list != NULL || bin->room != 0) cache_flush_bin(cache, size_class, to_pages);
     }
-    cache->room_bytes = cache->held_bytes = 0;
 }
 
 // Puts a list behind what is in the bin, and takes it away.
@@ -257,10 +259,21 @@ static void cache_grow_bin(struct cache *cache, size_t size_class)
     size_t block_bytes = class_block_bytes(size_class), most = CACHE_ROOMY * cache->limit;
     size_t count = cache->limit / CACHE_STEP / block_bytes;
     if (count == 0) count = 1;
-    if (count * block_bytes > most) return;
+    if (size_class >= CACHE_LONG_FIRST &&
+        cache_bin_of(cache, size_class)->room + count > CACHE_LONG_BLOCKS)
+        return;
     cache_trim_room(cache, most - count * block_bytes, size_class);
     if (cache->room_bytes + count * block_bytes <= most)
         cache_add_room(cache, size_class, (unsigned)count);
+}
+
+// From now on it keeps long blocks of this class, or of none if they do not fit.
+static void cache_keep_long(struct cache *cache, unsigned size_class)
+{
+    if (size_class != 0 && class_block_bytes(size_class) > cache->limit) size_class = 0;
+    if (cache->long_class == size_class) return;
+    if (cache->long_class != 0) cache_flush_bin(cache, cache->long_class, true);
+    cache->long_class = size_class;
 }
 
 // For one block more at least, if that can be: in the worst case the bin gives away what it has.
@@ -274,6 +287,14 @@ static void cache_make_room(struct cache *cache, size_t size_class)
         cache_flush_bins(cache, true);
         return;
     }
+    cache_keep_long(cache, cache->long_class);
+    if (block_bytes > cache->limit) { // it would not fit, whatever was given away
+        cache_remove_room(cache, size_class, bin->left);
+        cache_give_some(cache, 0);
+        cache_trim_room(cache, CACHE_ROOMY * cache->limit, 0);
+        return;
+    }
+    if (size_class >= CACHE_LONG_FIRST) cache_keep_long(cache, (unsigned)size_class);
     cache_give_some(cache, block_bytes);
     if (cache->held_bytes + block_bytes <= cache->limit) {
         cache_grow_bin(cache, size_class);
@@ -287,9 +308,7 @@ static void cache_make_room(struct cache *cache, size_t size_class)
 void cache_put(struct cache *cache, struct page *page, struct block *block)
 {
     struct cache_bin *bin = cache_bin_of(cache, page->size_class);
-    if (!cache_is_for(page->size_class)) // what malloc left is room for nothing
-        cache_remove_room(cache, page->size_class, bin->left);
-    else if (bin->left <= 1) cache_make_room(cache, page->size_class);
+    if (bin->left <= 1) cache_make_room(cache, page->size_class);
     if (bin->left == 0) {
         retire_push(page, block, block, 1);
         return;
@@ -336,6 +355,7 @@ static void cache_trim(struct cache *cache)
 {
     if (cache->room_bytes <= CACHE_LEAST_BYTES) return;
     cache_set_limit(cache, cache->limit);
+    cache_keep_long(cache, cache->long_class);
     if (cache->held_bytes > cache->limit) ignore_result(cache_give_in_turn(cache));
     cache_trim_room(cache, CACHE_ROOMY * cache->limit, 0);
 }

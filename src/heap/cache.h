@@ -22,7 +22,8 @@
  * an eighth of what is in pages, and CACHE_SPARE_BYTES, in even parts of CACHE_MOST_BYTES at most;
  * they are counted only now and then, so for a while it can be CACHE_ROOMY times as much.
  *
- * Blocks beyond 64 KiB are not kept: each goes to its page at once.
+ * Of blocks beyond 64 KiB it keeps some of one class at a time, the one that was freed last: one
+ * block of each such class would be 7 MiB.
  *
  * Rules: H6 and H7 (local_heap.h). Owner only, but for cache_count.
  */
@@ -35,7 +36,8 @@ static const size_t CACHE_MOST_BYTES = 4 * 1024 * 1024;
 enum {
     CACHE_LEAST_BYTES = 16 * 1024,
     CACHE_ROOMY = 4,
-    CACHE_LONG_FIRST = 89, // the first class whose blocks are not for it, beyond 64 KiB
+    CACHE_LONG_FIRST = 89, // the first class of long blocks, beyond 64 KiB
+    CACHE_LONG_BLOCKS = 16, // of which there is room for so many
     CACHE_REVIEW_MS = 200,
     // after so many blocks out of the bins malloc takes a slow path, though no bin is dry
     CACHE_BEATS = 128
@@ -62,6 +64,7 @@ struct cache {
     unsigned give_turn;  // the class that gave blocks away last
     unsigned room_turn;  // the class that gave room away last
     unsigned looked;     // the class that is looked at next
+    unsigned long_class; // of long blocks: the class whose blocks it keeps, or 0
     uint64_t due_ms;     // when all are looked at again
     struct cache_bin bin[CLASS_COUNT - CLASS_SHARED_FIRST];
     // of each class, what its first blocks were when it was looked at last

@@ -11,7 +11,7 @@ bool walk_all_pages(bool (*visit)(struct page *page, void *arg), void *arg)
     for (unsigned i = 0; i < ARENA_MAX; i++) {
         struct arena *arena = arena_at(i);
         if (arena == NULL) return true;
-        size_t slices = arena_mapped_chunks(arena) * CHUNK_SLICES;
+        size_t slices = window_mapped_chunks(arena) * CHUNK_SLICES;
         for (size_t slice = 0; slice < slices;) {
             struct page *page = arena_descriptor(arena, slice);
             if (page->block_bytes == 0) {
@@ -134,7 +134,7 @@ static size_t walk_count_named(const struct local_heap *heap)
     for (unsigned i = 0; i < ARENA_MAX; i++) {
         const struct arena *arena = arena_at(i);
         if (arena == NULL) break;
-        size_t slices = arena_mapped_chunks(arena) * CHUNK_SLICES;
+        size_t slices = window_mapped_chunks(arena) * CHUNK_SLICES;
         for (size_t slice = 0; slice < slices; slice++) {
             uintptr_t owner = page_owner(arena_descriptor(arena, slice));
             if (heap->is_pinned) owner &= ~(uintptr_t)OWNER_FULL;

@@ -92,7 +92,7 @@ void retire_give_back_holes(void)
     for (unsigned i = 0; i < ARENA_MAX; i++) {
         const struct arena *arena = arena_at(i);
         if (arena == NULL) return;
-        size_t chunks = arena_mapped_chunks(arena);
+        size_t chunks = window_mapped_chunks(arena);
         for (size_t chunk = 0; chunk < chunks; chunk++) {
             // relaxed: what is claimed meanwhile is left out
             uint64_t used = ~atomic_load_explicit(&arena->chunks[chunk].free, memory_order_relaxed);

@@ -5,6 +5,7 @@
 #include "core/stats.h"
 #include "os/os.h"
 #include "region/limit.h"
+#include "region/search.h"
 
 DEFINE_DATA(struct arena arena_main)
 
@@ -89,72 +90,32 @@ static bool arena_claim_range(struct arena *arena, size_t slice, size_t count, b
 
 enum {
     ARENA_SHORT_SLICES = 16, // runs up to this stay inside a chunk
-    ARENA_SHORT_TRIES = 3    // who loses so many races goes on to the next chunk
+    ARENA_SHORT_TRIES = 3    // who loses so many races goes on to later chunks
 };
 
-// A short run inside one chunk. Returns the slice, or SIZE_MAX.
-static size_t arena_claim_short(struct arena *arena, size_t chunk_index, size_t count,
+// A run inside one of the chunks [from, to).
+static size_t arena_claim_short(struct arena *arena, size_t count, size_t from, size_t to,
                                 bool *is_zero)
 {
-    struct chunk *chunk = &arena->chunks[chunk_index];
-    for (int tries = 0; tries < ARENA_SHORT_TRIES; tries++) {
-        uint64_t starts = chunk_run_starts(atomic_load_explicit(&chunk->free, memory_order_relaxed),
-                                           (unsigned)count);
-        if (starts == 0) return SIZE_MAX;
-        size_t slice = chunk_index * CHUNK_SLICES + bits_lowest(starts);
-        if (arena_claim_range(arena, slice, count, is_zero)) return slice;
+    for (unsigned lost = 0; from < to;) {
+        size_t next = from, slice = search_short(arena, count, &next, to);
+        if (slice != SIZE_MAX) {
+            if (arena_claim_range(arena, slice, count, is_zero)) return slice;
+            if (++lost < ARENA_SHORT_TRIES) continue;
+        }
+        from = next;
+        lost = 0;
     }
     return SIZE_MAX;
 }
 
-static size_t arena_search_short(struct arena *arena, size_t count, size_t from, size_t to,
-                                 bool *is_zero)
+static size_t arena_claim_long(struct arena *arena, size_t count, size_t alignment, bool *is_zero)
 {
-    for (size_t index = from; index < to; index++) {
-        if (atomic_load_explicit(&arena->chunks[index].free, memory_order_relaxed) == 0) continue;
-        size_t slice = arena_claim_short(arena, index, count, is_zero);
-        if (slice != SIZE_MAX) return slice;
-    }
-    return SIZE_MAX;
-}
-
-// The number of free slices from `slice` on, up to `enough`.
-static size_t arena_free_run(const struct arena *arena, size_t slice, size_t enough, size_t end)
-{
-    size_t run = 0;
-    while (run < enough && slice + run < end) {
-        unsigned first = (unsigned)((slice + run) % CHUNK_SLICES);
-        uint64_t used = ~atomic_load_explicit(&arena->chunks[(slice + run) / CHUNK_SLICES].free,
-                                              memory_order_relaxed);
-        used >>= first;
-        size_t here = used == 0 ? CHUNK_SLICES : bits_lowest(used);
-        if (here > CHUNK_SLICES - first) here = CHUNK_SLICES - first;
-        run += here;
-        if (here < CHUNK_SLICES - first) break;
-    }
-    return run < enough ? run : enough;
-}
-
-// The next free slice at or after `slice`, or `end`.
-static size_t arena_next_free(const struct arena *arena, size_t slice, size_t end)
-{
-    while (slice < end) {
-        uint64_t free =
-            atomic_load_explicit(&arena->chunks[slice / CHUNK_SLICES].free, memory_order_relaxed);
-        free >>= slice % CHUNK_SLICES;
-        if (free != 0) return slice + bits_lowest(free);
-        slice = bits_align_down(slice, CHUNK_SLICES) + CHUNK_SLICES;
-    }
-    return end;
-}
-
-static size_t arena_search_long(struct arena *arena, size_t count, size_t alignment, bool *is_zero)
-{
-    size_t end = arena_mapped_chunks(arena) * CHUNK_SLICES;
+    size_t end = window_mapped_chunks(arena) * CHUNK_SLICES;
     size_t slice = 0;
-    while ((slice = arena_next_free(arena, slice, end)) < end) {
+    while ((slice = search_next_free(arena, slice, end)) < end) {
         size_t start = window_align_slice(arena, slice, alignment);
-        size_t run = start < end ? arena_free_run(arena, start, count, end) : 0;
+        size_t run = search_free_run(arena, start, count, end);
         if (run == count && arena_claim_range(arena, start, count, is_zero)) return start;
         slice = start > slice ? start : slice + (run == 0 ? 1 : run);
     }
@@ -324,7 +285,7 @@ struct arena *arena_add(void *start, size_t bytes, unsigned flags)
     bool is_zero = (flags & ARENA_ZERO) != 0;
     if (window_init(arena, slices)) {
         if (window_take(arena, slices, SLICE_BYTES) == 0) {
-            for (size_t i = 0; !is_zero && i < arena_mapped_chunks(arena); i++)
+            for (size_t i = 0; !is_zero && i < window_mapped_chunks(arena); i++)
                 arena->chunks[i].dirty = ~UINT64_C(0);
             if (!is_zero) arena->dirty_free = slices;
             if ((flags & ARENA_PINNED) != 0) window_set_kind(arena, 0, slices, CHUNK_PINNED);
@@ -409,7 +370,7 @@ static void *arena_claim_elsewhere(size_t count, size_t alignment, bool *is_zero
         struct arena *arena = arena_at(i);
         if (arena == NULL) return NULL;
         if (arena->is_exclusive) continue;
-        size_t slice = arena_search_long(arena, count, alignment, is_zero);
+        size_t slice = arena_claim_long(arena, count, alignment, is_zero);
         if (slice != SIZE_MAX) return arena_slice_start(arena, slice);
     }
     return NULL;
@@ -420,7 +381,7 @@ static void *arena_claim_elsewhere(size_t count, size_t alignment, bool *is_zero
 static void arena_raise_first_free(struct arena *arena, size_t lowest)
 {
     enum { STEPS = 16 };
-    size_t chunks = arena_mapped_chunks(arena), first = lowest;
+    size_t chunks = window_mapped_chunks(arena), first = lowest;
     while (first < chunks && first - lowest < STEPS &&
            atomic_load_explicit(&arena->chunks[first].free, memory_order_relaxed) == 0) {
         first++;
@@ -430,20 +391,20 @@ static void arena_raise_first_free(struct arena *arena, size_t lowest)
                                             memory_order_relaxed, memory_order_relaxed);
 }
 
-// Short runs at the lowest address that has room: so that memory in use lies together, and what was
-// used before is used again before anything else is touched.
+// At low addresses if there is room: so that memory in use lies together, and what was used before
+// is used again before anything else is touched.
 static size_t arena_claim_main(size_t count, size_t alignment, bool *is_zero)
 {
-    size_t mapped = arena_mapped_chunks(&arena_main);
+    size_t mapped = window_mapped_chunks(&arena_main);
     if (count <= ARENA_SHORT_SLICES && alignment <= SLICE_BYTES) {
         size_t lowest = atomic_load_explicit(&arena_main.first_free, memory_order_relaxed);
-        size_t slice = arena_search_short(&arena_main, count, lowest, mapped, is_zero);
+        size_t slice = arena_claim_short(&arena_main, count, lowest, mapped, is_zero);
         if (slice == SIZE_MAX && lowest != 0)
-            slice = arena_search_short(&arena_main, count, 0, lowest, is_zero);
+            slice = arena_claim_short(&arena_main, count, 0, lowest, is_zero);
         if (slice != SIZE_MAX) arena_raise_first_free(&arena_main, lowest);
         return slice;
     }
-    return arena_search_long(&arena_main, count, alignment, is_zero);
+    return arena_claim_long(&arena_main, count, alignment, is_zero);
 }
 
 static void *arena_claim_anywhere(size_t count, size_t alignment, bool *is_zero)
@@ -460,11 +421,24 @@ static void *arena_claim_anywhere(size_t count, size_t alignment, bool *is_zero)
         *is_zero = true;
         slice = arena_grow(&arena_main, count, alignment);
     }
-    if (slice != SIZE_MAX) return arena_slice_start(&arena_main, slice);
+    if (slice != SIZE_MAX) {
+        search_note_claim(&arena_main, count);
+        return arena_slice_start(&arena_main, slice);
+    }
 
     size_t bytes = (count << SLICE_SHIFT) + (alignment > SLICE_BYTES ? alignment : 0);
     if (!arena_add_another(bytes)) return NULL;
     return arena_claim_elsewhere(count, alignment, is_zero);
+}
+
+// What is kept changes seldom: it is looked at first.
+static void arena_keep(struct chunk *chunk, uint64_t bits, bool is_kept)
+{
+    uint64_t kept = atomic_load_explicit(&chunk->kept, memory_order_relaxed);
+    if (is_kept && (kept & bits) != bits)
+        atomic_fetch_or_explicit(&chunk->kept, bits, memory_order_relaxed);
+    else if (!is_kept && (kept & bits) != 0)
+        atomic_fetch_and_explicit(&chunk->kept, ~bits, memory_order_relaxed);
 }
 
 void arena_release(void *start, size_t count, bool touched)
@@ -472,12 +446,14 @@ void arena_release(void *start, size_t count, bool touched)
     struct arena *arena = arena_of(start);
     check(arena != NULL);
     size_t slice = arena_slice_of(arena, start);
+    bool is_kept = search_comes_again(arena, count);
     for (size_t done = 0; done < count;) {
         size_t covered;
         uint64_t bits = chunk_bits(slice + done, count - done, &covered);
         struct chunk *chunk = &arena->chunks[(slice + done) / CHUNK_SLICES];
         if (touched) atomic_fetch_or_explicit(&chunk->dirty, bits, memory_order_relaxed);
         else atomic_fetch_and_explicit(&chunk->dirty, ~bits, memory_order_relaxed);
+        arena_keep(chunk, bits, is_kept);
         done += covered;
     }
     if (touched) atomic_fetch_add_explicit(&arena->dirty_free, count, memory_order_relaxed);
@@ -509,9 +485,9 @@ void *arena_claim(size_t count, size_t alignment, bool *is_zero)
 
 bool arena_claim_at(struct arena *arena, void *start, size_t count, bool *is_zero)
 {
-    size_t slice = arena_slice_of(arena, start), end = arena_mapped_chunks(arena) * CHUNK_SLICES;
+    size_t slice = arena_slice_of(arena, start), end = window_mapped_chunks(arena) * CHUNK_SLICES;
     if (slice > end || count > end - slice) return false;
-    return arena_free_run(arena, slice, count, slice + count) == count &&
+    return search_free_run(arena, slice, count, slice + count) == count &&
            arena_claim_range(arena, slice, count, is_zero) &&
            arena_is_allowed(start, count, *is_zero);
 }
@@ -545,7 +521,7 @@ const char *arena_broken_rule(const struct arena *arena)
 
 static void arena_unmap(struct arena *arena)
 {
-    size_t chunks = arena_mapped_chunks(arena);
+    size_t chunks = window_mapped_chunks(arena);
     for (size_t i = 0; i < chunks; i++) {
         uint64_t kind = atomic_load_explicit(&arena->chunks[i].kind, memory_order_relaxed);
         if (kind == CHUNK_ABSENT) continue;

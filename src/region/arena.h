@@ -92,12 +92,6 @@ static always_inline void *arena_descriptor_near(uintptr_t units)
     return arena_main.descriptors + (units >> SHIFT & ~(uintptr_t)(DESCRIPTOR_BYTES - 1));
 }
 
-static inline size_t arena_mapped_chunks(const struct arena *arena)
-{
-    size_t mapped = atomic_load_explicit(&arena->mapped, memory_order_acquire);
-    return (mapped + CHUNK_SLICES - 1) / CHUNK_SLICES; // the last of a user's arena may be partial
-}
-
 static inline size_t arena_slice_of(const struct arena *arena, const void *address)
 {
     return ((uintptr_t)address - arena->base) >> SLICE_SHIFT;

@@ -27,6 +27,8 @@ struct chunk {
     ATOMIC(uint64_t) aging; // [any] 1: was free and dirty at the last purge round
     // [any] 1: free and dirty since the OS was told to take it back when it wants to
     ATOMIC(uint64_t) advised;
+    // [any] 1: kept for the next large block as long as it is free and dirty; search.h
+    ATOMIC(uint64_t) kept;
     ATOMIC(uint64_t) kind;  // [any] enum chunk_kind
 };
 
@@ -48,6 +50,13 @@ static inline bool chunk_claim(struct chunk *chunk, uint64_t bits, size_t *dirty
     *dirty_count +=
         bits_popcount64(atomic_load_explicit(&chunk->dirty, memory_order_relaxed) & bits);
     return true;
+}
+
+// Those that are kept if they are free.
+static inline uint64_t chunk_kept(const struct chunk *chunk)
+{
+    uint64_t kept = atomic_load_explicit(&chunk->kept, memory_order_relaxed);
+    return kept == 0 ? 0 : kept & atomic_load_explicit(&chunk->dirty, memory_order_relaxed);
 }
 
 // The part of [slice, slice+count) that lies in the chunk of `slice`.

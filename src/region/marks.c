@@ -24,7 +24,7 @@ void marks_clear(struct arena *arena, size_t kind, size_t slice)
 struct page *marks_take(struct arena *arena, size_t kind, size_t max_chunks)
 {
     if (atomic_load_explicit(&arena->mark_count[kind], memory_order_relaxed) == 0) return NULL;
-    size_t chunks = arena_mapped_chunks(arena);
+    size_t chunks = window_mapped_chunks(arena);
     size_t at = atomic_load_explicit(&arena->mark_hint[kind], memory_order_relaxed);
     for (size_t i = 0; i < max_chunks && i < chunks; i++, at++) {
         if (at >= chunks) at = 0;
@@ -45,7 +45,7 @@ struct page *marks_take(struct arena *arena, size_t kind, size_t max_chunks)
 
 const char *marks_broken_rule(const struct arena *arena)
 {
-    size_t chunks = arena_mapped_chunks(arena);
+    size_t chunks = window_mapped_chunks(arena);
     for (size_t kind = 0; kind < MARK_KINDS; kind++) {
         uint32_t count = 0;
         for (size_t i = 0; i < chunks; i++) {

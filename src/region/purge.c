@@ -117,7 +117,7 @@ static bool purge_step(struct purge_turn *turn)
             purge_arena = 0;
             return true;
         }
-        if (!purge_is_worthwhile(arena) || arena->purge_cursor >= arena_mapped_chunks(arena)) {
+        if (!purge_is_worthwhile(arena) || arena->purge_cursor >= window_mapped_chunks(arena)) {
             arena->purge_cursor = 0;
             purge_arena++;
             continue;
@@ -216,7 +216,7 @@ size_t purge_all(void)
     for (unsigned i = 0; i < ARENA_MAX; i++) {
         struct arena *arena = arena_at(i);
         if (arena == NULL) break;
-        size_t chunks = arena_mapped_chunks(arena);
+        size_t chunks = window_mapped_chunks(arena);
         for (size_t index = 0; index < chunks; index++) {
             struct purge_turn turn = {PURGE_REPEAT, CHUNK_SLICES, false, 0};
             purge_chunk(arena, index, &turn);

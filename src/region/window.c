@@ -123,7 +123,7 @@ const char *window_broken_rule(const struct arena *arena)
 size_t window_take(struct arena *arena, size_t slices, size_t alignment)
 {
     size_t before = atomic_load_explicit(&arena->mapped, memory_order_relaxed), first;
-    // acq_rel: pairs with arena_mapped_chunks, whose caller then reads chunk records
+    // acq_rel: pairs with window_mapped_chunks, whose caller then reads chunk records
     do {
         first = window_align_slice(arena, before, alignment);
         if (slices > arena->capacity || first > arena->capacity - slices) return SIZE_MAX;

@@ -19,6 +19,7 @@ enum {
     GRANULE_SHIFT     = 4,   // blocks start at multiples of 16 bytes
     // states for the smallest blocks; those of a page begin with its first slice's
     STATES_OF_SLICE   = SLICE_BYTES >> GRANULE_SHIFT >> 6,
+    WINDOW_LONG_RUNS  = 8,
     MARK_KINDS        = 113 // sets of slices that the floor above keeps (one for each size class)
 };
 
@@ -42,6 +43,9 @@ struct arena {
     ATOMIC(size_t)    dirty_free;  // [any] slices that are free and dirty: is a purge worthwhile?
     // [purge.c's turn] chunk at which the running purge round goes on
     size_t            purge_cursor;
+    // [any] hints: how long the last long runs were that were claimed, in a ring; search.h
+    ATOMIC(uint32_t)  long_runs[WINDOW_LONG_RUNS];
+    ATOMIC(uint32_t)  long_run_count;
     ATOMIC(uint32_t)  mark_count[MARK_KINDS]; // [any] marks set, about
     ATOMIC(uint32_t)  mark_hint[MARK_KINDS];  // [any] chunk of the latest mark
     void             *side;        // [const] mapping that holds all of the above but this struct
@@ -55,6 +59,13 @@ struct arena {
 INTERNAL must_use bool window_init(struct arena *arena, size_t capacity);
 // What the side memory of a slice in use can cost: its descriptor, states, and share of a chunk.
 INTERNAL size_t window_bytes_per_slice(void);
+// acquire: pairs with window_take, so that the chunk records can be read
+static inline size_t window_mapped_chunks(const struct arena *arena)
+{
+    size_t mapped = atomic_load_explicit(&arena->mapped, memory_order_acquire);
+    return (mapped + CHUNK_SLICES - 1) / CHUNK_SLICES; // the last of a user's arena may be partial
+}
+
 // First slice >= from whose address is a multiple of alignment.
 INTERNAL size_t window_align_slice(const struct arena *arena, size_t from, size_t alignment);
 INTERNAL void window_set_kind(struct arena *arena, size_t first, size_t slices,

@@ -67,6 +67,7 @@ static bool fork_is_fresh(void) { return false; }
 // --- the real sources ----------------------------------------------------------------------------
 
 #include "region/window.c"
+#include "region/search.c"
 #include "region/arena.c"
 #include "region/purge.c"
 #include "region/pool.c"

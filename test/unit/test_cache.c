@@ -296,8 +296,18 @@ static void wanted_back(void)
 
 TEST(cache_holds_nothing_while_the_user_wants_memory_back) { IN_CHILD(wanted_back()); }
 
+static unsigned long_classes_held(struct local_heap *main)
+{
+    unsigned count = 0;
+    for (size_t size_class = CACHE_LONG_FIRST; size_class < CLASS_COUNT; size_class++) {
+        const struct cache_bin *bin = cache_bin_of(&main->cache, size_class);
+        if (cache_held(bin) > 0) count++;
+    }
+    return count;
+}
+
 // One of each class would fill the cache of a small program.
-static void not_for_long(void)
+static void one_long_class(void)
 {
     enum { MANY = 20 };
     void *one[CLASS_COUNT];
@@ -309,18 +319,74 @@ static void not_for_long(void)
     size_t before = cached_bytes(main);
     for (size_t size_class = CACHE_LONG_FIRST; size_class < CLASS_COUNT; size_class++) {
         mi_free(one[size_class]);
-        EXPECT(cache_bin_of(&main->cache, size_class)->room == 0);
+        EXPECT_EQ(local_heap_count_cached(main, size_class), 1);
+        EXPECT_EQ(long_classes_held(main), 1);
+        expect_rules(main);
     }
-    EXPECT_EQ(cached_bytes(main), before);
-    expect_rules(main);
+    EXPECT_EQ(cached_bytes(main), before + class_block_bytes(CLASS_COUNT - 1));
     free_range(0, MANY);
     EXPECT(local_heap_count_cached(main, class_of_request(BYTES)) >= MANY);
     expect_rules(main);
 }
 
-TEST(cache_takes_no_long_blocks) { IN_CHILD(not_for_long()); }
+TEST(cache_keeps_long_blocks_of_one_class_at_a_time) { IN_CHILD(one_long_class()); }
 
-// Nor do those that the program holds take anybody's place.
+// The same buffer again and again: its page is not looked at.
+static void long_again(void)
+{
+    enum { TURNS = 40 };
+    struct local_heap *main = start();
+    void *block = NULL, *last = NULL;
+    for (int i = 0; i < TURNS; i++) { // the limit grows with each miss
+        mi_free(mi_malloc(200 * KIB));
+    }
+    unsigned long long slow_paths = main->heartbeat;
+    for (int i = 0; i < TURNS; i++) {
+        block = mi_malloc(200 * KIB);
+        EXPECT(last == NULL || block == last);
+        last = block;
+        mi_free(block);
+    }
+    EXPECT(main->heartbeat - slow_paths <= TURNS / 10);
+    expect_rules(main);
+}
+
+TEST(cache_hands_out_a_long_block_that_comes_and_goes) { IN_CHILD(long_again()); }
+
+// A block of another class sends all of them away at once.
+static void few_long(void)
+{
+    enum { MANY = 3 * CACHE_LONG_BLOCKS };
+    struct local_heap *main = start_with_high_limit();
+    size_t size_class = class_of_request(70 * KIB);
+    allocate_elsewhere(MANY, 70 * KIB);
+    for (unsigned i = 0; i < MANY; i++) {
+        free_range(i, i + 1);
+        EXPECT(local_heap_count_cached(main, size_class) <= CACHE_LONG_BLOCKS);
+    }
+    EXPECT(local_heap_count_cached(main, size_class) > 1);
+    expect_rules(main);
+    mi_free(mi_malloc(200 * KIB));
+    EXPECT_EQ(local_heap_count_cached(main, size_class), 0);
+    expect_rules(main);
+}
+
+TEST(cache_keeps_few_long_blocks) { IN_CHILD(few_long()); }
+
+static void too_long(void)
+{
+    struct local_heap *main = start();
+    stats_add(STAT_threads, 1000);
+    size_t size_class = class_of_request(40 * KIB);
+    for (int i = 0; i < 40; i++) mi_free(mi_malloc(40 * KIB));
+    EXPECT_EQ(main->cache.limit, CACHE_LEAST_BYTES);
+    EXPECT_EQ(local_heap_count_cached(main, size_class), 0);
+    expect_rules(main);
+}
+
+TEST(cache_takes_no_block_that_is_longer_than_its_limit) { IN_CHILD(too_long()); }
+
+// Those that the program holds take nobody's place.
 static void beside_long(void)
 {
     enum { MANY = 20 };

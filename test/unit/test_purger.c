@@ -531,7 +531,7 @@ static void cut_short(void)
     bool is_complete;
     start(ALWAYS);
     char *memory = dirty_slices(ENOUGH);
-    arena_main.purge_cursor = arena_mapped_chunks(&arena_main);
+    arena_main.purge_cursor = window_mapped_chunks(&arena_main);
     EXPECT(!purge_step_now(true, &is_complete) && is_complete);
     arena_release(memory, ENOUGH, true);
     EXPECT(purge_step_now(true, &is_complete));

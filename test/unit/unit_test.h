@@ -46,7 +46,7 @@
 __attribute__((unused)) static size_t used_slices_of(const struct arena *arena)
 {
     size_t used = 0;
-    for (size_t chunk = 0; chunk < arena_mapped_chunks(arena); chunk++) {
+    for (size_t chunk = 0; chunk < window_mapped_chunks(arena); chunk++) {
         const struct chunk *record = &arena->chunks[chunk];
         if (atomic_load_explicit(&record->kind, memory_order_acquire) == CHUNK_ABSENT) continue;
         size_t slices = arena->capacity - chunk * CHUNK_SLICES;
