@@ -141,7 +141,7 @@ void *alloc_slow(struct local_heap *heap, size_t bytes, bool is_zeroed)
     return alloc_slow_large(heap, bytes, 0, is_zeroed);
 }
 
-void *alloc_medium(struct local_heap *heap, size_t bytes, bool is_zeroed)
+on_cache_line void *alloc_medium(struct local_heap *heap, size_t bytes, bool is_zeroed)
 {
     if (unlikely(bytes > CLASS_MAX_BYTES - ALLOC_PADDING_BYTES))
         return alloc_slow(heap, bytes, is_zeroed);
@@ -176,9 +176,9 @@ struct local_heap *alloc_find_part(mi_heap_t *heap)
 
 // --- public --------------------------------------------------------------------------------------
 
-void *mi_malloc(size_t size) { return alloc_from(thread_heap(), size, false); }
-void *mi_zalloc(size_t size) { return alloc_from(thread_heap(), size, true); }
-void *mi_malloc_small(size_t size) { return alloc_from(thread_heap(), size, false); }
+on_cache_line void *mi_malloc(size_t size) { return alloc_from(thread_heap(), size, false); }
+on_cache_line void *mi_zalloc(size_t size) { return alloc_from(thread_heap(), size, true); }
+on_cache_line void *mi_malloc_small(size_t size) { return alloc_from(thread_heap(), size, false); }
 void *mi_zalloc_small(size_t size) { return alloc_from(thread_heap(), size, true); }
 
 static always_inline void *alloc_counted(struct local_heap *heap, size_t count, size_t size,
@@ -189,7 +189,7 @@ static always_inline void *alloc_counted(struct local_heap *heap, size_t count, 
     return alloc_from(heap, bytes, is_zeroed);
 }
 
-void *mi_calloc(size_t count, size_t size)
+on_cache_line void *mi_calloc(size_t count, size_t size)
 {
     return alloc_counted(thread_heap(), count, size, true);
 }
@@ -204,7 +204,7 @@ static cold void *alloc_from_far(mi_heap_t *heap, size_t bytes, bool is_zeroed)
     return part == NULL ? NULL : alloc_from(part, bytes, is_zeroed);
 }
 
-void *mi_heap_malloc(mi_heap_t *heap, size_t size)
+on_cache_line void *mi_heap_malloc(mi_heap_t *heap, size_t size)
 {
     struct local_heap *part = alloc_part_near(heap);
     return likely(part != NULL) ? alloc_from(part, size, false) : alloc_from_far(heap, size, false);

@@ -205,7 +205,7 @@ static void free_to_part(struct local_heap *part, uintptr_t owner, struct page *
 }
 
 // A block of a shared page.
-static no_inline void free_to_cache(struct local_heap *heap, struct page *page,
+static no_inline on_cache_line void free_to_cache(struct local_heap *heap, struct page *page,
                                     struct block *block)
 {
     struct local_heap *main = free_ready_main(heap);
@@ -217,7 +217,7 @@ static no_inline void free_to_cache(struct local_heap *heap, struct page *page,
     free_look_at_idle(main);
 }
 
-static no_inline void free_elsewhere(const void *pointer, struct local_heap *heap)
+static no_inline on_cache_line void free_elsewhere(const void *pointer, struct local_heap *heap)
 {
     if (pointer == NULL) return;
     struct page *page = page_of(pointer);
@@ -315,7 +315,7 @@ static always_inline bool free_try_sink(struct local_heap *heap, struct page *pa
     return true;
 }
 
-void mi_free(void *p)
+on_cache_line void mi_free(void *p)
 {
     struct local_heap *heap = thread_heap();
     uintptr_t units = arena_units(p);

@@ -26,7 +26,7 @@ static void glibc_convert(struct glibc_numbers *numbers, const struct stats_numb
     }
 }
 
-void glibc_gather(struct glibc_numbers *numbers)
+cold void glibc_gather(struct glibc_numbers *numbers)
 {
     struct stats_numbers gathered;
     stats_gather(&gathered);
@@ -51,7 +51,7 @@ static void glibc_line(struct lines *lines, const char *string)
 }
 
 // `head` is all up to the numbers; count SIZE_MAX: there is none.
-static void glibc_total(struct lines *lines, const char *head, size_t count, size_t bytes)
+static cold void glibc_total(struct lines *lines, const char *head, size_t count, size_t bytes)
 {
     text_add(&lines->text, head);
     if (count != SIZE_MAX) glibc_attribute(&lines->text, "count", count);
@@ -91,7 +91,7 @@ static void glibc_system(struct lines *lines, const struct glibc_numbers *number
     glibc_total(lines, "<aspace type=\"mprotect\"", SIZE_MAX, numbers->reserved_bytes);
 }
 
-void glibc_write_xml(lines_write *write, void *arg)
+cold void glibc_write_xml(lines_write *write, void *arg)
 {
     struct lines lines;
     struct stats_numbers gathered;

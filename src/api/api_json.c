@@ -12,7 +12,7 @@ struct json {
 };
 
 // Ends the line before, and begins a member or an element on one of its own; name NULL in an array.
-static void json_next(struct json *json, const char *name)
+static cold void json_next(struct json *json, const char *name)
 {
     struct text *text = &json->lines->text;
     if (!json->is_first) text_add_char(text, ',');
@@ -25,14 +25,14 @@ static void json_next(struct json *json, const char *name)
     text_add(text, "\": ");
 }
 
-static void json_open(struct json *json, char bracket)
+static cold void json_open(struct json *json, char bracket)
 {
     text_add_char(&json->lines->text, bracket);
     json->depth++;
     json->is_first = true;
 }
 
-static void json_close(struct json *json, char bracket)
+static cold void json_close(struct json *json, char bracket)
 {
     json->depth--;
     json->is_first = true; // no comma before a closing bracket
@@ -40,7 +40,7 @@ static void json_close(struct json *json, char bracket)
     text_add_char(&json->lines->text, bracket);
 }
 
-static void json_unsigned(struct json *json, const char *name, uint64_t value)
+static cold void json_unsigned(struct json *json, const char *name, uint64_t value)
 {
     json_next(json, name);
     text_add_unsigned(&json->lines->text, value);
@@ -58,7 +58,7 @@ static void json_add_level(struct text *text, struct stats_values values, int64_
     text_add_signed(text, values.current / unit);
 }
 
-static void json_level(struct json *json, const char *name, struct stats_values values)
+static cold void json_level(struct json *json, const char *name, struct stats_values values)
 {
     json_next(json, name);
     text_add_char(&json->lines->text, '{');
@@ -156,7 +156,7 @@ static void json_bins(struct json *json, const struct walk_totals *totals)
     json_close(json, ']');
 }
 
-void json_write_statistics(struct lines *lines, const struct stats_numbers *numbers)
+cold void json_write_statistics(struct lines *lines, const struct stats_numbers *numbers)
 {
     struct json json = {lines, 0, true};
     json_open(&json, '{');
@@ -194,7 +194,7 @@ static char *json_in_block(const struct stats_numbers *numbers)
     }
 }
 
-char *mi_stats_get_json(size_t buffer_size, char *buffer)
+cold char *mi_stats_get_json(size_t buffer_size, char *buffer)
 {
     struct stats_numbers numbers;
     stats_gather(&numbers);

@@ -60,7 +60,7 @@ static cold void *new_refused(size_t bytes, bool is_too_large)
     return NULL;
 }
 
-void *mi_new(size_t size)
+on_cache_line void *mi_new(size_t size)
 {
     void *block = mi_malloc(size);
     if (likely(block != NULL)) return block;
@@ -68,7 +68,7 @@ void *mi_new(size_t size)
     return new_retry(&request);
 }
 
-void *mi_new_nothrow(size_t size)
+on_cache_line void *mi_new_nothrow(size_t size)
 {
     void *block = mi_malloc(size);
     if (likely(block != NULL)) return block;

@@ -83,7 +83,7 @@ static void report_text_line(struct lines *lines, const char *string)
 // --- blocks, debug builds: all that ever happened ------------------------------------------------
 
 // Behind a label.
-static void report_history(struct lines *lines, struct stats_values values, size_t unit_bytes)
+static cold void report_history(struct lines *lines, struct stats_values values, size_t unit_bytes)
 {
     struct text *text = &lines->text;
     report_add_size_column(text, values.peak);
@@ -182,7 +182,7 @@ static void report_live_blocks(struct lines *lines, const struct stats_numbers *
 
 // --- memory, pages, threads ----------------------------------------------------------------------
 
-static void report_memory_level(struct lines *lines, const char *label, enum stats_level_id id)
+static cold void report_memory_level(struct lines *lines, const char *label, enum stats_level_id id)
 {
     struct text *text = &lines->text;
     struct stats_values values = stats_read(&stats_process()->level[id]);
@@ -304,7 +304,7 @@ static void report_write(const char *line, void *arg)
     else hooks_output(line);
 }
 
-void mi_stats_print(mi_output_fun *out)
+cold void mi_stats_print(mi_output_fun *out)
 {
     struct lines lines;
     struct stats_numbers numbers;
@@ -318,7 +318,7 @@ void mi_stats_print(mi_output_fun *out)
     report_process(&lines, &numbers);
 }
 
-void mi_thread_stats_print(mi_output_fun *out)
+cold void mi_thread_stats_print(mi_output_fun *out)
 {
     struct lines lines;
     struct stats_of_thread thread;
@@ -336,7 +336,7 @@ void mi_thread_stats_print(mi_output_fun *out)
     lines_end(&lines);
 }
 
-static void report_json_at_exit(void)
+static cold void report_json_at_exit(void)
 {
     struct lines lines;
     struct stats_numbers numbers;

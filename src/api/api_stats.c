@@ -79,7 +79,7 @@ static void stats_gather_free(struct stats_numbers *numbers)
     }
 }
 
-void stats_gather(struct stats_numbers *numbers)
+cold void stats_gather(struct stats_numbers *numbers)
 {
     memset((void *)numbers, 0, sizeof *numbers);
     walk_count(&numbers->totals);
@@ -144,7 +144,7 @@ static void stats_drop_loaded(struct stats_of_thread *thread, const struct local
     }
 }
 
-void stats_gather_thread(struct stats_of_thread *thread)
+cold void stats_gather_thread(struct stats_of_thread *thread)
 {
     struct local_heap *heap = thread_heap();
     memset((void *)thread, 0, sizeof *thread);
@@ -164,7 +164,7 @@ void stats_gather_thread(struct stats_of_thread *thread)
 
 // Threads that still run count on (the number of slow paths is a clock, too), so the process's
 // counters begin as far below zero as these have come.
-void mi_stats_reset(void)
+cold void mi_stats_reset(void)
 {
     uint64_t running[STATS_COUNTER_COUNT];
     memset(running, 0, sizeof running);
@@ -187,7 +187,7 @@ static void stats_put(size_t *place, uint64_t value)
     if (place != NULL) *place = value > SIZE_MAX ? SIZE_MAX : (size_t)value;
 }
 
-void mi_process_info(size_t *elapsed_msecs, size_t *user_msecs, size_t *system_msecs,
+cold void mi_process_info(size_t *elapsed_msecs, size_t *user_msecs, size_t *system_msecs,
                      size_t *current_rss, size_t *peak_rss, size_t *current_commit,
                      size_t *peak_commit, size_t *page_faults)
 {

@@ -20,6 +20,8 @@
 #define run_at_exit  __attribute__((destructor))
 #define no_inline   __attribute__((noinline))
 #define always_inline inline __attribute__((always_inline))
+// The fast paths: else some programs take up to 4 % longer in one build than in another, by chance.
+#define on_cache_line __attribute__((aligned(64)))
 
 // A function shared by modules: static in the one-object build that is shipped, else hidden.
 #if defined(MI_ONE_OBJECT)

@@ -388,7 +388,7 @@ static void options_explain(enum option option)
 }
 
 // Only under MIMALLOC_VERBOSE: then the look-ups for names that do nothing are worth their time.
-static void options_explain_all(void)
+static cold void options_explain_all(void)
 {
     if (!options_is_on(OPTION_verbose)) return;
     for (int i = 0; i < OPTION_COUNT; i++) options_explain((enum option)i);
@@ -439,7 +439,7 @@ const char *options_name(enum option option)
     return options_is_valid(option) ? options_table[option].name : "";
 }
 
-static void options_print_one(enum option option)
+static cold void options_print_one(enum option option)
 {
     static const char *const units[] = {"", "", " ms", " KiB", " KiB", " %", ""};
     static const char *const sources[] = {"default", "program string", "environment", "call"};
@@ -454,7 +454,7 @@ static void options_print_one(enum option option)
     options_line_end(&line);
 }
 
-void options_print(void)
+cold void options_print(void)
 {
     for (int i = 0; i < OPTION_COUNT; i++) options_print_one((enum option)i);
 }

@@ -287,14 +287,18 @@ static void cache_make_room(struct cache *cache, size_t size_class)
         cache_flush_bins(cache, true);
         return;
     }
+    bool is_kept = block_bytes <= cache->limit; // else it would not fit, whatever was given away
     cache_keep_long(cache, cache->long_class);
-    if (block_bytes > cache->limit) { // it would not fit, whatever was given away
+    if (size_class >= CACHE_LONG_FIRST && size_class != cache->long_class) {
+        cache_keep_long(cache, (unsigned)size_class);
+        is_kept = false; // but the next one will be
+    }
+    if (!is_kept) {
         cache_remove_room(cache, size_class, bin->left);
         cache_give_some(cache, 0);
         cache_trim_room(cache, CACHE_ROOMY * cache->limit, 0);
         return;
     }
-    if (size_class >= CACHE_LONG_FIRST) cache_keep_long(cache, (unsigned)size_class);
     cache_give_some(cache, block_bytes);
     if (cache->held_bytes + block_bytes <= cache->limit) {
         cache_grow_bin(cache, size_class);

@@ -22,8 +22,8 @@
  * an eighth of what is in pages, and CACHE_SPARE_BYTES, in even parts of CACHE_MOST_BYTES at most;
  * they are counted only now and then, so for a while it can be CACHE_ROOMY times as much.
  *
- * Of blocks beyond 64 KiB it keeps some of one class at a time, the one that was freed last: one
- * block of each such class would be 7 MiB.
+ * Of blocks beyond 64 KiB it keeps some of one class at a time, when two such blocks after each
+ * other were of that class: one block of each would be 7 MiB.
  *
  * Rules: H6 and H7 (local_heap.h). Owner only, but for cache_count.
  */
@@ -64,7 +64,7 @@ struct cache {
     unsigned give_turn;  // the class that gave blocks away last
     unsigned room_turn;  // the class that gave room away last
     unsigned looked;     // the class that is looked at next
-    unsigned long_class; // of long blocks: the class whose blocks it keeps, or 0
+    unsigned long_class; // of the long block that came last, if it fits; else 0
     uint64_t due_ms;     // when all are looked at again
     struct cache_bin bin[CLASS_COUNT - CLASS_SHARED_FIRST];
     // of each class, what its first blocks were when it was looked at last

@@ -60,9 +60,12 @@ void *os_map(size_t bytes, size_t alignment)
 
 void *os_find_hole(size_t bytes, size_t alignment)
 {
-    void *start = os_map_anywhere(bytes, alignment, PRIM_MAP_NO_ACCESS);
-    if (start != NULL) os_release(start, bytes);
-    return start;
+    void *start;
+    if (bytes > SIZE_MAX - alignment) return NULL;
+    stats_count(COUNT_mmap_calls, 1);
+    if (prim_map(NULL, bytes + alignment, PRIM_MAP_NO_ACCESS, &start) != 0) return NULL;
+    os_release(start, bytes + alignment);
+    return (void *)bits_align_up((uintptr_t)start, alignment);
 }
 
 bool os_map_at(void *start, size_t bytes, bool *taken)

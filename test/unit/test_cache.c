@@ -310,15 +310,19 @@ static unsigned long_classes_held(struct local_heap *main)
 static void one_long_class(void)
 {
     enum { MANY = 20 };
-    void *one[CLASS_COUNT];
+    void *two[CLASS_COUNT][2];
     EXPECT_EQ(CACHE_LONG_FIRST, class_of(64 * KIB + 1));
     struct local_heap *main = start_with_high_limit();
     allocate_elsewhere(MANY, BYTES);
-    for (size_t size_class = CACHE_LONG_FIRST; size_class < CLASS_COUNT; size_class++)
-        one[size_class] = mi_malloc(class_block_bytes(size_class) - BLOCK_PADDING_BYTES);
+    for (size_t size_class = CACHE_LONG_FIRST; size_class < CLASS_COUNT; size_class++) {
+        size_t bytes = class_block_bytes(size_class) - BLOCK_PADDING_BYTES;
+        for (unsigned i = 0; i < 2; i++) two[size_class][i] = mi_malloc(bytes);
+    }
     size_t before = cached_bytes(main);
     for (size_t size_class = CACHE_LONG_FIRST; size_class < CLASS_COUNT; size_class++) {
-        mi_free(one[size_class]);
+        mi_free(two[size_class][0]);
+        EXPECT_EQ(long_classes_held(main), 0);
+        mi_free(two[size_class][1]);
         EXPECT_EQ(local_heap_count_cached(main, size_class), 1);
         EXPECT_EQ(long_classes_held(main), 1);
         expect_rules(main);

@@ -270,7 +270,7 @@ static void free_interior(size_t bytes, size_t alignment, size_t offset)
     thread_collect(true);
     struct page *page = page_of(blocks[39]);
     struct block *block = page_block_at(page, page_index_of(page, blocks[39]));
-    bool is_cached = page->block_bytes <= main->cache.limit;
+    bool is_cached = size_class < CACHE_LONG_FIRST && page->block_bytes <= main->cache.limit;
     mi_free(blocks[39]); // into this thread's cache, or its page
     EXPECT(cache_bin_of(&main->cache, size_class)->list == (is_cached ? block : NULL));
     expect_rules(main);
