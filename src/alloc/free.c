@@ -206,7 +206,7 @@ static void free_to_part(struct local_heap *part, uintptr_t owner, struct page *
 
 // A block of a shared page.
 static no_inline on_cache_line void free_to_cache(struct local_heap *heap, struct page *page,
-                                    struct block *block)
+                                                  struct block *block)
 {
     struct local_heap *main = free_ready_main(heap);
     if (main == NULL) {

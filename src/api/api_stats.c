@@ -188,8 +188,8 @@ static void stats_put(size_t *place, uint64_t value)
 }
 
 cold void mi_process_info(size_t *elapsed_msecs, size_t *user_msecs, size_t *system_msecs,
-                     size_t *current_rss, size_t *peak_rss, size_t *current_commit,
-                     size_t *peak_commit, size_t *page_faults)
+                          size_t *current_rss, size_t *peak_rss, size_t *current_commit,
+                          size_t *peak_commit, size_t *page_faults)
 {
     struct prim_usage usage;
     stats_read_usage(&usage);

@@ -11,7 +11,8 @@ static void start(void)
     memset((void *)records, 0, sizeof records);
     memset((void *)&made, 0, sizeof made);
     made.chunks = records;
-    made.capacity = made.mapped = SLICES;
+    made.capacity = SLICES;
+    made.mapped = SLICES;
 }
 
 static void set_free(size_t first, size_t count)
