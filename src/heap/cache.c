@@ -287,13 +287,10 @@ static void cache_make_room(struct cache *cache, size_t size_class)
         cache_flush_bins(cache, true);
         return;
     }
-    bool is_kept = block_bytes <= cache->limit; // else it would not fit, whatever was given away
-    cache_keep_long(cache, cache->long_class);
-    if (size_class >= CACHE_LONG_FIRST && size_class != cache->long_class) {
-        cache_keep_long(cache, (unsigned)size_class);
-        is_kept = false; // but the next one will be
-    }
-    if (!is_kept) {
+    bool is_long = size_class >= CACHE_LONG_FIRST;
+    bool is_kept = block_bytes <= cache->limit && (!is_long || size_class == cache->long_class);
+    cache_keep_long(cache, is_long ? (unsigned)size_class : cache->long_class);
+    if (!is_kept) { // too long, whatever was given away, or the first long one of its class
         cache_remove_room(cache, size_class, bin->left);
         cache_give_some(cache, 0);
         cache_trim_room(cache, CACHE_ROOMY * cache->limit, 0);

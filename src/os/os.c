@@ -60,10 +60,9 @@ void *os_map(size_t bytes, size_t alignment)
 
 void *os_find_hole(size_t bytes, size_t alignment)
 {
-    void *start;
     if (bytes > SIZE_MAX - alignment) return NULL;
-    stats_count(COUNT_mmap_calls, 1);
-    if (prim_map(NULL, bytes + alignment, PRIM_MAP_NO_ACCESS, &start) != 0) return NULL;
+    void *start = os_reserve(bytes + alignment, os_page_bytes());
+    if (start == NULL) return NULL;
     os_release(start, bytes + alignment);
     return (void *)bits_align_up((uintptr_t)start, alignment);
 }

@@ -78,7 +78,7 @@ static size_t holes_purge_strips(const struct page *page, uint32_t strips)
 {
     size_t bytes = 0, strip_bytes = page_strip_bytes(page);
     while (strips != 0) {
-        unsigned first = bits_lowest(strips), count = bits_lowest(~(strips >> first));
+        unsigned first = bits_lowest(strips), count = bits_trailing_ones(strips >> first);
         bytes += holes_purge(page, first * strip_bytes, (first + count) * strip_bytes);
         strips &= ~((uint32_t)bits_ones(count) << first);
     }

@@ -431,16 +431,6 @@ static void *arena_claim_anywhere(size_t count, size_t alignment, bool *is_zero)
     return arena_claim_elsewhere(count, alignment, is_zero);
 }
 
-// What is kept changes seldom: it is looked at first.
-static void arena_keep(struct chunk *chunk, uint64_t bits, bool is_kept)
-{
-    uint64_t kept = atomic_load_explicit(&chunk->kept, memory_order_relaxed);
-    if (is_kept && (kept & bits) != bits)
-        atomic_fetch_or_explicit(&chunk->kept, bits, memory_order_relaxed);
-    else if (!is_kept && (kept & bits) != 0)
-        atomic_fetch_and_explicit(&chunk->kept, ~bits, memory_order_relaxed);
-}
-
 void arena_release(void *start, size_t count, bool touched)
 {
     struct arena *arena = arena_of(start);
@@ -453,7 +443,7 @@ void arena_release(void *start, size_t count, bool touched)
         struct chunk *chunk = &arena->chunks[(slice + done) / CHUNK_SLICES];
         if (touched) atomic_fetch_or_explicit(&chunk->dirty, bits, memory_order_relaxed);
         else atomic_fetch_and_explicit(&chunk->dirty, ~bits, memory_order_relaxed);
-        arena_keep(chunk, bits, is_kept);
+        chunk_keep(chunk, bits, is_kept);
         done += covered;
     }
     if (touched) atomic_fetch_add_explicit(&arena->dirty_free, count, memory_order_relaxed);

@@ -52,6 +52,16 @@ static inline bool chunk_claim(struct chunk *chunk, uint64_t bits, size_t *dirty
     return true;
 }
 
+// What is kept changes seldom: it is looked at first.
+static inline void chunk_keep(struct chunk *chunk, uint64_t bits, bool is_kept)
+{
+    uint64_t kept = atomic_load_explicit(&chunk->kept, memory_order_relaxed);
+    if (is_kept && (kept & bits) != bits)
+        atomic_fetch_or_explicit(&chunk->kept, bits, memory_order_relaxed);
+    else if (!is_kept && (kept & bits) != 0)
+        atomic_fetch_and_explicit(&chunk->kept, ~bits, memory_order_relaxed);
+}
+
 // Those that are kept if they are free.
 static inline uint64_t chunk_kept(const struct chunk *chunk)
 {

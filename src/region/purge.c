@@ -42,9 +42,7 @@ static struct purge_result purge_runs(const struct arena *arena, size_t index, u
 {
     struct purge_result result = {0, 0};
     while (taken != 0 && *calls > 0) {
-        unsigned first = bits_lowest(taken);
-        uint64_t above = ~(taken >> first);
-        unsigned count = above == 0 ? CHUNK_SLICES : bits_lowest(above);
+        unsigned first = bits_lowest(taken), count = bits_trailing_ones(taken >> first);
         uint64_t run = bits_ones(count) << first;
         void *start = arena_slice_start(arena, index * CHUNK_SLICES + first);
         if (os_purge(start, (size_t)count << SLICE_SHIFT)) result.purged |= run;

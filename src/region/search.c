@@ -32,12 +32,13 @@ size_t search_short(const struct arena *arena, size_t count, size_t *from, size_
         uint64_t free = atomic_load_explicit(&chunk->free, memory_order_relaxed);
         if (free == 0) continue;
         looks++;
-        uint64_t starts = chunk_run_starts(free & ~chunk_kept(chunk), (unsigned)count);
+        uint64_t kept = chunk_kept(chunk);
+        uint64_t starts = chunk_run_starts(free & ~kept, (unsigned)count);
         if (starts != 0) {
             *from = index + 1;
             return index * CHUNK_SLICES + bits_lowest(starts);
         }
-        if (among_kept != SIZE_MAX) continue;
+        if (kept == 0 || among_kept != SIZE_MAX) continue;
         starts = chunk_run_starts(free, (unsigned)count);
         if (starts != 0) among_kept = index * CHUNK_SLICES + bits_lowest(starts);
     }
