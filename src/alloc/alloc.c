@@ -108,7 +108,7 @@ static void *alloc_large(struct local_heap *heap, size_t bytes, size_t alignment
     if (block == NULL) return NULL;
     const struct page *page = page_of(block);
     if (is_zeroed && !is_zero) memset(block, 0, page->block_bytes);
-    if (CFG_STATES) state_set_live(page_state_of(page, block), true);
+    if (CFG_STATES) state_set(page_state_of(page, block), STATE_IN_USE);
     return alloc_hand_out(page, block, bytes);
 }
 

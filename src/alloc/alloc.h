@@ -60,11 +60,9 @@ static always_inline struct page *alloc_page_of(const struct local_heap *heap, s
 static always_inline bool alloc_check(const struct page *page, size_t size_class,
                                       const struct block *block, bool is_cached)
 {
-    if (is_cached) {
-        return depot_may_hold(block, size_class) &&
-               state_hand_out_laid_up(page_state_of(page, block));
-    }
-    return page_has_block_at(page, block) && state_hand_out(page_state_of(page, block));
+    bool is_of = is_cached ? depot_is_of(page, block, size_class) : page_has_block_at(page, block);
+    return likely(is_of) && state_change(page_state_of(page, block),
+                                         is_cached ? STATE_FREED : STATE_FREE, STATE_IN_USE);
 }
 
 // Unlinks the first block of a list: of a loaded one, or of cached blocks. false: it is no free

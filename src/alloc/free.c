@@ -57,46 +57,53 @@ static void free_close_block(struct page *page, char *block)
     free_fill(page, block);
 }
 
-// Where the state of a block is if a page begins at `start`. The page of a block that is in use
-// stays what it is; any other may be gone, or be another one by now: then what is read of it need
-// not fit together. Whatever it is, `state` lies among the states, and false means that there is
-// no such block.
-static always_inline bool free_state_at(const struct page *page, const char *start,
-                                        const char *block, struct state *state)
+// The state of the block that begins at `block`, if a page is as these say; else NULL. The page of
+// a block that is in use stays what it is; any other may be gone, or be another one by now: then
+// what was read of it need not fit together. Whatever it is, this lies among the arena's states.
+static always_inline struct state *free_state_at(const struct arena *arena, const char *start,
+                                                 uint64_t reciprocal, const char *block)
 {
-    const struct arena *arena = arena_of(block);
-    uintptr_t offset = (uintptr_t)block - (uintptr_t)start;
-    uint64_t index = bits_multiply_wide(offset, page->reciprocal).high;
-    if ((uintptr_t)start < arena->base || start > block || index > offset >> GRANULE_SHIFT)
-        return false;
-    *state = state_at(arena_states_of(arena, start), index);
-    return true;
+    struct bits_product place = bits_multiply_wide((uintptr_t)block - (uintptr_t)start, reciprocal);
+    if ((uintptr_t)start < arena->base || start > block) return NULL;
+    if (place.low >= reciprocal || place.high >= PAGE_MAX_BLOCKS) return NULL;
+    return state_at(arena_states_of(arena, start), place.high);
 }
 
-static bool free_state_of(const struct page *page, const char *block, struct state *state)
+static struct state *free_state_of(const struct page *page, const char *block)
 {
-    return free_state_at(page, page->start, block, state);
+    return free_state_at(arena_of(block), page->start, page->reciprocal, block);
 }
 
-static bool free_take(const struct page *page, const char *block, bool is_own)
+// Takes a block that is in use, whoever's it is; false: there is none. `page` may be any descriptor
+// of the arena that the block lies in.
+static always_inline bool free_take(const struct arena *arena, const struct page *page,
+                                    const char *block)
 {
     char *start = page->start;
-    struct state state;
-    if (!free_state_at(page, start, block, &state)) return false;
-    if (is_own) return state_take_own(state);
-    if (!state_take_from_others(state)) return false;
-    // now that a block is marked its page stays: is it the block that is meant?
-    if (page->start == start && page_has_block_at(page, block) &&
-        page_index_of(page, block) == state.index)
-        return true;
-    state_unmark(state.states, state_mask(state));
+    uint64_t reciprocal = page->reciprocal;
+    struct state *state = free_state_at(arena, start, reciprocal, block);
+    if (state == NULL || !state_take(state)) return false;
+    // now that a block is taken its page stays: is it the block that is meant?
+    if (likely(page->start == start && page->reciprocal == reciprocal)) return true;
+    state_untake(state);
     return false;
+}
+
+// The same for a page that stays what it is. Blocks that do not exist are never in use, and no
+// multiple of 16 below block 0 looks like the start of a block, so no index is too large.
+static always_inline bool free_take_of(const struct page *page, const char *block, bool is_own)
+{
+    struct bits_product place = page_place_of(page, block);
+    if (place.low >= page->reciprocal) return false;
+    struct state *state = state_at(page->states, place.high);
+    return is_own ? state_change(state, STATE_IN_USE, STATE_FREE) : state_take(state);
 }
 
 // Debug and secure builds. false: reported, and the pointer is ignored.
 static bool free_validate(struct page *page, char *block, const void *pointer, bool is_own)
 {
-    if (unlikely(!free_take(page, block, is_own))) {
+    if (unlikely(is_own ? !free_take_of(page, block, true)
+                        : !free_take(arena_of(block), page, block))) {
         free_refuse(page, pointer, "free");
         return false;
     }
@@ -109,9 +116,10 @@ bool free_find(const void *pointer, const char *call, struct free_place *place)
     struct page *page = page_of(pointer);
     char *block = page == NULL ? NULL : free_start_of(page, pointer);
     bool is_valid = block != NULL;
-    struct state state;
-    if (CFG_STATES && is_valid)
-        is_valid = free_state_of(page, block, &state) && state_is_in_use(state);
+    if (CFG_STATES && is_valid) {
+        const struct state *state = free_state_of(page, block);
+        is_valid = state != NULL && state_is(state, STATE_IN_USE);
+    }
     if (unlikely(!is_valid)) {
         free_refuse(page, pointer, call);
         return false;
@@ -248,17 +256,6 @@ static cold void free_emptied(struct page *page, struct local_heap *heap)
     purger_tick();
 }
 
-// The same as free_validate, for an address in the first slice of a page that stays what it is, and
-// that has no interior pointers. Blocks that do not exist are never live, and no multiple of 16
-// below block 0 looks like the start of a block, so no index is too large.
-static always_inline bool free_take_near(const struct page *page, const char *block, bool is_own)
-{
-    struct bits_product place = page_place_of(page, block);
-    if (place.low >= page->reciprocal) return false;
-    struct state state = state_at(page->states, place.high);
-    return is_own ? state_take_own(state) : state_take_from_others(state);
-}
-
 // The usual case of another thread's block. A block that is not to be freed is left to
 // free_elsewhere, which finds the same.
 static always_inline bool free_try_ring(struct local_heap *heap, uintptr_t owner, struct page *page,
@@ -266,7 +263,7 @@ static always_inline bool free_try_ring(struct local_heap *heap, uintptr_t owner
 {
     struct local_heap *main = heap->main;
     if (main == NULL || (owner & OWNER_INTERIOR) != 0 || !ring_can_extend(main, page)) return false;
-    if (CFG_STATES && unlikely(!free_take_near(page, block, false))) return false;
+    if (CFG_STATES && unlikely(!free_take_of(page, block, false))) return false;
     if (CFG_DEBUG >= 1) free_close_block(page, block);
     ring_extend(main, page, (struct block *)(void *)block);
     return true;
@@ -280,11 +277,30 @@ static cold void free_in_full_sink(struct page *page, struct local_heap *heap, s
     else if (page_put(page, block)) free_emptied(page, heap);
 }
 
+// Whatever is in a sink is written only when it is this thread's to write. `first` describes the
+// slice that the block is in; `differs` as in page_sink, and the page has a sink.
+static always_inline void free_to_sink(struct local_heap *heap, struct page *first,
+                                       uintptr_t differs, char *address)
+{
+    static const struct link_key no_key = {0, 0};
+    struct block *block = (struct block *)(void *)address;
+    struct block **list = (struct block **)page_sink(first, differs);
+    uint32_t *sink_left = (uint32_t *)(void *)((char *)list + PAGE_SINK_LEFT);
+    uint32_t left = *sink_left;
+    if (unlikely(compiler_count_down(&left))) {
+        free_in_full_sink(first, heap, block);
+        return;
+    }
+    block_set_next(block, *list, CFG_SECURE ? &page_head(first)->key : &no_key);
+    *list = block;
+    *sink_left = left;
+}
+
 // The usual case in debug and secure builds: a block of a page of its own.
 static always_inline bool free_try_own(struct local_heap *heap, struct page *page, char *block)
 {
     if (unlikely(ATOMIC_FOLDED_LOAD(&page->owner) != (uintptr_t)heap)) return false;
-    if (unlikely(!free_take_near(page, block, true))) {
+    if (unlikely(!free_take_of(page, block, true))) {
         free_refuse(page, block, "free");
         return true;
     }
@@ -293,26 +309,37 @@ static always_inline bool free_try_own(struct local_heap *heap, struct page *pag
     return true;
 }
 
-// The usual case in other builds: a block of a page of its own, or of a shared one. Whatever is in
-// the sink is written only when it is this thread's to write.
-static always_inline bool free_try_sink(struct local_heap *heap, struct page *page, char *address)
+// The usual cases in other builds: a block of a page of its own, or of a shared one, or another one
+// for the ring.
+static always_inline bool free_try_any(struct local_heap *heap, struct page *first, char *block)
 {
-    static const struct link_key no_key = {0, 0};
     // acquire: pairs with page_share
-    uintptr_t differs = atomic_load_explicit(&page->owner, memory_order_acquire) ^ (uintptr_t)heap;
-    if (unlikely(!page_has_sink(differs))) return false;
-    struct block *block = (struct block *)(void *)address;
-    struct block **list = (struct block **)page_sink(page, differs);
-    uint32_t *sink_left = (uint32_t *)(void *)((char *)list + PAGE_SINK_LEFT);
-    uint32_t left = *sink_left;
-    if (unlikely(compiler_count_down(&left))) {
-        free_in_full_sink(page, heap, block);
-        return true;
-    }
-    block_set_next(block, *list, &no_key);
-    *list = block;
-    *sink_left = left;
+    uintptr_t differs = atomic_load_explicit(&first->owner, memory_order_acquire) ^ (uintptr_t)heap;
+    if (unlikely(!page_has_sink(differs)))
+        return free_try_ring(heap, page_owner(first), first, block); // not to keep it costs less
+    free_to_sink(heap, first, differs, block);
     return true;
+}
+
+// The next usual cases in those builds. A block that is not to be freed is left to free_elsewhere,
+// which finds the same.
+static no_inline void free_checked_shared(struct local_heap *heap, struct page *first, char *block)
+{
+    struct page *page = page_head(first);
+    if (unlikely(!free_take(&arena_main, page, block))) {
+        free_elsewhere(block, heap);
+        return;
+    }
+    if (CFG_DEBUG >= 1) free_close_block(page, block);
+    free_to_sink(heap, first, PAGE_OWNER_ALL ^ (uintptr_t)heap, block);
+}
+
+static no_inline void free_checked(struct local_heap *heap, struct page *first, char *block)
+{
+    // acquire: pairs with page_share
+    uintptr_t owner = atomic_load_explicit(&first->owner, memory_order_acquire);
+    if (owner == PAGE_OWNER_ALL) free_checked_shared(heap, first, block);
+    else if (!free_try_ring(heap, owner, first, block)) free_elsewhere(block, heap);
 }
 
 on_cache_line void mi_free(void *p)
@@ -321,9 +348,11 @@ on_cache_line void mi_free(void *p)
     uintptr_t units = arena_units(p);
     if (likely(arena_has_units(units))) {
         struct page *page = (struct page *)arena_descriptor_near(units);
-        bool is_done = CFG_STATES ? free_try_own(heap, page, (char *)p)
-                                  : free_try_sink(heap, page, (char *)p);
-        if (likely(is_done) || free_try_ring(heap, page_owner(page), page, (char *)p)) return;
+        if (CFG_STATES) {
+            if (!free_try_own(heap, page, (char *)p)) free_checked(heap, page, (char *)p);
+            return;
+        }
+        if (likely(free_try_any(heap, page, (char *)p))) return;
     }
     free_elsewhere(p, heap);
 }

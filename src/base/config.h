@@ -28,13 +28,13 @@ enum {
     CFG_DEBUG      = MI_DEBUG,
     CFG_SECURE     = MI_SECURE, // 0 normal; 1 guards, encoded links, random order, block states
     CFG_LATE_TLS   = MI_LOCAL_DYNAMIC_TLS, // the thread pointer is reached through __tls_get_addr
-    CFG_STATES     = (MI_DEBUG > 0 || MI_SECURE > 0), // a state bit out of line for each block
+    CFG_STATES     = (MI_DEBUG > 0 || MI_SECURE > 0), // the state of each block, out of line
     CFG_PADDING    = (MI_DEBUG > 0),                  // a canary after each block's requested bytes
     CFG_STAT_BLOCKS = (MI_DEBUG > 0),                 // count each block per class
     // a walk over so many free blocks costs less than another slow path of malloc
     CFG_SHORT_LIST = MI_SHORT_LIST,
-    // The largest blocks of pages that one thread owns. Larger ones cost two atomic operations each
-    // where blocks have states: so fewer are in such builds.
+    // The largest blocks of pages that one thread owns. States of larger ones lie in cache lines
+    // that all threads write (doc/decisions.md 34): so fewer are in builds that have states.
     CFG_OWNED_BYTES = MI_OWNED_BYTES
 };
 

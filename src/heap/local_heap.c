@@ -235,39 +235,38 @@ static struct page *local_heap_claim_shared(struct local_heap *heap, size_t size
     return page;
 }
 
+// Debug and secure builds: of the page's free list the next block, as it goes into a cache. false,
+// after a report: it is no free block of the page. Then what is left of the list is lost.
+static bool local_heap_lay_up(struct page *page, struct block *block)
+{
+    if (page_has_block_at(page, block) &&
+        state_change(page_state_of(page, block), STATE_FREE, STATE_FREED))
+        return true;
+    report_fault(FAULT_LINK, "malloc", block, page->block_bytes);
+    ignore_result(page_take_all(page));
+    return false;
+}
+
 // Some of the page's free list, which are out from now on.
 static struct depot_chain local_heap_take_some(struct page *page)
 {
     struct depot_chain chain = {page->free, page->free_count};
     uint32_t most = LOCAL_HEAP_FILL_BYTES / (uint32_t)page->block_bytes;
     if (most == 0) most = 1;
-    if (chain.count <= most) {
+    if (!CFG_STATES && chain.count <= most) {
         ignore_result(page_take_all(page));
         return chain;
     }
-    struct block *last = chain.first;
-    for (chain.count = 1; chain.count < most; chain.count++) last = block_next(last, &page->key);
-    page->free = block_next(last, &page->key);
-    page->free_count = (uint16_t)(page->free_count - chain.count);
-    page->out += chain.count;
-    block_set_next(last, NULL, &page->key);
-    return chain;
-}
-
-// Debug and secure builds. Leaves out what is being freed a second time at this very moment.
-static struct depot_chain local_heap_lay_up(const struct page *page, struct block *list)
-{
-    struct depot_chain chain = {NULL, 0};
     struct block *last = NULL;
-    for (struct block *block = list, *next; block != NULL; block = next) {
-        next = block_next(block, &page->key);
-        if (!state_lay_up(page_state_of(page, block))) continue;
-        if (last == NULL) chain.first = block;
-        else block_set_next(last, block, &page->key);
-        last = block;
-        chain.count++;
+    for (chain.count = 0; chain.count < most && page->free != NULL; chain.count++) {
+        if (CFG_STATES && !local_heap_lay_up(page, page->free)) break;
+        last = page->free;
+        page->free = block_next(last, &page->key);
+        page->free_count--;
+        page->out++;
     }
-    if (last != NULL) block_set_next(last, NULL, &page->key);
+    if (last == NULL) chain.first = NULL;
+    else block_set_next(last, NULL, &page->key);
     return chain;
 }
 
@@ -276,11 +275,10 @@ static struct depot_chain local_heap_take_shared(struct local_heap *heap, size_t
                                                  bool *is_zero)
 {
     struct depot_chain chain = {NULL, 0};
-    while (chain.count == 0) { // again only when every block was left out
+    while (chain.count == 0) { // again only after a corrupt list was dropped
         struct page *page = local_heap_claim_shared(heap, size_class, is_zero);
         if (page == NULL) break;
         chain = local_heap_take_some(page);
-        if (CFG_STATES) chain = local_heap_lay_up(page, chain.first);
         retire_park(page, false);
     }
     return chain;
@@ -416,7 +414,7 @@ bool local_heap_put_in_full(struct local_heap *heap, struct page *page, struct b
     }
     stats_tally_count(&heap->main->tally, COUNT_page_claims, 1);
     heap->main->claims++;
-    if (CFG_STATES) state_clear(page_state_of(page, block));
+    if (CFG_STATES) state_set(page_state_of(page, block), STATE_FREE);
     ignore_result(page_put(page, block));
     local_heap_enqueue(heap, page);
     if (page->out == 0) local_heap_page_is_empty(heap, page);

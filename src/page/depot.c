@@ -36,9 +36,8 @@ static struct depot_chain depot_unpack(uintptr_t word)
 bool depot_may_hold(const struct block *block, size_t size_class)
 {
     const struct page *page = page_of(block);
-    if (page == NULL || page->size_class != size_class || !page_is_shared(page)) return false;
-    return page_has_block_at(page, block) &&
-           (!CFG_STATES || state_is_laid_up(page_state_of(page, block)));
+    return depot_is_of(page, block, size_class) &&
+           (!CFG_STATES || state_is(page_state_of(page, block), STATE_FREED));
 }
 
 struct block *depot_next(const struct block *block, size_t size_class)

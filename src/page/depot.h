@@ -52,6 +52,13 @@ INTERNAL size_t depot_count(size_t size_class);
 INTERNAL struct block *depot_next(const struct block *block, size_t size_class);
 // Such a block: out, and, as far as the build can tell, not with the user.
 INTERNAL bool depot_may_hold(const struct block *block, size_t size_class);
+// The same but for its state; `page` is page_of(block).
+static always_inline bool depot_is_of(const struct page *page, const struct block *block,
+                                      size_t size_class)
+{
+    return page != NULL && page->size_class == size_class && page_is_shared(page) &&
+           page_has_block_at(page, block);
+}
 
 // NULL while D2 holds. When no other thread is at it.
 INTERNAL const char *depot_broken_rule(void);

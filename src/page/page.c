@@ -77,19 +77,17 @@ static void page_count_removed(const struct page *page)
     if (!CFG_STAT_BLOCKS || page->out == 0) return;
     for (uint32_t index = 0; index < page->capacity; index++) {
         const struct block *block = page_block_at(page, index);
-        if (!state_is_in_use(page_state_of(page, block))) continue;
+        if (!state_is(page_state_of(page, block), STATE_IN_USE)) continue;
         size_t requested_bytes = block_requested_bytes(block, page->block_bytes);
         stats_block_removed(page->size_class, page->block_bytes, requested_bytes);
     }
 }
 
+// Those of a heap that is destroyed, and of a large block that another thread has freed.
 static void page_wipe_states(const struct page *page)
 {
-    if (!CFG_STATES) return;
-    for (uint32_t i = 0; i * 64 < page->capacity; i++) { // in this order: see state_clear
-        atomic_store_explicit(&page->states[i].live, 0, memory_order_relaxed);
-        atomic_store_explicit(&page->states[i].remote, 0, memory_order_release);
-    }
+    if (!CFG_STATES || page->out == 0) return;
+    for (uint32_t i = 0; i < page->capacity; i++) state_set(state_at(page->states, i), STATE_FREE);
 }
 
 // Zeroes a descriptor. Stale readers look at the atomic words only: they see a page of nobody's
@@ -328,16 +326,16 @@ static bool page_is_uncut_zero(const struct page *page)
 static bool page_is_uncut_unused(const struct page *page)
 {
     for (uint32_t index = page->capacity; index < page->reserved; index++) {
-        if (state_is_live(page_state_of(page, page_block_at(page, index)))) return false;
+        if (!state_is(state_at(page->states, index), STATE_FREE)) return false;
     }
     return true;
 }
 
 // The list stays in the page and comes to an end.
-static bool page_has_live_on(const struct page *page, const struct block *list)
+static bool page_has_used_on(const struct page *page, const struct block *list)
 {
     for (; list != NULL; list = block_next(list, &page->key)) {
-        if (state_is_live(page_state_of(page, list))) return true;
+        if (!state_is(page_state_of(page, list), STATE_FREE)) return true;
     }
     return false;
 }
@@ -345,7 +343,7 @@ static bool page_has_live_on(const struct page *page, const struct block *list)
 static const char *page_broken_states(const struct page *page)
 {
     if (!page_is_uncut_unused(page)) return "P5: a block is in use that was never cut";
-    if (page_has_live_on(page, page->free) || page_has_live_on(page, page->local_free))
+    if (page_has_used_on(page, page->free) || page_has_used_on(page, page->local_free))
         return "T1: a listed block is in use";
     return NULL;
 }
@@ -367,7 +365,7 @@ static const char *page_broken_holes(const struct page *page)
         struct page_range range = page_beginning_in(page, bits_lowest(left));
         if (range.first >= range.end) return "P6: a hole in which no block begins";
         for (uint32_t i = range.first; CFG_STATES && i < range.end; i++) {
-            if (state_is_live(page_state_of(page, page_block_at(page, i))))
+            if (!state_is(state_at(page->states, i), STATE_FREE))
                 return "P6: a block is out that begins in a hole";
         }
     }

@@ -94,7 +94,7 @@ struct page {
     uint16_t      holes;          // [owner] bit s: strip s is one
     bool          is_rest_back;   // [owner] its uncut part was given back to the OS
     // [const] of its blocks, from block 0; in builds without them NULL
-    struct states *states;
+    struct state *states;
 };
 enum { PAGE_SINK_LEFT = sizeof(struct block *) }; // see page_sink
 static_assert(offsetof(struct page, out) == offsetof(struct page, local_free) + PAGE_SINK_LEFT,
@@ -305,7 +305,7 @@ static inline bool page_put(struct page *page, struct block *block)
 }
 
 // The state of a block (debug and secure builds).
-static always_inline struct state page_state_of(const struct page *page, const void *block)
+static always_inline struct state *page_state_of(const struct page *page, const void *block)
 {
     return state_at(page->states, page_index_of(page, block));
 }

@@ -3,39 +3,19 @@
 #include "core/report.h"
 #include "page/holes.h"
 
-// Blocks whose marks are to end with their time on the remote list; they share their words.
-struct refill_marks { struct states *states; uint64_t mask; };
-
-static void refill_unmark(struct refill_marks *marks)
-{
-    if (marks->mask != 0) state_unmark(marks->states, marks->mask);
-    marks->mask = 0;
-}
-
-// T2: first the block dies, then its mark ends.
-static void refill_clear(struct state state, struct refill_marks *marks)
-{
-    state_set_live(state, false);
-    if (state.states != marks->states) refill_unmark(marks);
-    marks->states = state.states;
-    marks->mask |= state_mask(state);
-}
-
 // Debug and secure builds. Returns how many links can be trusted.
 static unsigned refill_check_list(struct page *page, struct block *block, unsigned count)
 {
-    struct refill_marks marks = {NULL, 0};
     unsigned trusted = 0;
     for (; trusted < count; trusted++) {
-        // a block that is not live was freed by its owner at the same instant
-        if (!page_has_block_at(page, block) || !state_is_live(page_state_of(page, block))) {
+        // a block that is free was freed by its owner at the same instant
+        if (!page_has_block_at(page, block) ||
+            !state_change(page_state_of(page, block), STATE_FREED, STATE_FREE)) {
             report_fault(FAULT_LINK, "collect", block, page->block_bytes);
             break;
         }
-        refill_clear(page_state_of(page, block), &marks);
         block = block_next(block, &page->key);
     }
-    refill_unmark(&marks);
     return trusted;
 }
 

@@ -110,9 +110,10 @@ static inline struct page *arena_descriptor(const struct arena *arena, size_t sl
 // --- states (debug and secure builds) ------------------------------------------------------------
 
 // Where the states begin of a page whose first slice begins there.
-static inline struct states *arena_states_of(const struct arena *arena, const void *start)
+static inline struct state *arena_states_of(const struct arena *arena, const void *start)
 {
-    return arena->states + arena_slice_of(arena, start) * STATES_OF_SLICE;
+    size_t slice = arena_slice_of(arena, start), in_group = slice % STATE_GROUP_SLICES;
+    return arena->states + (slice - in_group) * STATES_OF_SLICE + in_group * STATE_RUN;
 }
 
 #endif

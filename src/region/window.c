@@ -8,7 +8,7 @@ struct window_layout { size_t chunks, marks, states, descriptors, end; };
 
 // what the states of a slice take
 static const size_t window_state_bytes =
-    CFG_STATES ? STATES_OF_SLICE * sizeof(struct states) : 0;
+    CFG_STATES ? STATES_OF_SLICE * sizeof(struct state) : 0;
 
 static struct window_layout window_lay_out(size_t capacity)
 {
@@ -43,7 +43,7 @@ bool window_init(struct arena *arena, size_t capacity)
     arena->side_bytes = layout.end;
     arena->chunks = (struct chunk *)(void *)(side + layout.chunks);
     arena->marks = (struct marks *)(void *)(side + layout.marks);
-    arena->states = CFG_STATES ? (struct states *)(void *)(side + layout.states) : NULL;
+    arena->states = CFG_STATES ? (struct state *)(void *)(side + layout.states) : NULL;
     arena->descriptors = side + layout.descriptors;
     arena->capacity = capacity;
     return true;

@@ -17,8 +17,7 @@ enum {
     DESCRIPTOR_SHIFT  = 7,
     DESCRIPTOR_BYTES  = 1 << DESCRIPTOR_SHIFT,
     GRANULE_SHIFT     = 4,   // blocks start at multiples of 16 bytes
-    // states for the smallest blocks; those of a page begin with its first slice's
-    STATES_OF_SLICE   = SLICE_BYTES >> GRANULE_SHIFT >> 6,
+    STATES_OF_SLICE   = SLICE_BYTES >> GRANULE_SHIFT, // for the smallest blocks
     WINDOW_LONG_RUNS  = 8,
     MARK_KINDS        = 113 // sets of slices that the floor above keeps (one for each size class)
 };
@@ -35,7 +34,7 @@ struct arena {
     char             *descriptors; // [const] DESCRIPTOR_BYTES for each slice
     struct chunk     *chunks;      // [const] one for each 64 slices
     struct marks     *marks;       // [const] one for each 64 slices
-    struct states    *states;      // [const] STATES_OF_SLICE for each slice, or NULL
+    struct state     *states;      // [const] STATES_OF_SLICE for each slice, or NULL
     size_t            capacity;    // [const] slices
     // [any] slices below this are mapped, or were found to be taken by others
     ATOMIC(size_t)    mapped;

@@ -167,34 +167,22 @@ mutant test_pages heap/ring.c "a flushed slot is not empty" "/^    slot->page = 
 # --- states of blocks -----------------------------------------------------------------------------
 
 states=region/state.h
-take=$(in_function state_take_from_others)
-mark=$(in_function state_mark_freed_remotely)
-mutant test_states $states "a mark does not acquire" "$mark s/acq_rel/release/"
-mutant test_states $states "an unmark does not release" \
-    "$(in_function state_unmark) s/memory_order_release/memory_order_relaxed/"
-mutant test_states $states "the mark is cleared before the block is dead (T2)" \
-    "$(in_function state_clear) { /state_set_live/d; s/^    state_unmark.*/&\n    state_set_live(state, false);/ }"
-mutant test_states $states "a free looks first and marks then (T2)" \
-    "$take { s/if \(!state_mark.*/bool is_live = state_is_live(state);\n    &/; s/if \(state_has\(live, state\)\)/if (is_live)/ }"
-mutant test_states $states "a block is freed that others have marked" \
-    "$take s/if \(!state_mark_freed_remotely\(state\)\) return false/ignore_result(state_mark_freed_remotely(state))/"
-mutant test_states $states "another thread changes live (T1)" \
-    "$take s/if \(state_has\(live, state\)\) return true/if (state_has(live, state)) { state_set_live(state, false); return true; }/"
-mutant test_states $states "a live block does not show its page" \
-    "$(in_function state_write_live) s/memory_order_release/memory_order_relaxed/"
-mutant test_states $states "who finds a block alive does not acquire" \
+take=$(in_function state_take)
+mutant test_states $states "a free is no compare-and-swap (T1)" \
+    "$take s/^\{/{\n    return state_change(state, STATE_IN_USE, STATE_FREED);/"
+mutant test_states $states "a block is freed that is not in use" \
+    "$take s/kind = STATE_IN_USE/kind = atomic_load_explicit(\&state->kind, memory_order_relaxed)/"
+mutant test_states $states "a block that others have freed is free" "$take s/STATE_FREED/STATE_FREE/"
+mutant test_states $states "who finds a block in use does not acquire" \
     "$take s/memory_order_acquire/memory_order_relaxed/"
-laid=$(in_function state_hand_out_laid_up)
-mutant test_states $states "a block that is laid up is not marked" \
-    "$(in_function state_lay_up) s/^    if \(!state_mark_freed_remotely.*//"
-mutant test_states $states "a block that is laid up is not live" \
-    "$(in_function state_lay_up) s/state_set_live\(state, true\)//"
-mutant test_states $states "a block that is laid up is live before it is marked" \
-    "$(in_function state_lay_up) s/^\{/{\n    state_set_live(state, true);/"
-mutant test_states $states "a block that others free just now is laid up" \
-    "$(in_function state_lay_up) s/if \(!state_mark_freed_remotely\(state\)\) return false/ignore_result(state_mark_freed_remotely(state))/"
-mutant test_states $states "a block is handed out that was not laid up" "$laid s/!state_is_laid_up\(state\)/false/"
-mutant test_states $states "a block that is handed out stays marked" "$laid s/state_unmark.*;//"
+mutant test_states $states "a block in use does not show its page" \
+    "$(in_function state_set) s/memory_order_release/memory_order_relaxed/"
+mutant test_states $states "a state is changed whatever it was (T2)" \
+    "$(in_function state_change) s/if \(unlikely.*//"
+mutant test_states $states "a free that meant another block leaves a trace" \
+    "$(in_function state_untake) s/STATE_IN_USE/STATE_FREED/"
+mutant test_states $states "a free that meant another block stores its state" \
+    "$(in_function state_untake) s/^\{/{\n    state_set(state, STATE_IN_USE);\n    return;/"
 
 # --- slices and items -----------------------------------------------------------------------------
 

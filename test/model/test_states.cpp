@@ -1,86 +1,71 @@
-/* The states of blocks (region/state.h) when a block is freed twice at the same instant, in all
- * interleavings. Two blocks share their words. What is done with a state by the owner is what
- * refill.c does when it collects and alloc.h when it hands out.
+/* The state of a block (region/state.h) when it is freed twice at the same instant, in all
+ * interleavings. What is done with it by the owner is what refill.c does when it collects and
+ * alloc.h when it hands out.
  *
  * What must hold in every run:
- *   of frees of one block by threads that do not own it one counts (T2)
+ *   of frees of the block by threads that do not own it one counts (T1)
  *   of two frees at the same instant, one of them by the owner, at least one counts; when both do,
  *   the block is found out before it is handed out again (a free that comes after that is one of
  *   its new life)
- *   of a block in a cache, or on its way from one to another, no free counts; or it is found out
- *   before it is handed out
- *   what happens to one block changes nothing of its neighbour (T1)
- *   who frees a block and finds it alive sees its page as it is in that life
+ *   of a block in a cache, or on its way from one to another, no free counts (T2)
+ *   who frees the block and finds it in use sees its page as it is in that life
+ *   who frees it by mistake for another one leaves no trace
  */
 #include "base/base.h"
 #include "region/state.h"
 
-enum { BLOCKS = 2 };
-
-static struct states states_words;
-static ATOMIC(uint32_t) states_page; // stands for what describes the page of the blocks
-static ATOMIC(uint32_t) states_list; // bit b: block b is on the remote list of the page
-static ATOMIC(uint32_t) states_slot; // of the depot; 1: block 0 is in it
-static unsigned states_counted[MODEL_THREADS + 1][BLOCKS]; // frees by this thread that counted
-static bool states_is_local[BLOCKS];                   // freed by the owner, thread 0
-static bool states_is_found_out[BLOCKS];
-static unsigned states_lives[BLOCKS];                  // how often it was handed out
-
-static struct state states_of(unsigned block)
-{
-    return state_at(&states_words, block);
-}
+static struct state states_block;
+static ATOMIC(uint32_t) states_page; // stands for what describes the page of the block
+static ATOMIC(uint32_t) states_list; // 1: the block is on the remote list of the page
+static ATOMIC(uint32_t) states_slot; // of the depot; 1: the block is in it
+static unsigned states_counted[MODEL_THREADS + 1]; // frees by this thread that counted
+static bool states_is_local;                       // freed by the owner, thread 0
+static bool states_is_found_out;
+static unsigned states_lives;                      // how often it was handed out
 
 // --- what a thread does --------------------------------------------------------------------------
 
-static void free_as_other(unsigned block)
+static void free_as_other()
 {
-    if (!state_take_from_others(states_of(block))) return;
+    if (!state_take(&states_block)) return;
     if (atomic_load_explicit(&states_page, memory_order_relaxed) == 0)
-        model_fail("a block was alive whose page could not be seen");
-    states_counted[model_thread()][block]++;
-    atomic_fetch_or_explicit(&states_list, 1u << block, memory_order_acq_rel); // remote_push
+        model_fail("a block was in use whose page could not be seen");
+    states_counted[model_thread()]++;
+    atomic_fetch_or_explicit(&states_list, 1u, memory_order_acq_rel); // remote_push
 }
 
-static void free_as_owner(unsigned block)
+static void free_as_owner()
 {
-    if (!state_take_own(states_of(block))) return;
-    states_counted[0][block]++;
-    states_is_local[block] = true;
+    if (!state_change(&states_block, STATE_IN_USE, STATE_FREE)) return;
+    states_counted[0]++;
+    states_is_local = true;
 }
 
 // As refill_check_list.
 static void collect()
 {
-    uint32_t list = atomic_exchange_explicit(&states_list, 0, memory_order_acq_rel);
-    for (unsigned block = 0; block < BLOCKS; block++) {
-        if ((list >> block & 1) == 0) continue;
-        if (!state_is_live(states_of(block))) {
-            states_is_found_out[block] = true;
-            continue;
-        }
-        state_clear(states_of(block));
-        states_is_local[block] = true;
-    }
+    if (atomic_exchange_explicit(&states_list, 0, memory_order_acq_rel) == 0) return;
+    if (state_change(&states_block, STATE_FREED, STATE_FREE)) states_is_local = true;
+    else states_is_found_out = true;
 }
 
 // As alloc_unlink.
-static void hand_out(unsigned block)
+static void hand_out()
 {
-    if (!states_is_local[block]) return;
-    states_is_local[block] = false;
-    if (state_hand_out(states_of(block))) states_lives[block]++;
-    else states_is_found_out[block] = true;
+    if (!states_is_local) return;
+    states_is_local = false;
+    if (state_change(&states_block, STATE_FREE, STATE_IN_USE)) states_lives++;
+    else states_is_found_out = true;
 }
 
-// As local_heap_lay_up, and depot_put.
-static void lay_up(unsigned block)
+// As local_heap_take_some, and depot_put.
+static void lay_up()
 {
     uint32_t none = 0;
-    if (!states_is_local[block]) return;
-    states_is_local[block] = false;
-    if (!state_lay_up(states_of(block))) { // left out: it is being freed without a right
-        states_is_found_out[block] = true;
+    if (!states_is_local) return;
+    states_is_local = false;
+    if (!state_change(&states_block, STATE_FREE, STATE_FREED)) {
+        states_is_found_out = true;
         return;
     }
     if (!atomic_compare_exchange_strong_explicit(&states_slot, &none, 1, memory_order_release,
@@ -92,173 +77,159 @@ static void lay_up(unsigned block)
 static bool take_laid_up()
 {
     if (atomic_exchange_explicit(&states_slot, 0, memory_order_acquire) == 0) return false;
-    bool is_handed_out = state_hand_out_laid_up(states_of(0));
-    if (is_handed_out) states_lives[0]++;
-    else states_is_found_out[0] = true;
+    bool is_handed_out = state_change(&states_block, STATE_FREED, STATE_IN_USE);
+    if (is_handed_out) states_lives++;
+    else states_is_found_out = true;
     return is_handed_out;
 }
 
-static void other_frees_0() { free_as_other(0); }
-static void other_frees_1() { free_as_other(1); }
-static void owner_frees_0() { free_as_owner(0); }
-static void owner_frees_and_takes_0()
+static void owner_frees_and_takes()
 {
-    free_as_owner(0);
-    hand_out(0);
+    free_as_owner();
+    hand_out();
 }
-static void owner_collects() { collect(); }
-static void owner_makes_the_page_and_hands_out_0()
+static void owner_makes_the_page_and_hands_out()
 {
     atomic_store_explicit(&states_page, 1, memory_order_relaxed); // as page_init
-    states_is_local[0] = true;
-    hand_out(0);
+    states_is_local = true;
+    hand_out();
 }
-
-static void owner_lays_up_0() { lay_up(0); }
-static void owner_collects_and_lays_up_0()
+// As page_wipe_states.
+static void owner_destroys_the_page() { state_set(&states_block, STATE_FREE); }
+static void owner_collects_and_lays_up()
 {
     collect();
-    lay_up(0);
+    lay_up();
 }
-static void other_takes_and_frees_0()
+static void other_takes_and_frees()
 {
-    if (take_laid_up()) free_as_other(0);
+    if (take_laid_up()) free_as_other();
 }
-static void other_frees_and_takes_0()
+static void other_frees_and_takes()
 {
-    free_as_other(0);
+    free_as_other();
     ignore_result(take_laid_up());
+}
+// As free_take.
+static void other_means_another_block()
+{
+    if (state_take(&states_block)) state_untake(&states_block);
 }
 
 // --- before and after the threads ----------------------------------------------------------------
 
-static void start_with(uint64_t live, unsigned lives)
+static void start_with(enum state_kind kind, unsigned lives)
 {
-    states_words.live = live;
-    states_words.remote = 0;
+    states_block.kind = kind;
     states_list = 0;
     states_slot = 0;
     states_page = lives;
     memset(states_counted, 0, sizeof(states_counted));
-    memset(states_is_local, 0, sizeof(states_is_local));
-    states_lives[0] = states_lives[1] = lives;
-    memset(states_is_found_out, 0, sizeof(states_is_found_out));
-    model_name(&states_words.live, 8, "live");
-    model_name(&states_words.remote, 8, "remote");
+    states_is_local = false;
+    states_is_found_out = false;
+    states_lives = lives;
+    model_name(&states_block.kind, 1, "state");
     model_name(&states_list, 4, "remote list");
     model_name(&states_slot, 4, "depot slot");
     model_name(&states_page, 4, "page");
 }
 
-static void start() { start_with(3, 1); }         // both blocks are with the program
-static void start_without_page() { start_with(0, 0); } // their page is not there yet
+static void start() { start_with(STATE_IN_USE, 1); }             // the block is with the program
+static void start_without_page() { start_with(STATE_FREE, 0); }
 
-static void start_free() // block 0 is free, on no list
+static void start_free() // the block is free, on no list
 {
-    start_with(2, 1);
-    states_lives[0] = 0;
-    states_is_local[0] = true;
+    start_with(STATE_FREE, 1);
+    states_lives = 0;
+    states_is_local = true;
 }
 static void start_laid_up()
 {
     start_free();
-    lay_up(0);
+    lay_up();
 }
 
-static unsigned frees_of(unsigned block)
+static unsigned frees()
 {
     unsigned count = 0;
-    for (unsigned i = 0; i <= MODEL_THREADS; i++) count += states_counted[i][block];
+    for (unsigned thread_count : states_counted) count += thread_count;
     return count;
-}
-
-static void expect_untouched(unsigned block)
-{
-    struct state state = states_of(block);
-    if (!state_is_in_use(state)) model_fail("T1: a block changed its state with its neighbour's");
 }
 
 static void finish_freed_by_others()
 {
-    if (frees_of(0) != 1) model_fail("T2: of several frees not just one counted");
-    expect_untouched(1);
+    if (frees() != 1) model_fail("T1: of several frees not just one counted");
 }
 
 static void finish_freed_by_owner_too()
 {
-    unsigned count = frees_of(0), lives = states_lives[0];
+    unsigned count = frees(), lives = states_lives;
     if (count == 0) model_fail("a block is lost: no free of it counted");
     collect();
-    hand_out(0);
-    if (count > lives && !states_is_found_out[0])
+    hand_out();
+    if (count > lives && !states_is_found_out)
         model_fail("a block was freed twice and nobody noticed");
-    expect_untouched(1);
-}
-
-static void finish_neighbours()
-{
-    collect();
-    for (unsigned block = 0; block < BLOCKS; block++) {
-        if (frees_of(block) != 1) model_fail("a correct free was refused");
-        if (states_is_found_out[block]) model_fail("a correct free was taken for a mistake");
-    }
-    if (states_lives[0] != 2 || !state_is_in_use(states_of(0)) || !state_hand_out(states_of(1)))
-        model_fail("T1: a block changed its state with its neighbour's");
 }
 
 // A free without a right to it may come at any time.
 static void finish_page()
 {
     collect();
-    if (states_lives[0] != 1 && !states_is_found_out[0]) model_fail("a block is lost");
+    if (states_lives != 1) model_fail("a block is lost");
 }
 
 // Of each life one free counts, that of the program or the one without a right.
 static void finish_laid_up()
 {
     ignore_result(take_laid_up());
-    if (state_is_in_use(states_of(0))) {
-        if (state_hand_out_laid_up(states_of(0))) model_fail("a block in use was handed out");
-        free_as_other(0);
+    if (state_is(&states_block, STATE_IN_USE)) {
+        if (state_change(&states_block, STATE_FREED, STATE_IN_USE))
+            model_fail("a block in use was handed out");
+        free_as_other();
     }
-    unsigned count = frees_of(0), lives = states_lives[0];
-    if (lives == 0 && !states_is_found_out[0]) model_fail("a block that was laid up is lost");
-    if (count != lives) model_fail("a free of a block that is laid up counted");
-    expect_untouched(1);
-}
-
-static void finish_taken()
-{
-    finish_laid_up();
-    if (states_is_found_out[0]) model_fail("a block that was laid up could not be handed out");
+    if (states_lives == 0) model_fail("a block that was laid up is lost");
+    if (states_is_found_out) model_fail("T2: a block that was laid up could not be handed out");
+    if (frees() != states_lives) model_fail("T2: a free of a block that is laid up counted");
 }
 
 static void finish_laid_up_again()
 {
-    owner_collects_and_lays_up_0();
+    owner_collects_and_lays_up();
     finish_laid_up();
 }
 
+static void finish_in_use()
+{
+    if (!state_is(&states_block, STATE_IN_USE)) model_fail("a block was freed that was not meant");
+}
+
+static void finish_destroyed()
+{
+    if (!state_is(&states_block, STATE_FREE)) model_fail("a block is in use whose page is gone");
+}
+
 static const struct model_scenario states_scenarios[] = {
-    {"two others free a block", 3, start, {owner_collects, other_frees_0, other_frees_0},
+    {"two others free a block", 3, start, {collect, free_as_other, free_as_other},
      finish_freed_by_others, 0, 1, 0, 0},
     {"freed again after it was collected", 2, start,
-     {[]() { other_frees_0(); }, []() { owner_collects(); other_frees_0(); }},
-     finish_freed_by_others, 0, 1, 0, 0},
-    {"the owner and another free a block", 2, start, {owner_frees_0, other_frees_0},
+     {free_as_other, []() { collect(); free_as_other(); }}, finish_freed_by_others, 0, 1, 0, 0},
+    {"the owner and another free a block", 2, start, {free_as_owner, free_as_other},
      finish_freed_by_owner_too, 0, 1, 0, 0},
-    {"freed by both and handed out", 2, start, {owner_frees_and_takes_0, other_frees_0},
+    {"freed by both and handed out", 2, start, {owner_frees_and_takes, free_as_other},
      finish_freed_by_owner_too, 0, 1, 0, 0},
-    {"neighbours", 2, start, {owner_frees_and_takes_0, other_frees_1}, finish_neighbours, 0, 1, 0,
-     0},
     {"a free without a right, of a page that is being made", 2, start_without_page,
-     {owner_makes_the_page_and_hands_out_0, other_frees_0}, finish_page, 0, 1, 0, 0},
+     {owner_makes_the_page_and_hands_out, free_as_other}, finish_page, 0, 1, 0, 0},
     {"taken from the depot and freed twice", 3, start_laid_up,
-     {other_takes_and_frees_0, other_frees_0, other_frees_0}, finish_taken, 0, 1, 0, 0},
-    {"freed twice and laid up", 3, start, {owner_collects_and_lays_up_0, other_frees_and_takes_0,
-     other_frees_0}, finish_laid_up_again, 0, 1, 0, 0},
-    {"laid up, taken and freed twice", 3, start_free, {owner_lays_up_0, other_takes_and_frees_0,
-     other_frees_0}, finish_laid_up, 0, 1, 0, 0},
+     {other_takes_and_frees, free_as_other, free_as_other}, finish_laid_up, 0, 1, 0, 0},
+    {"freed twice and laid up", 3, start,
+     {owner_collects_and_lays_up, other_frees_and_takes, free_as_other}, finish_laid_up_again, 0, 1,
+     0, 0},
+    {"laid up, taken and freed twice", 3, start_free,
+     {lay_up, other_takes_and_frees, free_as_other}, finish_laid_up, 0, 1, 0, 0},
+    {"another block was meant", 2, start, {other_means_another_block, other_means_another_block},
+     finish_in_use, 0, 1, 0, 0},
+    {"another block was meant, of a page that is destroyed", 2, start,
+     {owner_destroys_the_page, other_means_another_block}, finish_destroyed, 0, 1, 0, 0},
 };
 
 int main()

@@ -120,6 +120,47 @@ TEST(cache_reports_a_first_block_that_is_none)
         IN_CHILD(astray(what[i], true));
     }
 }
+// --- a free block of a shared page was overwritten -----------------------------------------------
+
+// A list of at least three blocks of a page that has others out, too; the link of the second one.
+static uintptr_t *link_in_page(struct page **page)
+{
+    start_quietly();
+    struct local_heap *main = thread_ready(thread_heap());
+    void *block[2 * SLICE_BYTES / BYTES];
+    for (unsigned i = 0; i < sizeof(block) / sizeof(*block); i++) block[i] = mi_malloc(BYTES);
+    *page = page_of(block[0]);
+    for (unsigned i = 1; i < sizeof(block) / sizeof(*block); i++) mi_free(block[i]);
+    local_heap_collect(main, true);
+    EXPECT(retire_claim(*page));
+    EXPECT((*page)->free_count >= 3);
+    uintptr_t *link = &block_next((*page)->free, &(*page)->key)->link;
+    retire_park(*page, false);
+    return link;
+}
+
+static void overwritten_in_page(bool goes_on)
+{
+    int faults = 0;
+    struct page *page;
+    uintptr_t *link = link_in_page(&page);
+    unsigned many = 2 * page->capacity;
+    if (goes_on) hooks_set_error(count_fault, &faults);
+    *link = 0x4141414141414140;
+    for (unsigned i = 0; i < many; i++) EXPECT(mi_malloc(BYTES) != NULL);
+    EXPECT_EQ(faults, 1);
+    mi_collect(true);
+    EXPECT(retire_claim(page));
+    EXPECT_TEXT(page_broken_rule(page), NULL); // what was lost counts as out
+}
+
+TEST(cache_gets_no_block_behind_an_overwritten_link_of_a_page)
+{
+    if (!CFG_STATES) return;
+    EXPECT_DEATH(overwritten_in_page(false), "corrupted free list");
+    if (CFG_DEBUG == 0) IN_CHILD(overwritten_in_page(true)); // else the page is reported before
+}
+
 // --- blocks that are not handed out last in, first out -------------------------------------------
 
 enum { SMALL_BYTES = 400, SMALL_BLOCKS = 1000 };

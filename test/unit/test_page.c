@@ -167,7 +167,7 @@ TEST(page_cut_in_random_order_gives_each_block_once) { IN_CHILD(shuffled()); }
 static void put_some(struct page *page, unsigned from, unsigned count)
 {
     for (unsigned i = from; i < from + count; i++) {
-        if (CFG_STATES) state_clear(page_state_of(page, blocks[i]));
+        if (CFG_STATES) state_set(page_state_of(page, blocks[i]), STATE_FREE);
         block_set_next(blocks[i], i + 1 < from + count ? blocks[i + 1] : NULL, &page->key);
     }
     page_put_list(page, blocks[from], count);
@@ -326,13 +326,13 @@ static void uncut_is_written(void)
 static void uncut_is_live(void)
 {
     struct page *page = half_full();
-    state_set_live(page_state_of(page, page_block_at(page, page->reserved - 1u)), true);
+    state_set(page_state_of(page, page_block_at(page, page->reserved - 1u)), STATE_IN_USE);
     EXPECT_TEXT(page_broken_rule(page), "P5: a block is in use that was never cut");
 }
 
 static void listed_is_live(struct page *page, struct block *block)
 {
-    state_set_live(page_state_of(page, block), true);
+    state_set(page_state_of(page, block), STATE_IN_USE);
     EXPECT_TEXT(page_broken_rule(page), "T1: a listed block is in use");
 }
 
@@ -377,29 +377,32 @@ static void uncut_is_zero(void)
 
 TEST(page_P5_the_uncut_part_of_a_zero_page_reads_as_zeroes) { IN_CHILD(uncut_is_zero()); }
 
+// The last blocks of a page with as many as there can be, too.
 static void states(void)
 {
     if (!CFG_STATES) return;
     start_quietly();
-    struct page *page = new_page(3, 0);
-    EXPECT(page_cut(page, NULL));
-    struct state before = page_state_of(page, page_block_at(page, 4));
-    struct state state = page_state_of(page, page_block_at(page, 5));
-    struct state after = page_state_of(page, page_block_at(page, 6));
-    state_set_live(state, true);
-    EXPECT(state_is_in_use(state) && !state_is_live(before) && !state_is_live(after));
-    EXPECT(state_mark_freed_remotely(state) && !state_mark_freed_remotely(state));
-    EXPECT(state_is_freed_remotely(state) && !state_is_in_use(state));
-    EXPECT(!state_is_freed_remotely(before) && !state_is_freed_remotely(after));
-    state_clear(state);
-    EXPECT(!state_is_live(state) && !state_is_freed_remotely(state));
-    state_set_live(before, true);
-    EXPECT(state_mark_freed_remotely(after));
+    struct page *page = new_page(1, 0), *next = new_page(1, 0);
+    EXPECT_EQ(page->reserved, PAGE_MAX_BLOCKS);
+    for (uint32_t i = 0; i < page->reserved; i++) {
+        state_set(state_at(page->states, i), STATE_IN_USE);
+        state_set(state_at(next->states, i), STATE_FREED);
+    }
+    page->out = next->out = page->capacity = next->capacity = page->reserved;
+    for (uint32_t i = 0; i < page->reserved; i++) {
+        struct state *state = page_state_of(page, page_block_at(page, i));
+        EXPECT(state_is(state, STATE_IN_USE) && state_is(state_at(next->states, i), STATE_FREED));
+        EXPECT(state_take(state) && !state_take(state));
+        EXPECT(state_change(state, STATE_FREED, STATE_FREE) && !state_take(state));
+        EXPECT(state_is(state, STATE_FREE));
+    }
+    state_set(state_at(page->states, PAGE_MAX_BLOCKS - 1), STATE_IN_USE);
     char *start = page->start;
     page_release(page); // its next life begins without states
-    page = new_page(3, 0);
+    page = new_page(1, 0);
     EXPECT(page->start == start);
-    EXPECT(!state_is_live(before) && !state_is_freed_remotely(after));
+    EXPECT(state_is(state_at(page->states, PAGE_MAX_BLOCKS - 1), STATE_FREE));
+    EXPECT(state_is(state_at(next->states, 0), STATE_FREED));
 }
 
 TEST(page_states_belong_to_one_block_and_end_with_the_page) { IN_CHILD(states()); }
@@ -409,16 +412,15 @@ static void laid_up(void)
     start_quietly();
     struct page *page = new_page(20, 0);
     EXPECT(page_cut(page, NULL));
-    struct state state = page_state_of(page, page_block_at(page, 0));
-    struct state after = page_state_of(page, page_block_at(page, 1));
-    EXPECT(!state_is_laid_up(state) && !state_hand_out_laid_up(state)); // it is free
-    EXPECT(state_lay_up(state));
-    EXPECT(state_is_laid_up(state) && !state_is_in_use(state) && !state_is_laid_up(after));
-    EXPECT(!state_take_own(state) && !state_take_from_others(state)); // it cannot be freed
-    EXPECT(state_hand_out_laid_up(state) && !state_hand_out_laid_up(state));
-    EXPECT(state_is_in_use(state) && !state_is_laid_up(state));
-    EXPECT(state_take_from_others(state) && state_is_laid_up(state)); // and into a cache again
-    EXPECT(!state_is_live(after) && !state_is_freed_remotely(after));
+    struct state *state = page_state_of(page, page_block_at(page, 0));
+    struct state *after = page_state_of(page, page_block_at(page, 1));
+    EXPECT(!state_change(state, STATE_FREED, STATE_IN_USE)); // it is free
+    EXPECT(state_change(state, STATE_FREE, STATE_FREED) && state_is(state, STATE_FREED));
+    EXPECT(!state_take(state) && !state_change(state, STATE_IN_USE, STATE_FREE));
+    EXPECT(state_change(state, STATE_FREED, STATE_IN_USE));
+    EXPECT(!state_change(state, STATE_FREED, STATE_IN_USE));
+    EXPECT(state_take(state) && state_is(state, STATE_FREED)); // and into a cache again
+    EXPECT(state_is(after, STATE_FREE));
 }
 
 TEST(page_state_of_a_block_in_a_cache_is_neither_free_nor_in_use)

@@ -83,7 +83,7 @@ static struct page *parked_with_lists(unsigned by_others, unsigned *count)
     struct page *page = new_page(class_of(64), 0);
     *count = take_every_block(page, blocks);
     for (unsigned i = 0; i < 3; i++) {
-        if (CFG_STATES) state_clear(page_state_of(page, blocks[i]));
+        if (CFG_STATES) state_set(page_state_of(page, blocks[i]), STATE_FREE);
         EXPECT(!page_put(page, blocks[i]));
         if (i == 1) EXPECT(refill_page(page, NULL, &is_zero));
     }

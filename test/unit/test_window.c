@@ -27,7 +27,7 @@ static void read_side(const struct arena *arena)
     read_part(arena->marks, chunks * sizeof(struct marks));
     read_part(arena->descriptors, slices * DESCRIPTOR_BYTES);
     if (!CFG_STATES) return;
-    read_part(arena->states, slices * STATES_OF_SLICE * sizeof(struct states));
+    read_part(arena->states, slices * STATES_OF_SLICE * sizeof(struct state));
 }
 
 static void all_can_be_read(void)

@@ -179,16 +179,13 @@ __attribute__((unused)) static bool park_full(struct page *page)
 __attribute__((unused)) static void mark_as_freed_by_others(const struct page *page,
                                                             const struct block *block)
 {
-    if (!CFG_STATES) return;
-    struct state state = page_state_of(page, block);
-    state_set_live(state, true);
-    (void)state_mark_freed_remotely(state);
+    if (CFG_STATES) state_set(page_state_of(page, block), STATE_FREED);
 }
 
 // What free does in builds with block states, before the owner puts a block back.
 __attribute__((unused)) static bool put_own(struct page *page, struct block *block)
 {
-    if (CFG_STATES) state_clear(page_state_of(page, block));
+    if (CFG_STATES) state_set(page_state_of(page, block), STATE_FREE);
     return page_put(page, block);
 }
 
