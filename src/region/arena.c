@@ -421,10 +421,7 @@ static void *arena_claim_anywhere(size_t count, size_t alignment, bool *is_zero)
         *is_zero = true;
         slice = arena_grow(&arena_main, count, alignment);
     }
-    if (slice != SIZE_MAX) {
-        search_note_claim(&arena_main, count);
-        return arena_slice_start(&arena_main, slice);
-    }
+    if (slice != SIZE_MAX) return arena_slice_start(&arena_main, slice);
 
     size_t bytes = (count << SLICE_SHIFT) + (alignment > SLICE_BYTES ? alignment : 0);
     if (!arena_add_another(bytes)) return NULL;
@@ -436,7 +433,7 @@ void arena_release(void *start, size_t count, bool touched)
     struct arena *arena = arena_of(start);
     check(arena != NULL);
     size_t slice = arena_slice_of(arena, start);
-    bool is_kept = search_comes_again(arena, count);
+    bool is_kept = search_keeps(arena, count);
     for (size_t done = 0; done < count;) {
         size_t covered;
         uint64_t bits = chunk_bits(slice + done, count - done, &covered);

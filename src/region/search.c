@@ -5,36 +5,28 @@ enum {
     SEARCH_CHUNKS = 32 // with free slices: so far for those that are not kept
 };
 
-// Threads may lose each other's steps: what is lost is a hint.
-void search_note_claim(struct arena *arena, size_t count)
+// Threads may lose each other's steps here, and below: what is lost is a hint.
+bool search_keeps(struct arena *arena, size_t count)
 {
-    if (count < SEARCH_LONG_SLICES || count > UINT32_MAX) return;
-    uint32_t turn = atomic_load_explicit(&arena->long_run_count, memory_order_relaxed);
-    atomic_store_explicit(&arena->long_runs[turn % WINDOW_LONG_RUNS], (uint32_t)count,
-                          memory_order_relaxed);
-    atomic_store_explicit(&arena->long_run_count, turn + 1, memory_order_relaxed);
-}
-
-bool search_comes_again(const struct arena *arena, size_t count)
-{
-    unsigned times = 0;
     if (count < SEARCH_LONG_SLICES) return false;
-    for (unsigned i = 0; i < WINDOW_LONG_RUNS; i++)
-        times += atomic_load_explicit(&arena->long_runs[i], memory_order_relaxed) == count;
-    return times > 1;
+    atomic_store_explicit(&arena->spared, 0, memory_order_relaxed);
+    return true;
 }
 
-size_t search_short(const struct arena *arena, size_t count, size_t *from, size_t to)
+size_t search_short(struct arena *arena, size_t count, size_t *from, size_t to)
 {
     size_t among_kept = SIZE_MAX, index = *from;
+    size_t spared = atomic_load_explicit(&arena->spared, memory_order_relaxed);
     for (unsigned looks = 0; index < to && looks < SEARCH_CHUNKS; index++) {
         const struct chunk *chunk = &arena->chunks[index];
         uint64_t free = atomic_load_explicit(&chunk->free, memory_order_relaxed);
         if (free == 0) continue;
         looks++;
-        uint64_t kept = chunk_kept(chunk);
+        uint64_t kept = spared < SEARCH_SPARED_SLICES ? chunk_kept(chunk) : 0;
         uint64_t starts = chunk_run_starts(free & ~kept, (unsigned)count);
         if (starts != 0) {
+            if (among_kept != SIZE_MAX)
+                atomic_store_explicit(&arena->spared, spared + count, memory_order_relaxed);
             *from = index + 1;
             return index * CHUNK_SLICES + bits_lowest(starts);
         }

@@ -1,21 +1,21 @@
 /* search.h: looks for free slices, and claims none: what it finds may be somebody's already.
  *
- * What a large block leaves is kept for the next one, until it is purged, while there is other room
- * nearby; else single slices break it up before that one comes. But only if there will be a next
- * one: where of the last long runs (of a chunk's slices or more) two had just that length.
+ * What a large block leaves (of a chunk's slices or more) is kept for the next one, which often
+ * comes at once: else single slices break it up. But it is purged some time, and short runs go
+ * elsewhere only if there is other room nearby, and for SEARCH_SPARED_SLICES in all.
  */
 #ifndef REGION_SEARCH_H
 #define REGION_SEARCH_H
 #include "region/window.h"
 
-// A run of `count` slices was claimed.
-INTERNAL void search_note_claim(struct arena *arena, size_t count);
+enum { SEARCH_SPARED_SLICES = 4 };
+
 // A run of `count` slices is released: is it to be kept for the next one?
-INTERNAL bool search_comes_again(const struct arena *arena, size_t count);
+INTERNAL bool search_keeps(struct arena *arena, size_t count);
 // A run of up to a chunk's slices that lies in one chunk: the first one without kept slices, or, if
 // the next chunks with free slices have none, the first one. Chunks from *from on and below `to`.
 // Returns its first slice or SIZE_MAX; *from becomes the chunk to go on with.
-INTERNAL size_t search_short(const struct arena *arena, size_t count, size_t *from, size_t to);
+INTERNAL size_t search_short(struct arena *arena, size_t count, size_t *from, size_t to);
 // The number of free slices from `slice` on and below `end`, up to `enough`.
 INTERNAL size_t search_free_run(const struct arena *arena, size_t slice, size_t enough, size_t end);
 // The first free slice from `slice` on, or `end`.

@@ -18,7 +18,6 @@ enum {
     DESCRIPTOR_BYTES  = 1 << DESCRIPTOR_SHIFT,
     GRANULE_SHIFT     = 4,   // blocks start at multiples of 16 bytes
     STATES_OF_SLICE   = SLICE_BYTES >> GRANULE_SHIFT, // for the smallest blocks
-    WINDOW_LONG_RUNS  = 8,
     MARK_KINDS        = 113 // sets of slices that the floor above keeps (one for each size class)
 };
 
@@ -42,9 +41,8 @@ struct arena {
     ATOMIC(size_t)    dirty_free;  // [any] slices that are free and dirty: is a purge worthwhile?
     // [purge.c's turn] chunk at which the running purge round goes on
     size_t            purge_cursor;
-    // [any] hints: how long the last long runs were that were claimed, in a ring; search.h
-    ATOMIC(uint32_t)  long_runs[WINDOW_LONG_RUNS];
-    ATOMIC(uint32_t)  long_run_count;
+    // [any] a hint: slices that short runs took elsewhere since a long run was released; search.h
+    ATOMIC(size_t)    spared;
     ATOMIC(uint32_t)  mark_count[MARK_KINDS]; // [any] marks set, about
     ATOMIC(uint32_t)  mark_hint[MARK_KINDS];  // [any] chunk of the latest mark
     void             *side;        // [const] mapping that holds all of the above but this struct

@@ -60,7 +60,9 @@ TEST(search_takes_kept_slices_when_there_is_no_other_room_nearby)
     EXPECT_EQ(find(2), 141);
     EXPECT_EQ(find(3), 10);
     set_free(200, 40);
+    made.spared = 0;
     EXPECT_EQ(find(3), 200);
+    made.spared = 0;
     for (unsigned i = 0; i < CHUNKS; i++) records[i].dirty = 0; // purged
     EXPECT_EQ(find(1), 10);
 }
@@ -81,23 +83,20 @@ TEST(search_looks_for_other_room_in_some_chunks_only_and_says_where_it_stopped)
     EXPECT_EQ(from, 4);
 }
 
-TEST(search_knows_lengths_that_come_again)
+TEST(search_spares_what_is_kept_for_some_slices_only)
 {
     start();
-    EXPECT(!search_comes_again(&made, 131));
-    search_note_claim(&made, 131);
-    EXPECT(!search_comes_again(&made, 131));
-    search_note_claim(&made, 131);
-    EXPECT(search_comes_again(&made, 131) && !search_comes_again(&made, 130));
-    for (unsigned i = 0; i < WINDOW_LONG_RUNS - 1; i++) {
-        search_note_claim(&made, CHUNK_SLICES - 1); // too short to count
-        search_note_claim(&made, 200 + i);
-    }
-    EXPECT(!search_comes_again(&made, 131)); // long ago
-    EXPECT(!search_comes_again(&made, CHUNK_SLICES - 1) && !search_comes_again(&made, 0));
-    search_note_claim(&made, CHUNK_SLICES);
-    search_note_claim(&made, CHUNK_SLICES);
-    EXPECT(search_comes_again(&made, CHUNK_SLICES));
+    set_free(10, 131);
+    keep(10, 131);
+    set_free(200, 40);
+    EXPECT(search_keeps(&made, 131));
+    for (unsigned i = 0; i < SEARCH_SPARED_SLICES; i++) EXPECT_EQ(find(1), 200);
+    EXPECT_EQ(find(1), 10);
+    EXPECT(!search_keeps(&made, CHUNK_SLICES - 1)); // too short
+    EXPECT_EQ(find(1), 10);
+    EXPECT(search_keeps(&made, CHUNK_SLICES));
+    EXPECT_EQ(find(SEARCH_SPARED_SLICES), 200); // as many at once
+    EXPECT_EQ(find(1), 10);
 }
 
 // --- against a simple one ------------------------------------------------------------------------
@@ -156,30 +155,28 @@ static void *claim(size_t count)
 }
 
 // A table of 8 MiB and a bit that comes again and again finds the place of the last one, though
-// pages are made meanwhile; one that came once does not.
-static void table_again(bool comes_again)
+// pages are made meanwhile, if they are few.
+static void table_again(unsigned between)
 {
     enum { TABLE = 131, PAGES = 40 };
-    void *pages[PAGES];
+    void *pages[PAGES], *page = NULL;
     start_quietly();
     void *table = claim(TABLE);
-    if (comes_again) {
-        arena_release(table, TABLE, true);
-        EXPECT(claim(TABLE) == table);
-    }
     for (unsigned i = 0; i < PAGES; i++) EXPECT((pages[i] = claim(1)) != NULL);
     arena_release(table, TABLE, true);
-    void *page = claim(1);
-    EXPECT((page == table) != comes_again);
-    EXPECT((claim(TABLE) == table) == comes_again);
+    for (unsigned i = 0; i < between; i++) EXPECT((page = claim(1)) != NULL);
+    bool is_kept = between <= SEARCH_SPARED_SLICES;
+    EXPECT((page == table) != is_kept);
+    EXPECT((claim(TABLE) == table) == is_kept);
     arena_release(page, 1, true);
     expect_arena_rules();
 }
 
 TEST(search_keeps_the_place_of_a_large_block_free_for_the_next_one)
 {
-    IN_CHILD(table_again(true));
-    IN_CHILD(table_again(false));
+    IN_CHILD(table_again(1));
+    IN_CHILD(table_again(SEARCH_SPARED_SLICES));
+    IN_CHILD(table_again(SEARCH_SPARED_SLICES + 1));
 }
 
 // What is released by somebody else is nobody's to keep.
