@@ -349,19 +349,37 @@ static void options_add_shifted(struct text *text, const char *name, int shift)
     }
 }
 
+// Names in capital letters, then in small ones.
+static const int options_shifts[] = {'A' - 'a', 0};
+
+static void options_spell(char buffer[OPTIONS_NAME_BYTES], const char *name, int shift)
+{
+    struct text text;
+    text_init(&text, buffer, OPTIONS_NAME_BYTES);
+    options_add_shifted(&text, "mimalloc_", shift);
+    options_add_shifted(&text, name, shift);
+}
+
 static const char *options_env(const char *name)
 {
-    static const int shifts[] = {'A' - 'a', 0};
+    char buffer[OPTIONS_NAME_BYTES];
     const char *value = NULL;
     for (int i = 0; i < 2 && value == NULL; i++) {
-        char buffer[OPTIONS_NAME_BYTES];
-        struct text text;
-        text_init(&text, buffer, sizeof buffer);
-        options_add_shifted(&text, "mimalloc_", shifts[i]);
-        options_add_shifted(&text, name, shifts[i]);
+        options_spell(buffer, name, options_shifts[i]);
         value = prim_env(buffer);
     }
     return value;
+}
+
+static bool options_are_in_environment(void)
+{
+    char buffer[OPTIONS_NAME_BYTES];
+    bool are_there = false;
+    for (int i = 0; i < 2 && !are_there; i++) {
+        options_spell(buffer, "", options_shifts[i]);
+        are_there = prim_env_has_any(buffer);
+    }
+    return are_there;
 }
 
 static void options_read_env(const char *name, enum option option)
@@ -373,6 +391,7 @@ static void options_read_env(const char *name, enum option option)
 // An option's own name is read last and so wins over its other spellings.
 static void options_read_environment(void)
 {
+    if (!options_are_in_environment()) return; // as a rule, and asking for each name takes longer
     for (int i = 0; i < OPTIONS_ALIAS_COUNT; i++) {
         options_read_env(options_aliases[i].name, options_aliases[i].option);
     }

@@ -120,7 +120,7 @@ int64_t stats_current(enum stats_level_id id)
 
 // --- blocks: debug builds ------------------------------------------------------------------------
 
-static struct stats_level stats_of_classes[STATS_CLASSES];
+static data_apart struct stats_level stats_of_classes[STATS_CLASSES];
 static struct stats_level stats_of_requests;
 
 struct stats_level *stats_block_class(unsigned size_class) { return &stats_of_classes[size_class]; }

@@ -11,9 +11,10 @@
 #include "page/depot.h"
 #include "region/purger.h"
 
-DEFINE_DATA(struct local_heap thread_empty_heap)
-DEFINE_DATA(struct local_heap thread_ended_heap)
-DEFINE_DATA_SET(THREAD_LOCAL struct local_heap *thread_heap_slot, &thread_empty_heap)
+DEFINE_DATA_SET(const struct local_heap thread_empty_heap, {0})
+DEFINE_DATA_SET(const struct local_heap thread_ended_heap, {0})
+DEFINE_DATA_SET(THREAD_LOCAL struct local_heap *thread_heap_slot,
+                (struct local_heap *)&thread_empty_heap)
 
 static void thread_exit(void *main);
 
@@ -188,7 +189,7 @@ static void thread_exit(void *value)
     struct local_heap *main = (struct local_heap *)value;
     struct local_heap *now = thread_heap_slot;
     if (!thread_is_ready(now) || now->main != main) return; // done already
-    thread_heap_slot = &thread_ended_heap;
+    thread_heap_slot = (struct local_heap *)&thread_ended_heap;
     thread_leave(main, idle_put);
 }
 
@@ -196,7 +197,7 @@ void thread_done(void)
 {
     struct local_heap *heap = thread_heap_slot;
     if (!thread_is_ready(heap)) return;
-    thread_heap_slot = &thread_empty_heap;
+    thread_heap_slot = (struct local_heap *)&thread_empty_heap;
     thread_leave(heap->main, idle_end); // it was asked for
 }
 

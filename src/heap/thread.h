@@ -13,9 +13,11 @@
 #define HEAP_THREAD_H
 #include "heap/idle.h"
 
-SHARED_DATA(struct local_heap thread_empty_heap);
-SHARED_DATA(struct local_heap thread_ended_heap);
-SHARED_DATA_SET(THREAD_LOCAL struct local_heap *thread_heap_slot, &thread_empty_heap);
+// Read-only: that nobody writes to them is what lets all threads have them.
+SHARED_DATA_SET(const struct local_heap thread_empty_heap, {0});
+SHARED_DATA_SET(const struct local_heap thread_ended_heap, {0});
+SHARED_DATA_SET(THREAD_LOCAL struct local_heap *thread_heap_slot,
+                (struct local_heap *)&thread_empty_heap);
 
 // The local heap that malloc uses: that of the thread's default heap.
 static always_inline struct local_heap *thread_heap(void) { return thread_heap_slot; }

@@ -18,7 +18,7 @@ struct depot_class {
     ATOMIC(unsigned)  wanted;
 };
 
-static struct depot_class depot_classes[DEPOT_CLASSES];
+static data_apart struct depot_class depot_classes[DEPOT_CLASSES];
 
 static uintptr_t depot_pack(struct depot_chain chain)
 {

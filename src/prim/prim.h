@@ -79,6 +79,8 @@ INTERNAL must_use int prim_random(void *buffer, size_t bytes);
 // NULL when unset, and always NULL in setuid programs. false from prim_env_ready: too early to ask.
 INTERNAL const char *prim_env(const char *name);
 INTERNAL bool prim_env_ready(void);
+// Some variable's name begins with these letters: one look at all of them instead of many.
+INTERNAL bool prim_env_has_any(const char *prefix);
 // The absolute path of a file, without links; `buffer` has PRIM_PATH_BYTES bytes. May allocate,
 // with the C library's malloc.
 enum { PRIM_PATH_BYTES = 4096 };

@@ -22,6 +22,7 @@ INTERNAL uint64_t real_prim_clock_ms(void);
 INTERNAL int real_prim_random(void *buffer, size_t bytes);
 INTERNAL const char *real_prim_env(const char *name);
 INTERNAL bool real_prim_env_ready(void);
+INTERNAL bool real_prim_env_has_any(const char *prefix);
 INTERNAL void real_prim_write_error(const char *text, size_t bytes);
 INTERNAL int real_prim_thread_exit_init(void (*callback)(void *value));
 INTERNAL int real_prim_thread_exit_arm(void *value);
@@ -388,6 +389,14 @@ const char *prim_env(const char *name)
         if (strcmp(fake_prim_variables[i].name, name) == 0) return fake_prim_variables[i].value;
     }
     return real_prim_env(name);
+}
+
+bool prim_env_has_any(const char *prefix)
+{
+    for (int i = 0; i < FAKE_PRIM_VARIABLES && fake_prim_variables[i].name != NULL; i++) {
+        if (strncmp(fake_prim_variables[i].name, prefix, strlen(prefix)) == 0) return true;
+    }
+    return real_prim_env_has_any(prefix);
 }
 
 bool prim_env_ready(void)

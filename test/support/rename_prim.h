@@ -20,6 +20,7 @@
 #define prim_clock_ms        real_prim_clock_ms
 #define prim_random          real_prim_random
 #define prim_env             real_prim_env
+#define prim_env_has_any     real_prim_env_has_any
 #define prim_env_ready       real_prim_env_ready
 #define prim_write_error     real_prim_write_error
 #define prim_thread_exit_init real_prim_thread_exit_init

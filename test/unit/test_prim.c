@@ -358,15 +358,17 @@ TEST(prim_env_sees_the_environment)
     EXPECT(prim_env_ready());
     setenv("MIMALLOC_TEST_PRIM", "a value", 1);
     EXPECT_TEXT(prim_env("MIMALLOC_TEST_PRIM"), "a value");
+    EXPECT(prim_env_has_any("MIMALLOC_TEST_P") && !prim_env_has_any("IMALLOC_TEST_P"));
     unsetenv("MIMALLOC_TEST_PRIM");
     EXPECT_TEXT(prim_env("MIMALLOC_TEST_PRIM"), NULL);
+    EXPECT(!prim_env_has_any("MIMALLOC_TEST_P"));
 }
 
 static void ask_without_environment(void)
 {
     environ = NULL; // as it is while the dynamic loader works
     EXPECT(!prim_env_ready());
-    EXPECT(prim_env("PATH") == NULL);
+    EXPECT(prim_env("PATH") == NULL && !prim_env_has_any(""));
 }
 
 TEST(prim_env_is_safe_before_there_is_an_environment)

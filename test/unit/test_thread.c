@@ -4,6 +4,9 @@
 #include "os/fork.h"
 #include "mimalloc.h"
 
+static struct local_heap *const EMPTY = (struct local_heap *)&thread_empty_heap;
+static struct local_heap *const ENDED = (struct local_heap *)&thread_ended_heap;
+
 static void start(void) { start_quietly(); }
 
 static void empty_heap(void)
@@ -17,7 +20,7 @@ static void empty_heap(void)
     struct local_heap *heap = thread_ready(thread_heap());
     EXPECT(heap != NULL && heap == thread_heap() && heap->main == heap && !heap->is_transient);
     EXPECT(thread_ready(heap) == heap);
-    EXPECT(thread_ready(&thread_empty_heap) == heap); // a second start changes nothing
+    EXPECT(thread_ready(EMPTY) == heap); // a second start changes nothing
     EXPECT_EQ(level_now(STAT_threads), 1);
     for (size_t i = 0; i < CLASS_COUNT; i++) {
         EXPECT(local_heap_first(&thread_empty_heap, i) == NULL);
@@ -107,7 +110,7 @@ TEST(thread_exit_may_come_after_other_destructors) { IN_CHILD(exit_order_reverse
 static void transient(void)
 {
     start();
-    struct local_heap *borrowed = thread_ready(&thread_ended_heap);
+    struct local_heap *borrowed = thread_ready(ENDED);
     EXPECT(borrowed != NULL && borrowed->is_transient && borrowed->main == borrowed);
     EXPECT(thread_heap() == &thread_empty_heap);
     thread_finish(borrowed);
@@ -124,7 +127,7 @@ static void no_memory(void)
 {
     start();
     fake_prim_fail_from(FAKE_PRIM_map, 1, ENOMEM);
-    EXPECT(thread_ready(thread_heap()) == NULL && thread_ready(&thread_ended_heap) == NULL);
+    EXPECT(thread_ready(thread_heap()) == NULL && thread_ready(ENDED) == NULL);
     EXPECT(thread_heap() == &thread_empty_heap);
     thread_collect(true);
     fake_prim_fail_from(FAKE_PRIM_map, 0, 0);

@@ -288,6 +288,15 @@ bool prim_env_ready(void) { return environ != NULL; }
 
 const char *prim_env(const char *name) { return environ != NULL ? secure_getenv(name) : NULL; }
 
+bool prim_env_has_any(const char *prefix)
+{
+    size_t letters = strlen(prefix);
+    for (char **variable = environ; variable != NULL && *variable != NULL; variable++) {
+        if (strncmp(*variable, prefix, letters) == 0) return true;
+    }
+    return false;
+}
+
 // A copy of stderr, and which file that was: by the time it is needed, a program that closes
 // descriptors it does not know may have given the number to another file.
 static int prim_linux_kept = -1;
