@@ -59,13 +59,14 @@ static inline size_t class_block_bytes(size_t size_class)
 // several in common at most, so it does little harm when they are different threads'.
 static inline bool class_is_shared(size_t size_class) { return size_class >= CLASS_SHARED_FIRST; }
 
-// Slices of a page of this class: few, but so many that C2 holds, with two blocks at least, if
-// `lost_bytes` at the page's end cannot be used (a guard). The shorter a page, the sooner all of it
-// is free.
+// Slices of a page of this class: few, but so many that C2 holds, with two blocks at least unless
+// one fills its slices, if `lost_bytes` at the page's end cannot be used (a guard). The shorter a
+// page, the sooner all of it is free.
 static inline unsigned class_page_slices(size_t size_class, size_t lost_bytes)
 {
     size_t block_bytes = class_block_bytes(size_class);
-    size_t least_bytes = 2 * block_bytes + lost_bytes;
+    size_t blocks = (block_bytes + lost_bytes) % SLICE_BYTES == 0 ? 1 : 2;
+    size_t least_bytes = blocks * block_bytes + lost_bytes;
     size_t slices = (least_bytes + SLICE_BYTES - 1) >> SLICE_SHIFT;
     while (((slices << SLICE_SHIFT) - lost_bytes) % block_bytes > (slices << SLICE_SHIFT) / 16)
         slices++;

@@ -8,7 +8,7 @@
 #define REGION_SEARCH_H
 #include "region/window.h"
 
-enum { SEARCH_SPARED_SLICES = 4 };
+enum { SEARCH_SPARED_SLICES = 32 };
 
 // A run of `count` slices is released: is it to be kept for the next one?
 INTERNAL bool search_keeps(struct arena *arena, size_t count);

@@ -158,7 +158,7 @@ static void *claim(size_t count)
 // pages are made meanwhile, if they are few.
 static void table_again(unsigned between)
 {
-    enum { TABLE = 131, PAGES = 40 };
+    enum { TABLE = 131, PAGES = 8 };
     void *pages[PAGES], *page = NULL;
     start_quietly();
     void *table = claim(TABLE);
