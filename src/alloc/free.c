@@ -309,18 +309,6 @@ static always_inline bool free_try_own(struct local_heap *heap, struct page *pag
     return true;
 }
 
-// The usual cases in other builds: a block of a page of its own, or of a shared one, or another one
-// for the ring.
-static always_inline bool free_try_any(struct local_heap *heap, struct page *first, char *block)
-{
-    // acquire: pairs with page_share
-    uintptr_t differs = atomic_load_explicit(&first->owner, memory_order_acquire) ^ (uintptr_t)heap;
-    if (unlikely(!page_has_sink(differs)))
-        return free_try_ring(heap, page_owner(first), first, block); // not to keep it costs less
-    free_to_sink(heap, first, differs, block);
-    return true;
-}
-
 // The next usual cases in those builds. A block that is not to be freed is left to free_elsewhere,
 // which finds the same.
 static no_inline void free_checked_shared(struct local_heap *heap, struct page *first, char *block)
@@ -340,6 +328,17 @@ static no_inline void free_checked(struct local_heap *heap, struct page *first, 
     uintptr_t owner = atomic_load_explicit(&first->owner, memory_order_acquire);
     if (owner == PAGE_OWNER_ALL) free_checked_shared(heap, first, block);
     else if (!free_try_ring(heap, owner, first, block)) free_elsewhere(block, heap);
+}
+
+// The usual cases in other builds: a block of a page of its own, of a shared one, or for the ring.
+static always_inline bool free_try_any(struct local_heap *heap, struct page *first, char *block)
+{
+    // acquire: pairs with page_share
+    uintptr_t differs = atomic_load_explicit(&first->owner, memory_order_acquire) ^ (uintptr_t)heap;
+    if (unlikely(!page_has_sink(differs)))
+        return free_try_ring(heap, page_owner(first), first, block); // not to keep it costs less
+    free_to_sink(heap, first, differs, block);
+    return true;
 }
 
 on_cache_line void mi_free(void *p)

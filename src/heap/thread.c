@@ -11,8 +11,8 @@
 #include "page/depot.h"
 #include "region/purger.h"
 
-DEFINE_DATA_SET(const struct local_heap thread_empty_heap, {0})
-DEFINE_DATA_SET(const struct local_heap thread_ended_heap, {0})
+DEFINE_DATA_SET(const struct local_heap thread_empty_heap, {{0}})
+DEFINE_DATA_SET(const struct local_heap thread_ended_heap, {{0}})
 DEFINE_DATA_SET(THREAD_LOCAL struct local_heap *thread_heap_slot,
                 (struct local_heap *)&thread_empty_heap)
 

@@ -14,8 +14,8 @@
 #include "heap/idle.h"
 
 // Read-only: that nobody writes to them is what lets all threads have them.
-SHARED_DATA_SET(const struct local_heap thread_empty_heap, {0});
-SHARED_DATA_SET(const struct local_heap thread_ended_heap, {0});
+SHARED_DATA_SET(const struct local_heap thread_empty_heap, {{0}});
+SHARED_DATA_SET(const struct local_heap thread_ended_heap, {{0}});
 SHARED_DATA_SET(THREAD_LOCAL struct local_heap *thread_heap_slot,
                 (struct local_heap *)&thread_empty_heap);
 

@@ -1,16 +1,16 @@
 /* state.h: the state of a block, out of line (debug and secure builds): a byte, so that a free of a
  * block that is not in use is found at the call.
  *
- *            the owner hands it out              some thread frees it
- *   free  ------------------------->  in use  ------------------------->  freed
- *    | ^                               |  ^                               ^ | |
- *    | '---- the owner frees it -------'  '--- handed out of a cache -----|-' |
- *    '---------------- laid up: into a cache -----------------------------'   |
- *      ^                                                                      |
- *      '--------------------- the owner collects it --------------------------'
+ *   free    in its page: listed, in a hole, or not cut yet
+ *   in use  with the program
+ *   freed   on its way back to its page, in a thread's cache, or in the depot
  *
- * Freed are the blocks that are on their way back to their page, and those in caches and in the
- * depot (heap/cache.h, page/depot.h). A cache takes a block that its thread frees as it is: freed.
+ *   free   -> in use   the owner of the page hands it out
+ *   in use -> free     the owner frees it
+ *   in use -> freed    another thread frees it, or it is freed into a cache
+ *   freed  -> free     the owner collects it
+ *   free   -> freed    it goes from its page into a cache
+ *   freed  -> in use   it is handed out of a cache
  *
  * Rules (matters of order: test/model/test_states.cpp, and the mutants that break them; that no
  * listed block is in use: page_broken_rule):

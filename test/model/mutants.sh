@@ -134,7 +134,7 @@ mutant test_shared page/retire.c "parking writes its owner's name into a shared 
 mutant test_shared heap/local_heap.c "a claimed page is not parked again" "$fill s/retire_park\(page, false\);//"
 mutant test_shared heap/local_heap.c "a claimed page is parked before blocks are taken" \
     "$fill { /retire_park/d; s/^        chain = local_heap_take_some.*/        retire_park(page, false);\n&/ }"
-mutant test_shared heap/local_heap.c "blocks that a cache takes are not out" "$some { /page->out \\+= /d }"
+mutant test_shared heap/local_heap.c "blocks that a cache takes are not out" "$some { /page->out\+\+/d }"
 mutant test_shared heap/local_heap.c "blocks that a cache takes lead to those that stay" \
     "$some { /block_set_next\(last, NULL/d }"
 mutant test_shared heap/local_heap.c "a new page of a shared class is its maker's" \
@@ -150,7 +150,7 @@ mutant test_shared page/page.h "sharing a page does not release" \
 mutant test_shared page/page.h "a page with interior pointers takes any address for a block" \
     "$(in_function page_mark_interior) s/ & ~PAGE_OWNER_ANYONE//"
 mutant test_shared alloc/free.c "free does not acquire the owner" \
-    "$(in_function free_try_sink) s/memory_order_acquire/memory_order_relaxed/"
+    "$(in_function free_try_any) s/memory_order_acquire/memory_order_relaxed/"
 
 # --- the floors above -----------------------------------------------------------------------------
 
