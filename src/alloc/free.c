@@ -65,13 +65,8 @@ static always_inline struct state *free_state_at(const struct arena *arena, cons
 {
     struct bits_product place = bits_multiply_wide((uintptr_t)block - (uintptr_t)start, reciprocal);
     if ((uintptr_t)start < arena->base || start > block) return NULL;
-    if (place.low >= reciprocal || place.high >= PAGE_MAX_BLOCKS) return NULL;
+    if (place.low >= reciprocal || place.high >= STATES_OF_SLICE) return NULL;
     return state_at(arena_states_of(arena, start), place.high);
-}
-
-static struct state *free_state_of(const struct page *page, const char *block)
-{
-    return free_state_at(arena_of(block), page->start, page->reciprocal, block);
 }
 
 // Takes a block that is in use, whoever's it is; false: there is none. `page` may be any descriptor
@@ -117,7 +112,8 @@ bool free_find(const void *pointer, const char *call, struct free_place *place)
     char *block = page == NULL ? NULL : free_start_of(page, pointer);
     bool is_valid = block != NULL;
     if (CFG_STATES && is_valid) {
-        const struct state *state = free_state_of(page, block);
+        const struct state *state =
+            free_state_at(arena_of(block), page->start, page->reciprocal, block);
         is_valid = state != NULL && state_is(state, STATE_IN_USE);
     }
     if (unlikely(!is_valid)) {

@@ -235,15 +235,14 @@ static struct page *local_heap_claim_shared(struct local_heap *heap, size_t size
     return page;
 }
 
-// Debug and secure builds: of the page's free list the next block, as it goes into a cache. false,
-// after a report: it is no free block of the page. Then what is left of the list is lost.
-static bool local_heap_lay_up(struct page *page, struct block *block)
+// Debug and secure builds: the next block of the page's free list, as it goes into a cache. false,
+// after a report: it is no free block of the page.
+static bool local_heap_lay_up(const struct page *page, const struct block *block)
 {
     if (page_has_block_at(page, block) &&
         state_change(page_state_of(page, block), STATE_FREE, STATE_FREED))
         return true;
     report_fault(FAULT_LINK, "malloc", block, page->block_bytes);
-    ignore_result(page_take_all(page));
     return false;
 }
 
@@ -257,16 +256,18 @@ static struct depot_chain local_heap_take_some(struct page *page)
         ignore_result(page_take_all(page));
         return chain;
     }
-    struct block *last = NULL;
-    for (chain.count = 0; chain.count < most && page->free != NULL; chain.count++) {
-        if (CFG_STATES && !local_heap_lay_up(page, page->free)) break;
-        last = page->free;
-        page->free = block_next(last, &page->key);
-        page->free_count--;
-        page->out++;
+    struct block *last = NULL, *rest = page->free;
+    for (chain.count = 0; chain.count < most && rest != NULL; chain.count++) {
+        if (CFG_STATES && !local_heap_lay_up(page, rest)) break;
+        last = rest;
+        rest = block_next(last, &page->key);
     }
+    page->free = rest;
+    page->free_count = (uint16_t)(page->free_count - chain.count);
+    page->out += chain.count;
     if (last == NULL) chain.first = NULL;
     else block_set_next(last, NULL, &page->key);
+    if (chain.count < most && rest != NULL) ignore_result(page_take_all(page)); // corrupt: lost
     return chain;
 }
 

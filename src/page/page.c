@@ -323,10 +323,11 @@ static bool page_is_uncut_zero(const struct page *page)
     return true;
 }
 
-static bool page_is_uncut_unused(const struct page *page)
+// Those of a range of blocks.
+static bool page_has_free_states(const struct page *page, uint32_t first, uint32_t end)
 {
-    for (uint32_t index = page->capacity; index < page->reserved; index++) {
-        if (!state_is(state_at(page->states, index), STATE_FREE)) return false;
+    for (; first < end; first++) {
+        if (!state_is(state_at(page->states, first), STATE_FREE)) return false;
     }
     return true;
 }
@@ -342,7 +343,8 @@ static bool page_has_used_on(const struct page *page, const struct block *list)
 
 static const char *page_broken_states(const struct page *page)
 {
-    if (!page_is_uncut_unused(page)) return "P5: a block is in use that was never cut";
+    if (!page_has_free_states(page, page->capacity, page->reserved))
+        return "P5: a block is in use that was never cut";
     if (page_has_used_on(page, page->free) || page_has_used_on(page, page->local_free))
         return "T1: a listed block is in use";
     return NULL;
@@ -364,10 +366,8 @@ static const char *page_broken_holes(const struct page *page)
     for (uint32_t left = page->holes; left != 0; left &= left - 1) {
         struct page_range range = page_beginning_in(page, bits_lowest(left));
         if (range.first >= range.end) return "P6: a hole in which no block begins";
-        for (uint32_t i = range.first; CFG_STATES && i < range.end; i++) {
-            if (!state_is(state_at(page->states, i), STATE_FREE))
-                return "P6: a block is out that begins in a hole";
-        }
+        if (CFG_STATES && !page_has_free_states(page, range.first, range.end))
+            return "P6: a block is out that begins in a hole";
     }
     return NULL;
 }

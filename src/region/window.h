@@ -21,6 +21,9 @@ enum {
     MARK_KINDS        = 113 // sets of slices that the floor above keeps (one for each size class)
 };
 
+static_assert((int)STATES_OF_SLICE % STATE_RUN == 0 && CHUNK_SLICES % STATE_GROUP_SLICES == 0,
+              "chunks have whole groups of states");
+
 struct page; // a descriptor; this floor only knows its size and that a blank one is all zeroes
 
 // [any] hints for the floor above; a stale bit does no harm

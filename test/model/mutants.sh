@@ -134,7 +134,7 @@ mutant test_shared page/retire.c "parking writes its owner's name into a shared 
 mutant test_shared heap/local_heap.c "a claimed page is not parked again" "$fill s/retire_park\(page, false\);//"
 mutant test_shared heap/local_heap.c "a claimed page is parked before blocks are taken" \
     "$fill { /retire_park/d; s/^        chain = local_heap_take_some.*/        retire_park(page, false);\n&/ }"
-mutant test_shared heap/local_heap.c "blocks that a cache takes are not out" "$some { /page->out\+\+/d }"
+mutant test_shared heap/local_heap.c "blocks that a cache takes are not out" "$some { /page->out \\+= /d }"
 mutant test_shared heap/local_heap.c "blocks that a cache takes lead to those that stay" \
     "$some { /block_set_next\(last, NULL/d }"
 mutant test_shared heap/local_heap.c "a new page of a shared class is its maker's" \
