@@ -393,11 +393,13 @@ void local_heap_page_is_empty(struct local_heap *heap, struct page *page)
     if ((is_current || is_only) && local_heap_keep(heap, page)) return;
     if (is_current) heap->own[size_class].current = NULL;
     else local_heap_unqueue(heap, page);
+    if (heap->main->claims > 0) heap->main->claims--;
     local_heap_release_page(heap, page);
 }
 
 // A thread that frees much and allocates nothing would gather all its full pages, and keep what is
-// free in them from others, who may want it: so beyond some they stay parked.
+// free in them from others, who may want it: so beyond some they stay parked. Those that it empties
+// do not count any more.
 static bool local_heap_may_claim(const struct local_heap *heap)
 {
     return heap->main->claims < LOCAL_HEAP_CLAIMS || stats_current(STAT_threads) <= 1;

@@ -39,7 +39,8 @@ enum {
     RING_BLOCK_BYTES = CFG_OWNED_BYTES,
     LOCAL_HEAP_KEPT_BYTES = 128 * 1024, // of empty pages, for each thread
     LOCAL_HEAP_RELEASED = 32,
-    LOCAL_HEAP_CLAIMS = 32 // full pages that a thread claims back while malloc does not run dry
+    // full pages that a thread claims back, and that are not empty yet, while malloc does not run dry
+    LOCAL_HEAP_CLAIMS = 32
 };
 
 struct ring_slot {

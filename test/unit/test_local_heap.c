@@ -89,16 +89,23 @@ TEST(local_heap_gives_empty_pages_back_but_for_one) { IN_CHILD(one_kept()); }
 
 enum { CLAIM_PAGES = 100, CLAIM_BYTES = 240 };
 
-// One block of each page, without a call of malloc; how many pages are owned afterwards.
-static int64_t free_one_of_each_page(void)
+// Fills pages; returns how many blocks there are.
+static size_t fill_pages(void)
 {
     size_t count = 0;
-    struct page *last = NULL;
     start();
     stats_add(STAT_threads, 1); // else nobody could want what is free in them
     while (count < MAX_BLOCKS && level_now(STAT_pages) <= CLAIM_PAGES) {
         blocks[count++] = (struct block *)mi_malloc(CLAIM_BYTES);
     }
+    return count;
+}
+
+// One block of each page, without a call of malloc; how many pages are owned afterwards.
+static int64_t free_one_of_each_page(void)
+{
+    size_t count = fill_pages();
+    struct page *last = NULL;
     for (size_t i = 0; i < count; i++) {
         struct page *page = page_of(blocks[i]);
         if (page != last) mi_free(blocks[i]);
@@ -119,6 +126,21 @@ static void claims_bounded(void)
 }
 
 TEST(local_heap_claims_few_full_pages_while_it_allocates_nothing) { IN_CHILD(claims_bounded()); }
+
+static void emptied_pages_not_counted(void)
+{
+    size_t count = fill_pages();
+    for (size_t i = 0; i < count; i++) mi_free(blocks[i]);
+    EXPECT(level_now(STAT_pages) <= 2); // none waits for what is on its way in the ring
+    struct local_heap *heap = thread_heap()->main;
+    EXPECT(heap->claims < LOCAL_HEAP_CLAIMS && heap->ring_bytes == 0);
+    EXPECT_TEXT(local_heap_broken_rule(heap), NULL);
+}
+
+TEST(local_heap_claims_any_number_of_pages_that_it_empties)
+{
+    IN_CHILD(emptied_pages_not_counted());
+}
 
 static void longest_wait_first(void)
 {
