@@ -66,11 +66,11 @@ static cold void alloc_drop_list(struct local_heap *heap, size_t size_class)
 {
     struct block **list = local_heap_list(heap, size_class), *block = *list;
     bool is_cached = local_heap_has_cached(heap, size_class);
-    const struct page *page = alloc_page_of(heap, size_class, block, is_cached);
-    bool is_block = page != NULL && page_has_block_at(page, block);
+    const struct state *state = arena_state_at(block);
+    bool is_used = state != NULL && state_is(state, STATE_IN_USE);
     *list = NULL;
     if (is_cached && size_class >= CLASS_BINNED_FIRST) cache_drop(&heap->cache, size_class);
-    enum fault fault = is_block ? FAULT_DOUBLE_FREE : FAULT_LINK;
+    enum fault fault = is_used ? FAULT_DOUBLE_FREE : FAULT_LINK;
     report_fault(fault, "malloc", block, class_block_bytes(size_class));
 }
 
@@ -108,7 +108,7 @@ static void *alloc_large(struct local_heap *heap, size_t bytes, size_t alignment
     if (block == NULL) return NULL;
     const struct page *page = page_of(block);
     if (is_zeroed && !is_zero) memset(block, 0, page->block_bytes);
-    if (CFG_STATES) state_set(page_state_of(page, block), STATE_IN_USE);
+    if (CFG_STATES) state_set(page->states, STATE_IN_USE);
     return alloc_hand_out(page, block, bytes);
 }
 

@@ -1,8 +1,8 @@
 /* alloc.h: where a block is handed out. The public functions of this floor are declared in
  * mimalloc.h.
  *
- * There is one place where a block leaves (alloc_hand_out) and one where a pointer comes back and
- * is validated (free_validate in free.h); what secure and debug builds do to blocks happens there.
+ * There is one place where a block leaves (alloc_hand_out); what debug builds do to blocks happens
+ * there.
  *
  * Debug padding, at the end of a block:
  *   | requested bytes | FILL_PADDING ... | canary, 8 bytes | number of requested bytes, 8 bytes |
@@ -60,9 +60,9 @@ static always_inline struct page *alloc_page_of(const struct local_heap *heap, s
 static always_inline bool alloc_check(const struct page *page, size_t size_class,
                                       const struct block *block, bool is_cached)
 {
-    bool is_of = is_cached ? depot_is_of(page, block, size_class) : page_has_block_at(page, block);
-    return likely(is_of) && state_change(page_state_of(page, block),
-                                         is_cached ? STATE_FREED : STATE_FREE, STATE_IN_USE);
+    if (is_cached && unlikely(!depot_is_of(page, size_class))) return false;
+    struct state *state = is_cached ? arena_state_at(block) : page_state_at(page, block);
+    return likely(state != NULL) && state_hand_out(state);
 }
 
 // Unlinks the first block of a list: of a loaded one, or of cached blocks. false: it is no free

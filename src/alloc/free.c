@@ -57,53 +57,19 @@ static void free_close_block(struct page *page, char *block)
     free_fill(page, block);
 }
 
-// The state of the block that begins at `block`, if a page is as these say; else NULL. The page of
-// a block that is in use stays what it is; any other may be gone, or be another one by now: then
-// what was read of it need not fit together. Whatever it is, this lies among the arena's states.
-static always_inline struct state *free_state_at(const struct arena *arena, const char *start,
-                                                 uint64_t reciprocal, const char *block)
+// Debug and secure builds: takes the block, whoever's it is. false: it is none in use, and the call
+// does nothing. What was read of its page before this can be out of date if it was not in use then.
+static bool free_take(struct page *page, char *block, const void *pointer)
 {
-    struct bits_product place = bits_multiply_wide((uintptr_t)block - (uintptr_t)start, reciprocal);
-    if ((uintptr_t)start < arena->base || start > block) return NULL;
-    if (place.low >= reciprocal || place.high >= STATES_OF_SLICE) return NULL;
-    return state_at(arena_states_of(arena, start), place.high);
-}
-
-// Takes a block that is in use, whoever's it is; false: there is none. `page` may be any descriptor
-// of the arena that the block lies in.
-static always_inline bool free_take(const struct arena *arena, const struct page *page,
-                                    const char *block)
-{
-    char *start = page->start;
-    uint64_t reciprocal = page->reciprocal;
-    struct state *state = free_state_at(arena, start, reciprocal, block);
-    if (state == NULL || !state_take(state)) return false;
-    // now that a block is taken its page stays: is it the block that is meant?
-    if (likely(page->start == start && page->reciprocal == reciprocal)) return true;
-    state_untake(state);
-    return false;
-}
-
-// The same for a page that stays what it is. Blocks that do not exist are never in use, and no
-// multiple of 16 below block 0 looks like the start of a block, so no index is too large.
-static always_inline bool free_take_of(const struct page *page, const char *block, bool is_own)
-{
-    struct bits_product place = page_place_of(page, block);
-    if (place.low >= page->reciprocal) return false;
-    struct state *state = state_at(page->states, place.high);
-    return is_own ? state_change(state, STATE_IN_USE, STATE_FREE) : state_take(state);
-}
-
-// Debug and secure builds. false: reported, and the pointer is ignored.
-static bool free_validate(struct page *page, char *block, const void *pointer, bool is_own)
-{
-    if (unlikely(is_own ? !free_take_of(page, block, true)
-                        : !free_take(arena_of(block), page, block))) {
-        free_refuse(page, pointer, "free");
-        return false;
+    struct state *state = arena_state_at(block);
+    bool is_taken = state != NULL && state_take(state);
+    if (is_taken && likely(page_of(pointer) == page && free_start_of(page, pointer) == block)) {
+        if (CFG_DEBUG >= 1) free_close_block(page, block);
+        return true;
     }
-    if (CFG_DEBUG >= 1) free_close_block(page, block);
-    return true;
+    if (is_taken) state_untake(state);
+    free_refuse(page, pointer, "free");
+    return false;
 }
 
 bool free_find(const void *pointer, const char *call, struct free_place *place)
@@ -112,8 +78,7 @@ bool free_find(const void *pointer, const char *call, struct free_place *place)
     char *block = page == NULL ? NULL : free_start_of(page, pointer);
     bool is_valid = block != NULL;
     if (CFG_STATES && is_valid) {
-        const struct state *state =
-            free_state_at(arena_of(block), page->start, page->reciprocal, block);
+        const struct state *state = arena_state_at(block);
         is_valid = state != NULL && state_is(state, STATE_IN_USE);
     }
     if (unlikely(!is_valid)) {
@@ -203,9 +168,9 @@ static void free_to_part(struct local_heap *part, uintptr_t owner, struct page *
 {
     if ((owner & OWNER_FULL) != 0) {
         if (!local_heap_put_in_full(part, page, block)) free_to_others(part, page, block);
-    } else if (page_put(page, block)) {
-        local_heap_page_is_empty(part, page);
+        return;
     }
+    if (page_put(page, block)) local_heap_page_is_empty(part, page);
 }
 
 // A block of a shared page.
@@ -221,25 +186,25 @@ static no_inline on_cache_line void free_to_cache(struct local_heap *heap, struc
     free_look_at_idle(main);
 }
 
-static no_inline on_cache_line void free_elsewhere(const void *pointer, struct local_heap *heap)
+// A block that was in use.
+static void free_block(struct local_heap *heap, struct page *page, char *block)
 {
-    if (pointer == NULL) return;
-    struct page *page = page_of(pointer);
-    char *block = page == NULL ? NULL : free_start_of(page, pointer);
-    if (unlikely(block == NULL)) {
-        free_refuse(page, pointer, "free");
-        return;
-    }
     uintptr_t owner = page_owner(page);
     struct local_heap *part = free_own_part(heap, owner);
-    bool is_own = part != NULL && (owner & OWNER_FULL) == 0;
-    if (CFG_STATES && !free_validate(page, block, pointer, is_own)) return;
-
     if ((page->flags & PAGE_LARGE) != 0) free_large(part, page, block);
     else if ((owner & OWNER_SHARED) != 0)
         free_to_cache(heap, page, (struct block *)(void *)block);
     else if (part != NULL) free_to_part(part, owner, page, (struct block *)(void *)block);
     else free_to_others(heap, page, (struct block *)(void *)block);
+}
+
+static no_inline on_cache_line void free_elsewhere(const void *pointer, struct local_heap *heap)
+{
+    if (pointer == NULL) return;
+    struct page *page = page_of(pointer);
+    char *block = page == NULL ? NULL : free_start_of(page, pointer);
+    if (unlikely(block == NULL)) free_refuse(page, pointer, "free");
+    else if (!CFG_STATES || free_take(page, block, pointer)) free_block(heap, page, block);
 }
 
 // A thread that only frees looks at the clock here now and then, as others do on the slow path of
@@ -252,15 +217,12 @@ static cold void free_emptied(struct page *page, struct local_heap *heap)
     purger_tick();
 }
 
-// The usual case of another thread's block. A block that is not to be freed is left to
-// free_elsewhere, which finds the same.
+// The usual case of another thread's block.
 static always_inline bool free_try_ring(struct local_heap *heap, uintptr_t owner, struct page *page,
                                         char *block)
 {
     struct local_heap *main = heap->main;
     if (main == NULL || (owner & OWNER_INTERIOR) != 0 || !ring_can_extend(main, page)) return false;
-    if (CFG_STATES && unlikely(!free_take_of(page, block, false))) return false;
-    if (CFG_DEBUG >= 1) free_close_block(page, block);
     ring_extend(main, page, (struct block *)(void *)block);
     return true;
 }
@@ -292,11 +254,12 @@ static always_inline void free_to_sink(struct local_heap *heap, struct page *fir
     *sink_left = left;
 }
 
-// The usual case in debug and secure builds: a block of a page of its own.
-static always_inline bool free_try_own(struct local_heap *heap, struct page *page, char *block)
+// The usual case in debug and secure builds: a block of a page of its own. `units`: of its address.
+static always_inline bool free_try_own(struct local_heap *heap, uintptr_t units, char *block)
 {
+    struct page *page = (struct page *)arena_descriptor_near(units);
     if (unlikely(ATOMIC_FOLDED_LOAD(&page->owner) != (uintptr_t)heap)) return false;
-    if (unlikely(!free_take_of(page, block, true))) {
+    if (unlikely(!state_free(arena_state_near(units)))) {
         free_refuse(page, block, "free");
         return true;
     }
@@ -305,25 +268,20 @@ static always_inline bool free_try_own(struct local_heap *heap, struct page *pag
     return true;
 }
 
-// The next usual cases in those builds. A block that is not to be freed is left to free_elsewhere,
-// which finds the same.
-static no_inline void free_checked_shared(struct local_heap *heap, struct page *first, char *block)
+// The next usual cases in those builds. What is no block in use is left to free_elsewhere. The page
+// is looked at when the block is taken, and the page stays what it is.
+static no_inline void free_checked(struct local_heap *heap, uintptr_t units, char *block)
 {
-    struct page *page = page_head(first);
-    if (unlikely(!free_take(&arena_main, page, block))) {
+    if (unlikely(!state_take(arena_state_near(units)))) {
         free_elsewhere(block, heap);
         return;
     }
-    if (CFG_DEBUG >= 1) free_close_block(page, block);
-    free_to_sink(heap, first, PAGE_OWNER_ALL ^ (uintptr_t)heap, block);
-}
-
-static no_inline void free_checked(struct local_heap *heap, struct page *first, char *block)
-{
+    struct page *first = (struct page *)arena_descriptor_near(units);
+    if (CFG_DEBUG >= 1) free_close_block(page_head(first), block);
     // acquire: pairs with page_share
     uintptr_t owner = atomic_load_explicit(&first->owner, memory_order_acquire);
-    if (owner == PAGE_OWNER_ALL) free_checked_shared(heap, first, block);
-    else if (!free_try_ring(heap, owner, first, block)) free_elsewhere(block, heap);
+    if (likely(owner == PAGE_OWNER_ALL)) free_to_sink(heap, first, owner ^ (uintptr_t)heap, block);
+    else if (!free_try_ring(heap, owner, first, block)) free_block(heap, page_head(first), block);
 }
 
 // The usual cases in other builds: a block of a page of its own, of a shared one, or for the ring.
@@ -342,12 +300,12 @@ on_cache_line void mi_free(void *p)
     struct local_heap *heap = thread_heap();
     uintptr_t units = arena_units(p);
     if (likely(arena_has_units(units))) {
-        struct page *page = (struct page *)arena_descriptor_near(units);
         if (CFG_STATES) {
-            if (!free_try_own(heap, page, (char *)p)) free_checked(heap, page, (char *)p);
+            if (!free_try_own(heap, units, (char *)p)) free_checked(heap, units, (char *)p);
             return;
         }
-        if (likely(free_try_any(heap, page, (char *)p))) return;
+        if (likely(free_try_any(heap, (struct page *)arena_descriptor_near(units), (char *)p)))
+            return;
     }
     free_elsewhere(p, heap);
 }

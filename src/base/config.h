@@ -33,8 +33,8 @@ enum {
     CFG_STAT_BLOCKS = (MI_DEBUG > 0),                 // count each block per class
     // a walk over so many free blocks costs less than another slow path of malloc
     CFG_SHORT_LIST = MI_SHORT_LIST,
-    // The largest blocks of pages that one thread owns. States of larger ones lie in cache lines
-    // that all threads write (doc/decisions.md 34): so fewer are in builds that have states.
+    // The largest blocks of pages that one thread owns. In builds with states it costs more to take
+    // blocks of any page (doc/decisions.md 38).
     CFG_OWNED_BYTES = MI_OWNED_BYTES
 };
 

@@ -118,7 +118,7 @@ static struct depot_chain cache_cut_off(struct block **list, size_t size_class, 
 }
 
 // A list of a class. Its first block was a link when the one before was handed out: in debug and
-// secure builds a list that begins with anything but a cached block is reported, and dropped.
+// secure builds a list that begins with anything but an idle block is reported, and dropped.
 static struct block *cache_first(struct block **list, size_t size_class)
 {
     struct block *first = *list;

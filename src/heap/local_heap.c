@@ -235,39 +235,26 @@ static struct page *local_heap_claim_shared(struct local_heap *heap, size_t size
     return page;
 }
 
-// Debug and secure builds: the next block of the page's free list, as it goes into a cache. false,
-// after a report: it is no free block of the page.
-static bool local_heap_lay_up(const struct page *page, const struct block *block)
-{
-    if (page_has_block_at(page, block) &&
-        state_change(page_state_of(page, block), STATE_FREE, STATE_FREED))
-        return true;
-    report_fault(FAULT_LINK, "malloc", block, page->block_bytes);
-    return false;
-}
-
 // Some of the page's free list, which are out from now on.
 static struct depot_chain local_heap_take_some(struct page *page)
 {
     struct depot_chain chain = {page->free, page->free_count};
     uint32_t most = LOCAL_HEAP_FILL_BYTES / (uint32_t)page->block_bytes;
     if (most == 0) most = 1;
-    if (!CFG_STATES && chain.count <= most) {
+    if (chain.count <= most) {
         ignore_result(page_take_all(page));
         return chain;
     }
-    struct block *last = NULL, *rest = page->free;
-    for (chain.count = 0; chain.count < most && rest != NULL; chain.count++) {
-        if (CFG_STATES && !local_heap_lay_up(page, rest)) break;
+    struct block *last = page->free, *rest = page_next(page, last);
+    for (chain.count = 1; chain.count < most && rest != NULL; chain.count++) {
         last = rest;
-        rest = block_next(last, &page->key);
+        rest = page_next(page, last);
     }
     page->free = rest;
     page->free_count = (uint16_t)(page->free_count - chain.count);
     page->out += chain.count;
-    if (last == NULL) chain.first = NULL;
-    else block_set_next(last, NULL, &page->key);
-    if (chain.count < most && rest != NULL) ignore_result(page_take_all(page)); // corrupt: lost
+    if (rest == NULL) ignore_result(page_take_all(page)); // a corrupt list: the others are lost
+    block_set_next(last, NULL, &page->key);
     return chain;
 }
 
@@ -276,12 +263,10 @@ static struct depot_chain local_heap_take_shared(struct local_heap *heap, size_t
                                                  bool *is_zero)
 {
     struct depot_chain chain = {NULL, 0};
-    while (chain.count == 0) { // again only after a corrupt list was dropped
-        struct page *page = local_heap_claim_shared(heap, size_class, is_zero);
-        if (page == NULL) break;
-        chain = local_heap_take_some(page);
-        retire_park(page, false);
-    }
+    struct page *page = local_heap_claim_shared(heap, size_class, is_zero);
+    if (page == NULL) return chain;
+    chain = local_heap_take_some(page);
+    retire_park(page, false);
     return chain;
 }
 
@@ -385,11 +370,23 @@ static bool local_heap_keep(struct local_heap *heap, struct page *page)
     return true;
 }
 
+// Debug and secure builds: the loaded list of the current page is not used up, so some block came
+// back twice (T3). The page's count is mended.
+static bool local_heap_has_doubled(struct local_heap *heap, struct page *page)
+{
+    const struct block *list = *local_heap_list(heap, page->size_class);
+    if (!CFG_STATES || likely(list == NULL)) return false;
+    page->out = page_list_count(page, list);
+    report_fault(FAULT_DOUBLE_FREE, "free", list, page->block_bytes);
+    return true;
+}
+
 void local_heap_page_is_empty(struct local_heap *heap, struct page *page)
 {
     size_t size_class = page->size_class;
-    bool is_current = page == heap->own[size_class].current; // its list is used up
+    bool is_current = page == heap->own[size_class].current;
     bool is_only = heap->own[size_class].current == NULL && page->prev == page;
+    if (is_current && local_heap_has_doubled(heap, page)) return;
     if ((is_current || is_only) && local_heap_keep(heap, page)) return;
     if (is_current) heap->own[size_class].current = NULL;
     else local_heap_unqueue(heap, page);
@@ -417,7 +414,6 @@ bool local_heap_put_in_full(struct local_heap *heap, struct page *page, struct b
     }
     stats_tally_count(&heap->main->tally, COUNT_page_claims, 1);
     heap->main->claims++;
-    if (CFG_STATES) state_set(page_state_of(page, block), STATE_FREE);
     ignore_result(page_put(page, block));
     local_heap_enqueue(heap, page);
     if (page->out == 0) local_heap_page_is_empty(heap, page);

@@ -39,14 +39,15 @@ enum {
     RING_BLOCK_BYTES = CFG_OWNED_BYTES,
     LOCAL_HEAP_KEPT_BYTES = 128 * 1024, // of empty pages, for each thread
     LOCAL_HEAP_RELEASED = 32,
-    // full pages that a thread claims back, and that are not empty yet, while malloc does not run dry
+    // full pages that a thread claims back, and has not emptied, while malloc does not run dry
     LOCAL_HEAP_CLAIMS = 32
 };
 
 struct ring_slot {
     struct page  *page;
     struct block *first, *last;
-    size_t        count;
+    uint32_t      count;
+    uint32_t      block_bytes;
 };
 
 // The public handle. A thread's backing heap has it inside its main local heap, others come from a

@@ -1,5 +1,13 @@
 #include "heap/ring.h"
+#include "core/report.h"
 #include "page/retire.h"
+
+// Debug and secure builds: blocks on their way keep their page as it is, unless another block was
+// freed twice at the same instant and was counted in their place.
+static bool ring_leads_home(const struct page *page, const struct block *first)
+{
+    return page_of(first) == page && state_is(page_state_at(page, first), STATE_FREED);
+}
 
 static void ring_flush_slot(struct local_heap *main, struct ring_slot *slot)
 {
@@ -7,8 +15,10 @@ static void ring_flush_slot(struct local_heap *main, struct ring_slot *slot)
     slot->page = NULL;
     main->chains++;
     main->chain_blocks += slot->count;
-    main->ring_bytes -= slot->count * page->block_bytes;
-    retire_push(page, slot->first, slot->last, (unsigned)slot->count);
+    main->ring_bytes -= (size_t)slot->count * slot->block_bytes;
+    if (CFG_STATES && unlikely(!ring_leads_home(page, slot->first)))
+        report_fault(FAULT_DOUBLE_FREE, "free", slot->first, slot->block_bytes);
+    else retire_push(page, slot->first, slot->last, slot->count);
 }
 
 void ring_flush(struct local_heap *main)
@@ -35,6 +45,7 @@ void ring_put(struct local_heap *main, struct page *page, struct block *block)
         slot->first = NULL;
         slot->last = block;
         slot->count = 0;
+        slot->block_bytes = (uint32_t)page->block_bytes;
     }
     ring_extend(main, page, block);
     if (main->ring_bytes > RING_FLUSH_BYTES) ring_flush(main);

@@ -36,8 +36,10 @@ static struct depot_chain depot_unpack(uintptr_t word)
 bool depot_may_hold(const struct block *block, size_t size_class)
 {
     const struct page *page = page_of(block);
-    return depot_is_of(page, block, size_class) &&
-           (!CFG_STATES || state_is(page_state_of(page, block), STATE_FREED));
+    if (!depot_is_of(page, size_class)) return false;
+    if (!CFG_STATES) return page_has_block_at(page, block);
+    const struct state *state = arena_state_at(block);
+    return state != NULL && state_is_idle(state);
 }
 
 struct block *depot_next(const struct block *block, size_t size_class)

@@ -50,14 +50,12 @@ INTERNAL size_t depot_count(size_t size_class);
 // after report_fault() where a link leads to anything but a free block of the class. Only debug and
 // secure builds look.
 INTERNAL struct block *depot_next(const struct block *block, size_t size_class);
-// Such a block: out, and, as far as the build can tell, not with the user.
+// Such a block: of a shared page, and, as far as the build can tell, not with the user.
 INTERNAL bool depot_may_hold(const struct block *block, size_t size_class);
-// The same but for its state; `page` is page_of(block).
-static always_inline bool depot_is_of(const struct page *page, const struct block *block,
-                                      size_t size_class)
+// The page of such a block.
+static always_inline bool depot_is_of(const struct page *page, size_t size_class)
 {
-    return page != NULL && page->size_class == size_class && page_is_shared(page) &&
-           page_has_block_at(page, block);
+    return page != NULL && page->size_class == size_class && page_is_shared(page);
 }
 
 // NULL while D2 holds. When no other thread is at it.

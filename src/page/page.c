@@ -1,5 +1,6 @@
 #include "page/page.h"
 #include "base/chacha.h"
+#include "core/report.h"
 #include "core/stats.h"
 #include "os/os.h"
 #include "region/marks.h"
@@ -19,7 +20,7 @@ struct page *page_init(void *memory, const struct page_plan *plan, const struct 
     bool is_large = (plan->flags & PAGE_LARGE) != 0;
     size_t usable_bytes = ((size_t)plan->slices << SLICE_SHIFT) - plan->lost_bytes;
     page->start = (char *)memory;
-    if (CFG_STATES) page->states = arena_states_of(arena, memory);
+    if (CFG_STATES) page->states = arena_state_far(memory);
     page->slices = plan->slices;
     page->size_class = (uint8_t)plan->size_class;
     page->flags = (uint8_t)plan->flags;
@@ -77,17 +78,41 @@ static void page_count_removed(const struct page *page)
     if (!CFG_STAT_BLOCKS || page->out == 0) return;
     for (uint32_t index = 0; index < page->capacity; index++) {
         const struct block *block = page_block_at(page, index);
-        if (!state_is(page_state_of(page, block), STATE_IN_USE)) continue;
+        if (!state_is(page_state_at(page, block), STATE_IN_USE)) continue;
         size_t requested_bytes = block_requested_bytes(block, page->block_bytes);
         stats_block_removed(page->size_class, page->block_bytes, requested_bytes);
     }
 }
 
-// Those of a heap that is destroyed, and of a large block that another thread has freed.
-static void page_wipe_states(const struct page *page)
+// Of a block.
+static struct state *page_state_of(const struct page *page, uint32_t index)
 {
-    if (!CFG_STATES || page->out == 0) return;
-    for (uint32_t i = 0; i < page->capacity; i++) state_set(state_at(page->states, i), STATE_FREE);
+    return page_state_at(page, page_block_at(page, index));
+}
+
+// Of a range of blocks none is in use.
+static bool page_is_idle(const struct page *page, uint32_t first, uint32_t end)
+{
+    for (; first < end; first++) {
+        if (!state_is_idle(page_state_of(page, first))) return false;
+    }
+    return true;
+}
+
+static void page_set_states(const struct page *page, uint32_t first, uint32_t count,
+                            enum state_kind kind)
+{
+    for (uint32_t i = 0; i < count; i++) state_set(page_state_of(page, first + i), kind);
+}
+
+// T3: a block came back twice, and another one did not. The page stays as it is, but nobody's.
+static bool page_has_doubled(struct page *page)
+{
+    if (!CFG_STATES || page->out != 0 || page_is_idle(page, 0, page->capacity)) return false;
+    uintptr_t interior = page_owner(page) & OWNER_INTERIOR;
+    if (!page_is_shared(page)) page_set_owner(page, OWNER_FULL | interior);
+    report_fault(FAULT_DOUBLE_FREE, "free", page->start, page->block_bytes);
+    return true;
 }
 
 // Zeroes a descriptor. Stale readers look at the atomic words only: they see a page of nobody's
@@ -104,6 +129,7 @@ static void page_blank(struct page *page)
 void page_release(struct page *page)
 {
     char *start = page->start;
+    if (unlikely(page_has_doubled(page))) return;
     uint32_t slices = page->slices;
     size_t bytes = page_total_bytes(page);
     stats_remove(STAT_pages, 1);
@@ -112,7 +138,7 @@ void page_release(struct page *page)
     if (page->size_class < CLASS_COUNT)
         marks_clear(page_arena(page), page->size_class, arena_slice_of(page_arena(page), start));
     page_count_removed(page);
-    page_wipe_states(page);
+    if (CFG_STATES) page_set_states(page, 0, page->capacity, STATE_NONE);
     bool is_usable = page_unguard(page);
     bool is_clean = (page->flags & PAGE_CLEAN) != 0;
     if ((page->flags & PAGE_MOVED) != 0) is_clean = os_restore(start, bytes);
@@ -186,6 +212,7 @@ void page_list_blocks(struct page *page, uint32_t first, uint32_t count, struct 
 {
     check(page->free == NULL);
     page_fill_cut(page, first, count);
+    if (CFG_STATES) page_set_states(page, first, count, STATE_FREE);
     page->free = chacha != NULL ? page_link_at_random(page, first, count, chacha)
                                 : page_link_in_order(page, first, count);
     page->free_count = (uint16_t)count;
@@ -227,19 +254,32 @@ uint32_t page_count_in_holes(const struct page *page)
     return count;
 }
 
+struct block *page_next(const struct page *page, const struct block *block)
+{
+    struct block *next = block_next(block, &page->key);
+    if (!CFG_STATES || next == NULL) return next;
+    const struct state *state = page_state_at(page, next);
+    if (state != NULL && state_is_idle(state)) return next;
+    report_fault(FAULT_LINK, "collect", next, page->block_bytes);
+    return NULL;
+}
+
 void page_put_list(struct page *page, struct block *list, unsigned count)
 {
     if (count == 0) return;
-    page->out -= count;
     if (page->free != NULL && page->local_free == NULL && count > CFG_SHORT_LIST) {
+        page->out -= count;
         page->local_free = list;
         return;
     }
     if (page->free != NULL) {
-        struct block *last = list;
-        for (unsigned i = 1; i < count; i++) last = block_next(last, &page->key);
+        struct block *last = list, *next;
+        unsigned joined = 1;
+        for (; joined < count && (next = page_next(page, last)) != NULL; joined++) last = next;
         block_set_next(last, page->free, &page->key);
+        count = joined;
     }
+    page->out -= count;
     page->free = list;
     page->free_count = (uint16_t)(page->free_count + count);
 }
@@ -303,6 +343,7 @@ static bool page_is_as_made(const struct page *page)
     if (page->reserved == 0 || page->block_bytes > bytes / page->reserved) return false;
     bool is_large = (page->flags & PAGE_LARGE) != 0;
     if (page->reciprocal != page_reciprocal_of(page->block_bytes, is_large)) return false;
+    if (CFG_STATES && page->states != arena_state_far(page->start)) return false;
     if (is_large) return page->reserved == 1;
     for (uint32_t i = 1; i < page->slices; i++) {
         if (page[i].block_bytes != 0 || page[i].back != i) return false;
@@ -323,30 +364,28 @@ static bool page_is_uncut_zero(const struct page *page)
     return true;
 }
 
-// Those of a range of blocks.
-static bool page_has_free_states(const struct page *page, uint32_t first, uint32_t end)
-{
-    for (; first < end; first++) {
-        if (!state_is(state_at(page->states, first), STATE_FREE)) return false;
-    }
-    return true;
-}
-
 // The list stays in the page and comes to an end.
 static bool page_has_used_on(const struct page *page, const struct block *list)
 {
     for (; list != NULL; list = block_next(list, &page->key)) {
-        if (!state_is(page_state_of(page, list), STATE_FREE)) return true;
+        if (!state_is_idle(page_state_at(page, list))) return true;
+    }
+    return false;
+}
+
+static bool page_has_uncut_state(const struct page *page)
+{
+    for (uint32_t i = page->capacity; i < page->reserved; i++) {
+        if (!state_is(page_state_of(page, i), STATE_NONE)) return true;
     }
     return false;
 }
 
 static const char *page_broken_states(const struct page *page)
 {
-    if (!page_has_free_states(page, page->capacity, page->reserved))
-        return "P5: a block is in use that was never cut";
+    if (page_has_uncut_state(page)) return "P5: a block has a state that was never cut";
     if (page_has_used_on(page, page->free) || page_has_used_on(page, page->local_free))
-        return "T1: a listed block is in use";
+        return "T3: a listed block is in use";
     return NULL;
 }
 
@@ -366,7 +405,7 @@ static const char *page_broken_holes(const struct page *page)
     for (uint32_t left = page->holes; left != 0; left &= left - 1) {
         struct page_range range = page_beginning_in(page, bits_lowest(left));
         if (range.first >= range.end) return "P6: a hole in which no block begins";
-        if (CFG_STATES && !page_has_free_states(page, range.first, range.end))
+        if (CFG_STATES && !page_is_idle(page, range.first, range.end))
             return "P6: a block is out that begins in a hole";
     }
     return NULL;

@@ -79,7 +79,8 @@ struct page {
     uint8_t       flags;          // [const] enum page_flags
     // [const] in a later slice of a page: slices to its first one; else 0
     uint16_t      back;
-    uint32_t      slices;         // [const] length of the page
+    // [owner] how much of what its thread may keep this empty page takes; local_heap.h
+    uint32_t      kept_bytes;
     // what others write, and what is seldom used
     ATOMIC(uint32_t) remote;      // [any] remote.h
     // [const] a parked page with at most so many blocks out is worth adopting
@@ -89,12 +90,10 @@ struct page {
     uint64_t      reciprocal;     // [const] page_reciprocal_of
     struct link_key key;          // [const] of links in this page
     struct page  *prev;           // [owner] as `next`
-    // [owner] how much of what its thread may keep this empty page takes; local_heap.h
-    uint32_t      kept_bytes;
+    uint32_t      slices;         // [const] length of the page
     uint16_t      holes;          // [owner] bit s: strip s is one
     bool          is_rest_back;   // [owner] its uncut part was given back to the OS
-    // [const] of its blocks, from block 0; in builds without them NULL
-    struct state *states;
+    struct state *states;         // [const] of its first granule; in builds without them NULL
 };
 enum { PAGE_SINK_LEFT = sizeof(struct block *) }; // see page_sink
 static_assert(offsetof(struct page, out) == offsetof(struct page, local_free) + PAGE_SINK_LEFT,
@@ -130,7 +129,7 @@ INTERNAL struct page *page_init(void *memory, const struct page_plan *plan,
 INTERNAL unsigned page_guard(char *memory, size_t bytes);
 INTERNAL must_use bool page_unguard(struct page *page); // false: it cannot be taken away
 // Blanks all descriptors of a page and returns its slices to the arena. Every block is free; nobody
-// else knows the page.
+// else knows the page. If a block is in use (T3), that is reported, and the page stays.
 INTERNAL void page_release(struct page *page);
 
 // Cuts some more blocks onto `free`, about one OS page. chacha: NULL, or the order is random. false
@@ -153,11 +152,11 @@ static inline bool page_has_in_hole(const struct page *page, const struct block 
     return (page->holes >> offset / page_strip_bytes(page) & 1) != 0;
 }
 // Puts a list of `count` blocks onto `free`, or where there are some already and it is a long one,
-// onto an empty `local_free`; they are not out any more. Walks the list when both have some. Owner
-// only.
+// onto an empty `local_free`; they are not out any more. Walks the list when both have some: what
+// comes after a link that leads astray, which is reported, is lost. Owner only.
 INTERNAL void page_put_list(struct page *page, struct block *list, unsigned count);
 
-// NULL while all rules hold, T1 for listed blocks too, else the broken rule as text. Bounded also
+// NULL while all rules hold, T3 for listed blocks too, else the broken rule as text. Bounded also
 // when links are corrupt. Owner only.
 INTERNAL const char *page_broken_rule(const struct page *page);
 // The address is that of a descriptor, whatever it describes: for checkers of lists of pages.
@@ -304,10 +303,18 @@ static inline bool page_put(struct page *page, struct block *block)
     return --page->out == 0;
 }
 
-// The state of a block (debug and secure builds).
-static always_inline struct state *page_state_of(const struct page *page, const void *block)
+// Debug and secure builds: the state of the granule of the page that begins there, or NULL: none
+// does.
+static always_inline struct state *page_state_at(const struct page *page, const void *address)
 {
-    return state_at(page->states, page_index_of(page, block));
+    uintptr_t granule =
+        bits_rotate_right((uintptr_t)address - (uintptr_t)page->start, GRANULE_SHIFT);
+    bool is_in_page = granule < (uintptr_t)page->slices << (SLICE_SHIFT - GRANULE_SHIFT);
+    return likely(is_in_page) ? page->states + granule : NULL;
 }
+
+// The next block of a list of the page's. NULL at its end, and after report_fault() where a link
+// leads to anything but an idle block of the page. Only debug and secure builds look.
+INTERNAL struct block *page_next(const struct page *page, const struct block *block);
 
 #endif

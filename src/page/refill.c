@@ -1,40 +1,9 @@
 #include "page/refill.h"
 #include "base/chacha.h"
-#include "core/report.h"
 #include "page/holes.h"
-
-// Debug and secure builds. Returns how many links can be trusted.
-static unsigned refill_check_list(struct page *page, struct block *block, unsigned count)
-{
-    unsigned trusted = 0;
-    for (; trusted < count; trusted++) {
-        // a block that is free was freed by its owner at the same instant
-        if (!page_has_block_at(page, block) ||
-            !state_change(page_state_of(page, block), STATE_FREED, STATE_FREE)) {
-            report_fault(FAULT_LINK, "collect", block, page->block_bytes);
-            break;
-        }
-        block = block_next(block, &page->key);
-    }
-    return trusted;
-}
-
-// Ends a list after `count` blocks.
-static void refill_cut_list(struct page *page, struct block *block, unsigned count)
-{
-    if (count == 0) return;
-    for (unsigned i = 1; i < count; i++) block = block_next(block, &page->key);
-    block_set_next(block, NULL, &page->key);
-}
 
 static void refill_put(struct page *page, struct remote_list taken)
 {
-    if (taken.count == 0) return;
-    if (CFG_STATES) {
-        unsigned trusted = refill_check_list(page, taken.first, taken.count);
-        if (trusted < taken.count) refill_cut_list(page, taken.first, trusted);
-        taken.count = trusted;
-    }
     page_put_list(page, taken.first, taken.count);
 }
 

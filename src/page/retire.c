@@ -34,6 +34,7 @@ void retire_push(struct page *page, struct block *first, struct block *last, uns
     case REMOTE_LISTED: retire_mark(place); break;
     case REMOTE_LAST:
         stats_remove(STAT_pages_parked, 1);
+        page->out = 0; // it was frozen while the page was parked
         page_release(page);
         break;
     }

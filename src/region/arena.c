@@ -40,6 +40,15 @@ static void arena_free_range(struct arena *arena, size_t slice, size_t count)
     }
 }
 
+static bool arena_has_states(const struct arena *arena, size_t slice)
+{
+    const struct state *first = &arena->states[slice * STATES_OF_SLICE];
+    for (size_t i = 0; i < STATES_OF_SLICE; i++) {
+        if (!state_is(&first[i], STATE_NONE)) return true;
+    }
+    return false;
+}
+
 // A slice that nobody else can claim, before its new owner touches it. Of its memory each OS page's
 // first and last word are read.
 static const char *arena_broken_slice(const struct arena *arena, size_t slice, bool is_clean)
@@ -48,6 +57,7 @@ static const char *arena_broken_slice(const struct arena *arena, size_t slice, b
     for (size_t i = 0; i < DESCRIPTOR_BYTES / sizeof(*words); i++) {
         if (words[i] != 0) return "A2: a free slice has a descriptor in use";
     }
+    if (CFG_STATES && arena_has_states(arena, slice)) return "A2: a free slice has a block";
     const uint64_t *memory = (const uint64_t *)arena_slice_start(arena, slice);
     size_t step = os_page_bytes() / sizeof(*memory);
     for (size_t i = 0; is_clean && i < SLICE_BYTES / sizeof(*memory); i += step) {
@@ -216,6 +226,13 @@ struct arena *arena_of(const void *address)
         if (arena_covers(arena, address)) return arena;
     }
     return arena_covers(&arena_main, address) ? &arena_main : NULL;
+}
+
+struct state *arena_state_far(const void *address)
+{
+    const struct arena *arena = arena_of(address);
+    if (arena == NULL || !bits_is_aligned(address, 1 << GRANULE_SHIFT)) return NULL;
+    return arena->states + (((uintptr_t)address - arena->base) >> GRANULE_SHIFT);
 }
 
 // Window of arena 0: twice the memory there is, unless address space is scarce.

@@ -9,7 +9,7 @@
  * Rules (see arena_broken_rule; what a stale reader meets, A5: test/model/test_pages.cpp):
  *   A1  mapped <= span <= capacity, and span never falls
  *   A2  a slice whose free bit is set belongs to nobody: its descriptor is blank (block_bytes 0,
- *       owner 0)
+ *       owner 0), and no block begins there (state.h)
  *   A3  a bit of `aging` implies that its slice was free and dirty at the last purge round or has
  *       been claimed since
  *   A4  a free slice that is not dirty reads as zeroes
@@ -109,11 +109,22 @@ static inline struct page *arena_descriptor(const struct arena *arena, size_t sl
 
 // --- states (debug and secure builds) ------------------------------------------------------------
 
-// Where the states begin of a page whose first slice begins there.
-static inline struct state *arena_states_of(const struct arena *arena, const void *start)
+static always_inline struct state *arena_state_near(uintptr_t units)
 {
-    size_t slice = arena_slice_of(arena, start), in_group = slice % STATE_GROUP_SLICES;
-    return arena->states + (slice - in_group) * STATES_OF_SLICE + in_group * STATE_RUN;
+    return arena_main.states + units;
+}
+
+// NULL for addresses that are no arena's, and for those that are no multiple of 16.
+INTERNAL struct state *arena_state_far(const void *address);
+
+// The state of the granule that begins there. Not NULL for a block's address. Where another arena
+// lies in the window of arena 0, that has no blocks.
+static always_inline struct state *arena_state_at(const void *address)
+{
+    uintptr_t units = arena_units(address);
+    if (likely(arena_has_units(units)) && likely(!state_is(arena_state_near(units), STATE_NONE)))
+        return arena_state_near(units);
+    return arena_state_far(address);
 }
 
 #endif

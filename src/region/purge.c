@@ -26,7 +26,7 @@ enum purge_what {
 // What is left to a step, and what it found.
 struct purge_turn {
     enum purge_what what;
-    unsigned calls; // of the OS
+    unsigned runs;  // to be given back
     bool has_work;  // something was done, or can be in the next round
     size_t bytes;   // that were given back
 };
@@ -36,19 +36,31 @@ struct purge_result {
     uint64_t advised; // the OS drops it when it wants to, or refused
 };
 
-// Purges each run of `taken`, at most *calls of them.
+// Debug and secure builds: those of free slices are all none, which is what reads as zeroes.
+static void purge_states(const struct arena *arena, size_t slice, size_t count)
+{
+    uintptr_t first = (uintptr_t)&arena->states[slice * STATES_OF_SLICE];
+    uintptr_t last = (uintptr_t)&arena->states[(slice + count) * STATES_OF_SLICE];
+    uintptr_t start = bits_align_up(first, os_page_bytes());
+    uintptr_t end = bits_align_down(last, os_page_bytes());
+    if (start < end) ignore_result(os_purge((void *)start, end - start));
+}
+
+// Purges each run of `taken`, at most *runs of them.
 static struct purge_result purge_runs(const struct arena *arena, size_t index, uint64_t taken,
-                                      unsigned *calls)
+                                      unsigned *runs)
 {
     struct purge_result result = {0, 0};
-    while (taken != 0 && *calls > 0) {
+    while (taken != 0 && *runs > 0) {
         unsigned first = bits_lowest(taken), count = bits_trailing_ones(taken >> first);
         uint64_t run = bits_ones(count) << first;
         void *start = arena_slice_start(arena, index * CHUNK_SLICES + first);
-        if (os_purge(start, (size_t)count << SLICE_SHIFT)) result.purged |= run;
+        bool is_purged = os_purge(start, (size_t)count << SLICE_SHIFT);
+        if (is_purged) result.purged |= run;
         else result.advised |= run;
+        if (CFG_STATES && is_purged) purge_states(arena, index * CHUNK_SLICES + first, count);
         taken &= ~run;
-        --*calls;
+        --*runs;
     }
     return result;
 }
@@ -68,7 +80,7 @@ static void purge_chunk(struct arena *arena, size_t index, struct purge_turn *tu
         uint64_t taken = purge_take_bits(chunk, old);
         // read again: it may have been used and given back clean meanwhile
         uint64_t still_dirty = taken & atomic_load_explicit(&chunk->dirty, memory_order_relaxed);
-        struct purge_result result = purge_runs(arena, index, still_dirty, &turn->calls);
+        struct purge_result result = purge_runs(arena, index, still_dirty, &turn->runs);
         atomic_fetch_and_explicit(&chunk->dirty, ~result.purged, memory_order_relaxed);
         if (result.advised != 0)
             atomic_fetch_or_explicit(&chunk->advised, result.advised, memory_order_relaxed);
@@ -109,7 +121,7 @@ static bool purge_any_is_worthwhile(void)
 // One bounded piece of the round; true when the round is complete.
 static bool purge_step(struct purge_turn *turn)
 {
-    for (unsigned visited = 0; visited < PURGE_STEP_CHUNKS && turn->calls > 0;) {
+    for (unsigned visited = 0; visited < PURGE_STEP_CHUNKS && turn->runs > 0;) {
         struct arena *arena = arena_at(purge_arena);
         if (arena == NULL) {
             purge_arena = 0;
@@ -139,7 +151,7 @@ static void purge_end(void) { atomic_store_explicit(&purge_is_busy, 0, memory_or
 
 static struct purge_turn purge_turn_after(long delay_ms)
 {
-    struct purge_turn turn = {delay_ms == 0 ? PURGE_FREE : PURGE_OLD, PURGE_STEP_CALLS, false, 0};
+    struct purge_turn turn = {delay_ms == 0 ? PURGE_FREE : PURGE_OLD, PURGE_STEP_RUNS, false, 0};
     return turn;
 }
 
@@ -172,10 +184,10 @@ void purge_tick(void)
 void purge_relieve(size_t slices)
 {
     if (!purge_any_is_worthwhile() || !purge_begin()) return;
-    struct purge_turn turn = {PURGE_FREE, PURGE_STEP_CALLS + (unsigned)slices, false, 0};
-    size_t steps = slices / PURGE_STEP_CALLS + 2; // one may do no more than end a round
+    struct purge_turn turn = {PURGE_FREE, PURGE_STEP_RUNS + (unsigned)slices, false, 0};
+    size_t steps = slices / PURGE_STEP_RUNS + 2; // one may do no more than end a round
     do ignore_result(purge_step(&turn)); // the round goes on where it was, or begins anew
-    while (--steps > 0 && turn.calls > 0 && turn.bytes <= slices << SLICE_SHIFT);
+    while (--steps > 0 && turn.runs > 0 && turn.bytes <= slices << SLICE_SHIFT);
     purge_end();
 }
 

@@ -1,50 +1,48 @@
-/* state.h: the state of a block, out of line (debug and secure builds): a byte, so that a free of a
- * block that is not in use is found at the call.
+/* state.h: the states of blocks, out of line (debug and secure builds). So a free of anything but a
+ * block in use is found at the call, and a list that leads to anything but free blocks when malloc
+ * takes from it. Each granule of memory has a byte; a block's state is that of its first granule,
+ * and where it lies depends on the address alone, not on the page.
  *
- *   free    in its page: listed, in a hole, or not cut yet
+ *   none    no block begins here, or it is not cut yet
  *   in use  with the program
- *   freed   on its way back to its page, in a thread's cache, or in the depot
+ *   free    not in use yet, or freed by the owner of its page: listed, in a hole, in a cache, or on
+ *           its way from one of these places to another
+ *   freed   the same, but another thread has freed it
  *
- *   free   -> in use   the owner of the page hands it out
- *   in use -> free     the owner frees it
- *   in use -> freed    another thread frees it, or it is freed into a cache
- *   freed  -> free     the owner collects it
- *   free   -> freed    it goes from its page into a cache
- *   freed  -> in use   it is handed out of a cache
+ *   none         -> free     its page cuts it
+ *   free, freed  -> in use   malloc hands it out
+ *   in use       -> free     the owner of its page frees it
+ *   in use       -> freed    another thread does
+ *   any          -> none     its page is released
  *
- * Rules (matters of order: test/model/test_states.cpp, and the mutants that break them; that no
- * listed block is in use: page_broken_rule):
+ * Rules (T1 and T2 are matters of order: test/model/test_states.cpp, and the mutants that break
+ * them; T3: page_broken_rule, and test_page.c):
  *   T1  a block that is in use changes its state by compare-and-swap only, so that of several frees
  *       one counts; but the owner of its page, who frees it, just stores
  *   T2  any other state is changed by whoever has the block: the owner of its page, or the thread
  *       in whose cache it is
+ *   T3  what is neither free nor freed is not handed out, and a page that seems to be empty is not
+ *       released while one of its blocks is in use. So no two blocks in use overlap, not even after
+ *       a block was freed twice at the same instant, by the owner of its page and by another
+ *       thread, and both frees counted
  */
 #ifndef REGION_STATE_H
 #define REGION_STATE_H
 #include "base/base.h"
 
-enum state_kind { STATE_FREE = 0, STATE_IN_USE = 1, STATE_FREED = 2 };
+enum state_kind { STATE_NONE = 0, STATE_FREE = 1, STATE_IN_USE = 2, STATE_FREED = 3 };
 
 struct state { ATOMIC(uint8_t) kind; };
-
-// The side memory has a group of states for so many slices: those of blocks 0 to 1023 of each of
-// them, then those of blocks 1024 to 2047, and so on. Few pages have so many blocks, so that of
-// most groups a quarter is touched.
-enum {
-    STATE_GROUP_SLICES = 4,
-    STATE_RUN = 1024, // blocks of a page whose states follow each other
-    STATE_STEP = STATE_GROUP_SLICES * STATE_RUN // from one such run to the next
-};
-
-// Of the block with that number in the page whose states begin at `first`.
-static always_inline struct state *state_at(struct state *first, size_t index)
-{
-    return first + index + index / STATE_RUN * (STATE_STEP - STATE_RUN);
-}
 
 static always_inline bool state_is(const struct state *state, enum state_kind kind)
 {
     return atomic_load_explicit(&state->kind, memory_order_relaxed) == kind;
+}
+
+// Free or freed. (They are told apart where a free has to be undone, and in rings.)
+static always_inline bool state_is_idle(const struct state *state)
+{
+    return (atomic_load_explicit(&state->kind, memory_order_relaxed) & 1) != 0;
 }
 
 // T2: by whoever has the block.
@@ -55,17 +53,24 @@ static always_inline void state_set(struct state *state, enum state_kind kind)
     atomic_store_explicit(&state->kind, (uint8_t)kind, memory_order_release);
 }
 
-// Whoever has the block changes its state: false when it is another one than it should be.
-static always_inline bool state_change(struct state *state, enum state_kind from,
-                                       enum state_kind to)
+// Whoever has the block hands it out: false when it is none, or in use already.
+static always_inline bool state_hand_out(struct state *state)
 {
-    if (unlikely(!state_is(state, from))) return false;
-    state_set(state, to);
+    if (unlikely(!state_is_idle(state))) return false;
+    state_set(state, STATE_IN_USE);
+    return true;
+}
+
+// T1: the owner of its page frees the block: false when it is not in use.
+static always_inline bool state_free(struct state *state)
+{
+    if (unlikely(!state_is(state, STATE_IN_USE))) return false;
+    state_set(state, STATE_FREE);
     return true;
 }
 
 // Anybody frees the block: true when it is in use, and this free the one that counts. Before
-// anything else is done with the block; while it is freed its page stays what it is.
+// anything else is done with the block; from then on its page stays what it is.
 static always_inline bool state_take(struct state *state)
 {
     uint8_t kind = STATE_IN_USE;

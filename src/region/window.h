@@ -17,12 +17,9 @@ enum {
     DESCRIPTOR_SHIFT  = 7,
     DESCRIPTOR_BYTES  = 1 << DESCRIPTOR_SHIFT,
     GRANULE_SHIFT     = 4,   // blocks start at multiples of 16 bytes
-    STATES_OF_SLICE   = SLICE_BYTES >> GRANULE_SHIFT, // for the smallest blocks
+    STATES_OF_SLICE   = SLICE_BYTES >> GRANULE_SHIFT,
     MARK_KINDS        = 113 // sets of slices that the floor above keeps (one for each size class)
 };
-
-static_assert((int)STATES_OF_SLICE % STATE_RUN == 0 && CHUNK_SLICES % STATE_GROUP_SLICES == 0,
-              "chunks have whole groups of states");
 
 struct page; // a descriptor; this floor only knows its size and that a blank one is all zeroes
 

@@ -125,7 +125,7 @@ static void fill_a_gibibyte(void *arg)
 TEST(metadata_is_at_most_a_quarter_of_a_percent_of_a_gibibyte)
 {
     static struct child child;
-    if (TEST_IS_SANITIZED || TEST_HAS_STATES) return; // states cost 1/64 by design
+    if (TEST_IS_SANITIZED || TEST_HAS_STATES) return; // states cost 1/16 by design
     child_run(&child, fill_a_gibibyte, NULL);
     EXPECT(child_is_well(&child));
 }
@@ -243,7 +243,7 @@ static void spike(void *arg)
     EXPECT(process_resident_kib() > start_kib + 140 * 1024);
     for (size_t i = 0; i < 3000; i++) mi_free(blocks[i]);
     mi_collect(true);
-    EXPECT(process_resident_kib() < start_kib + (TEST_HAS_STATES ? 8 : 2) * 1024); // states stay
+    EXPECT(process_resident_kib() < start_kib + 2 * 1024);
 }
 
 TEST(memory_comes_back_after_a_spike_and_a_collect)

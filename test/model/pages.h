@@ -33,6 +33,7 @@ enum {
 
 alignas(SLICE_BYTES) static char pages_memory[SLICES][SLICE_BYTES];
 alignas(DESCRIPTOR_BYTES) static char pages_descriptors[SLICES][DESCRIPTOR_BYTES];
+static struct state pages_states[SLICES * STATES_OF_SLICE];
 static struct marks pages_marks;
 static uint32_t pages_is_out[SLICES][UNITS]; // blocks in the program's hands
 static ATOMIC(uint64_t) pages_free_slices;
@@ -88,7 +89,11 @@ static bool alloc_padding_is_intact(const struct page *, const void *) { return 
 
 static struct arena *arena_at(unsigned index) { return index == 0 ? &arena_main : NULL; }
 static struct arena *arena_of(const void *) { return &arena_main; }
-static void *arena_descriptor_far(const void *) { return NULL; }
+static struct state *arena_state_far(const void *address)
+{
+    size_t offset = (size_t)((const char *)address - pages_memory[0]);
+    return offset % CLASS_STEP_BYTES == 0 ? &pages_states[offset >> GRANULE_SHIFT] : NULL;
+}
 static void *arena_claim_again(size_t, bool *) { return NULL; }
 
 static void *arena_claim(size_t count, size_t, bool *is_zero)
@@ -147,6 +152,7 @@ static void pages_hand_out(void *block)
 {
     if (*pages_ledger(block) != 0) model_fail("a block was handed out twice");
     *pages_ledger(block) = 1;
+    if (CFG_STATES) state_set(arena_state_at(block), STATE_IN_USE);
     ((struct block *)block)->link = (uintptr_t)block; // the program's own data
 }
 
@@ -226,6 +232,7 @@ static void pages_begin()
     model_clear(pages_descriptors, sizeof(pages_descriptors));
     model_clear(pages_is_out, sizeof(pages_is_out));
     model_clear((void *)&pages_marks, sizeof(pages_marks));
+    model_clear((void *)pages_states, CFG_STATES ? sizeof(pages_states) : 0);
     model_clear((void *)&arena_main, sizeof(arena_main));
     model_clear((void *)pages_held, sizeof(pages_held));
     model_clear(pages_levels, sizeof(pages_levels));
@@ -243,6 +250,7 @@ static void pages_begin()
     arena_main.capacity = CHUNK_SLICES;
     arena_main.descriptors = pages_descriptors[0];
     arena_main.marks = &pages_marks;
+    arena_main.states = pages_states;
     pages_free_slices = bits_ones(SLICES);
     for (unsigned i = 0; i < SLICES; i++) {
         struct page *page = arena_descriptor(&arena_main, i);

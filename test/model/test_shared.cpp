@@ -20,6 +20,7 @@ static void put_chain(unsigned first, unsigned end)
     while (end-- > first) {
         struct block *block = pages_held[end];
         pages_let_go(block);
+        if (CFG_STATES) ignore_result(state_take(arena_state_at(block)));
         block_set_next(block, chain.first, &page_of(block)->key);
         chain.first = block;
     }
@@ -174,6 +175,8 @@ static void start_part_to_be_shared()
 static const struct model_scenario shared_scenarios[] = {
     {"found by a stale mark", 2, start_stale, {take_middle, give_0_by_interior}, pages_finish, 0, 1,
      0, 0},
+    {"a made heap's pages become shared", 3, start_part_to_be_shared, {move_part, give_0_and_flush,
+     give_1_and_flush}, pages_finish, 0, 1, 0, 0},
     {"a chain comes back to the depot", 3, start_chain,
      {take_chain_and_put_it, review, take_chain_once}, pages_finish, 0, 1, 0, 0},
     {"a chain of two pages goes back", 3, start_chain_of_two_pages, {review, give_0_and_flush,
@@ -199,8 +202,6 @@ static const struct model_scenario shared_scenarios[] = {
      pages_finish, 0, 0, 3, 5000},
     {"begun anew as a shared page", 3, start_trio_alone, {give_0_and_take_long, take_and_give_long,
      take_long}, pages_finish, 0, 0, 3, 5000},
-    {"a made heap's pages become shared", 3, start_part_to_be_shared, {move_part, give_0_and_flush,
-     give_1_and_flush}, pages_finish, 0, 1, 0, 0},
     {"no room, all goes back", 3, start_no_room, {put_0, put_1, drain}, pages_finish, 0, 0, 0, 0},
 };
 

@@ -1,12 +1,12 @@
 /* The state of a block (region/state.h) when it is freed twice at the same instant, in all
  * interleavings. What is done with it by the owner is what refill.c does when it collects and
- * alloc.h when it hands out.
+ * alloc.h when it hands out. A block that both free is on two lists.
  *
  * What must hold in every run:
  *   of frees of the block by threads that do not own it one counts (T1)
  *   of two frees at the same instant, one of them by the owner, at least one counts; when both do,
- *   the block is found out before it is handed out again (a free that comes after that is one of
- *   its new life)
+ *   the block is handed out once, and found out then (a free that comes after that is one of its
+ *   new life)
  *   of a block in a cache, or on its way from one to another, no free counts (T2)
  *   who frees the block and finds it in use sees its page as it is in that life
  *   who frees it by mistake for another one leaves no trace
@@ -19,7 +19,7 @@ static ATOMIC(uint32_t) states_page; // stands for what describes the page of th
 static ATOMIC(uint32_t) states_list; // 1: the block is on the remote list of the page
 static ATOMIC(uint32_t) states_slot; // of the depot; 1: the block is in it
 static unsigned states_counted[MODEL_THREADS + 1]; // frees by this thread that counted
-static bool states_is_local;                       // freed by the owner, thread 0
+static unsigned states_local;                      // so often on lists of the owner, thread 0
 static bool states_is_found_out;
 static unsigned states_lives;                      // how often it was handed out
 
@@ -36,38 +36,39 @@ static void free_as_other()
 
 static void free_as_owner()
 {
-    if (!state_change(&states_block, STATE_IN_USE, STATE_FREE)) return;
+    if (!state_free(&states_block)) return;
     states_counted[0]++;
-    states_is_local = true;
+    states_local++;
 }
 
-// As refill_check_list.
+// As refill_from_remote.
 static void collect()
 {
-    if (atomic_exchange_explicit(&states_list, 0, memory_order_acq_rel) == 0) return;
-    if (state_change(&states_block, STATE_FREED, STATE_FREE)) states_is_local = true;
-    else states_is_found_out = true;
+    if (atomic_exchange_explicit(&states_list, 0, memory_order_acq_rel) != 0) states_local++;
 }
 
-// As alloc_unlink.
-static void hand_out()
+// As alloc_unlink. true: the block is the program's.
+static bool hand_out()
 {
-    if (!states_is_local) return;
-    states_is_local = false;
-    if (state_change(&states_block, STATE_FREE, STATE_IN_USE)) states_lives++;
+    bool is_handed_out = state_hand_out(&states_block);
+    if (is_handed_out) states_lives++;
     else states_is_found_out = true;
+    return is_handed_out;
+}
+
+static void hand_out_local()
+{
+    if (states_local == 0) return;
+    states_local--;
+    ignore_result(hand_out());
 }
 
 // As local_heap_take_some, and depot_put.
 static void lay_up()
 {
     uint32_t none = 0;
-    if (!states_is_local) return;
-    states_is_local = false;
-    if (!state_change(&states_block, STATE_FREE, STATE_FREED)) {
-        states_is_found_out = true;
-        return;
-    }
+    if (states_local == 0) return;
+    states_local--;
     if (!atomic_compare_exchange_strong_explicit(&states_slot, &none, 1, memory_order_release,
                                                  memory_order_relaxed))
         model_fail("a block was laid up twice");
@@ -76,26 +77,23 @@ static void lay_up()
 // As depot_take, and alloc_unlink. true: the block is the program's.
 static bool take_laid_up()
 {
-    if (atomic_exchange_explicit(&states_slot, 0, memory_order_acquire) == 0) return false;
-    bool is_handed_out = state_change(&states_block, STATE_FREED, STATE_IN_USE);
-    if (is_handed_out) states_lives++;
-    else states_is_found_out = true;
-    return is_handed_out;
+    return atomic_exchange_explicit(&states_slot, 0, memory_order_acquire) != 0 && hand_out();
 }
 
 static void owner_frees_and_takes()
 {
     free_as_owner();
-    hand_out();
+    hand_out_local();
 }
 static void owner_makes_the_page_and_hands_out()
 {
     atomic_store_explicit(&states_page, 1, memory_order_relaxed); // as page_init
-    states_is_local = true;
-    hand_out();
+    state_set(&states_block, STATE_FREE);                         // as page_cut
+    states_local++;
+    hand_out_local();
 }
-// As page_wipe_states.
-static void owner_destroys_the_page() { state_set(&states_block, STATE_FREE); }
+// As page_release.
+static void owner_destroys_the_page() { state_set(&states_block, STATE_NONE); }
 static void owner_collects_and_lays_up()
 {
     collect();
@@ -125,7 +123,7 @@ static void start_with(enum state_kind kind, unsigned lives)
     states_slot = 0;
     states_page = lives;
     memset(states_counted, 0, sizeof(states_counted));
-    states_is_local = false;
+    states_local = 0;
     states_is_found_out = false;
     states_lives = lives;
     model_name(&states_block.kind, 1, "state");
@@ -135,13 +133,13 @@ static void start_with(enum state_kind kind, unsigned lives)
 }
 
 static void start() { start_with(STATE_IN_USE, 1); }             // the block is with the program
-static void start_without_page() { start_with(STATE_FREE, 0); }
+static void start_without_page() { start_with(STATE_NONE, 0); }
 
 static void start_free() // the block is free, on no list
 {
     start_with(STATE_FREE, 1);
     states_lives = 0;
-    states_is_local = true;
+    states_local = 1;
 }
 static void start_laid_up()
 {
@@ -166,7 +164,7 @@ static void finish_freed_by_owner_too()
     unsigned count = frees(), lives = states_lives;
     if (count == 0) model_fail("a block is lost: no free of it counted");
     collect();
-    hand_out();
+    while (states_local != 0) hand_out_local();
     if (count > lives && !states_is_found_out)
         model_fail("a block was freed twice and nobody noticed");
 }
@@ -183,8 +181,7 @@ static void finish_laid_up()
 {
     ignore_result(take_laid_up());
     if (state_is(&states_block, STATE_IN_USE)) {
-        if (state_change(&states_block, STATE_FREED, STATE_IN_USE))
-            model_fail("a block in use was handed out");
+        if (state_is_idle(&states_block)) model_fail("a block in use was handed out");
         free_as_other();
     }
     if (states_lives == 0) model_fail("a block that was laid up is lost");
@@ -205,7 +202,7 @@ static void finish_in_use()
 
 static void finish_destroyed()
 {
-    if (!state_is(&states_block, STATE_FREE)) model_fail("a block is in use whose page is gone");
+    if (!state_is(&states_block, STATE_NONE)) model_fail("a block is in use whose page is gone");
 }
 
 static const struct model_scenario states_scenarios[] = {

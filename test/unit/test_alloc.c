@@ -491,3 +491,53 @@ static void random_threads(void)
 }
 
 TEST(alloc_random_calls_keep_every_block_intact_and_lose_nothing) { IN_CHILD(random_threads()); }
+
+// --- an arena in the window of arena 0 -----------------------------------------------------------
+
+enum { WINDOW_BLOCKS = 3000, WINDOW_BYTES = 8 * MIB };
+
+// Where arena 0 has descriptors and states but no memory. Arena 0 grows no more.
+static const struct arena *arena_in_the_window(bool is_before)
+{
+    bool is_taken;
+    start();
+    if (is_before) EXPECT(arena_init());
+    else mi_free(mi_malloc(1)); // what describes arena 0 can be read there
+    size_t first = atomic_load_explicit(&arena_main.mapped, memory_order_relaxed);
+    if (is_before) first += CHUNK_SLICES;
+    char *memory = (char *)arena_slice_start(&arena_main, first);
+    EXPECT(os_map_at(memory, WINDOW_BYTES, &is_taken));
+    struct arena *arena = arena_add(memory, WINDOW_BYTES, ARENA_ZERO);
+    EXPECT(arena != NULL && arena_of(memory) == arena);
+    mi_free(mi_malloc(1));
+    arena_main.is_fixed = true;
+    return arena;
+}
+
+static void blocks_in_the_window(bool is_before)
+{
+    static void *blocks[WINDOW_BLOCKS];
+    static const size_t sizes[] = {40, 300, 700, 9000};
+    const struct arena *arena = arena_in_the_window(is_before);
+    size_t there = 0;
+    for (int round = 0; round < 3; round++) {
+        for (size_t i = 0; i < WINDOW_BLOCKS; i++) {
+            size_t bytes = sizes[i % 4];
+            blocks[i] = mi_malloc(bytes);
+            EXPECT(blocks[i] != NULL && mi_usable_size(blocks[i]) >= bytes);
+            fill(blocks[i], bytes);
+            there += arena_of(blocks[i]) == arena;
+        }
+        for (size_t i = 0; i < WINDOW_BLOCKS; i++) mi_free(blocks[i]);
+    }
+    EXPECT(there > 0);
+    EXPECT_TEXT(local_heap_broken_rule(thread_heap()->main), NULL);
+    mi_collect(true);
+    EXPECT_TEXT(arena_broken_rule(arena), NULL);
+}
+
+TEST(alloc_in_an_arena_that_lies_in_the_window_of_arena_0)
+{
+    IN_CHILD(blocks_in_the_window(false));
+    IN_CHILD(blocks_in_the_window(true)); // and what describes arena 0 grows beyond it
+}

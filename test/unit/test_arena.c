@@ -366,6 +366,14 @@ static void broken_descriptor(size_t at)
     EXPECT_TEXT(arena_broken_rule(&arena_main), "A2: a free slice has a descriptor in use");
 }
 
+static void broken_state(size_t granule)
+{
+    start_quietly();
+    char *memory = (char *)claim(1, SLICE_BYTES) + 9 * SLICE_BYTES;
+    state_set(arena_state_at(memory + (granule << GRANULE_SHIFT)), STATE_FREE);
+    EXPECT_TEXT(arena_broken_rule(&arena_main), "A2: a free slice has a block");
+}
+
 static void broken_age(void)
 {
     start_quietly();
@@ -426,6 +434,12 @@ TEST(arena_A2_notices_a_free_slice_that_is_described)
 {
     IN_CHILD(broken_descriptor(0));
     IN_CHILD(broken_descriptor(DESCRIPTOR_BYTES - 1));
+}
+TEST(arena_A2_notices_a_free_slice_in_which_a_block_begins)
+{
+    if (!CFG_STATES) return;
+    IN_CHILD(broken_state(0));
+    IN_CHILD(broken_state(STATES_OF_SLICE - 1));
 }
 
 // --- many threads --------------------------------------------------------------------------------

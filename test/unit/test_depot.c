@@ -418,7 +418,7 @@ static void leads_to_block_in_use(void)
 {
     start();
     add_page(CLASS);
-    state_set(page_state_of(page_of(blocks[5]), blocks[5]), STATE_IN_USE);
+    mark(blocks[5], STATE_IN_USE);
     leads_to(blocks[5]);
 }
 
@@ -504,7 +504,7 @@ static void go_on_in_use(void)
 {
     start();
     add_page(CLASS);
-    state_set(page_state_of(page_of(blocks[2]), blocks[2]), STATE_IN_USE);
+    mark(blocks[2], STATE_IN_USE);
     go_on_after(blocks[2]);
 }
 

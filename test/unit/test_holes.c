@@ -35,7 +35,7 @@ static void free_some(struct page *page, bool *is_out, struct chacha *random, un
         if (chacha_below(random, 2) == 0) {
             (void)put_own(page, block);
         } else {
-            if (CFG_STATES) state_set(page_state_of(page, block), STATE_FREE);
+            mark(block, STATE_FREE);
             block_set_next(block, NULL, &page->key);
             page_put_list(page, block, 1);
         }
@@ -77,7 +77,7 @@ static void take_some(struct page *page, bool *is_out, struct chacha *random)
             uint32_t index = page_index_of(page, block);
             EXPECT(!is_out[index]);
             is_out[index] = true;
-            if (CFG_STATES) state_set(page_state_of(page, block), STATE_IN_USE);
+            mark(block, STATE_IN_USE);
             paint(page, block);
         }
     }
@@ -324,7 +324,7 @@ static void listed_in_hole(void)
 static void live_in_hole(void)
 {
     struct page *page = with_holes();
-    state_set(page_state_of(page, page_block_at(page, 64)), STATE_IN_USE);
+    mark(page_block_at(page, 64), STATE_IN_USE);
     EXPECT_TEXT(page_broken_rule(page), "P6: a block is out that begins in a hole");
 }
 

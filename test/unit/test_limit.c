@@ -62,7 +62,7 @@ static void at_release(void)
     struct page *page = new_page(CLASS, 0);
     arena_release(memory, SLICES, true);
     options_set(OPTION_memory_limit, KIB_PER_SLICE);
-    EXPECT_EQ(fake_prim_count(FAKE_PRIM_purge), 0);
+    EXPECT_EQ(purged_runs(), 0);
     page_release(page); // by whoever comes by, and of whatever age
     EXPECT_EQ(level_now(STAT_committed), 0);
     EXPECT_EQ(memory[0], 0);
@@ -87,7 +87,7 @@ static void below(void)
     struct page *page = new_page(CLASS, 0);
     arena_release(memory, SLICES, true);
     page_release(page);
-    EXPECT_EQ(fake_prim_count(FAKE_PRIM_purge), 0);
+    EXPECT_EQ(purged_runs(), 0);
     EXPECT(level_now(STAT_committed) > 0);
 }
 
@@ -145,10 +145,10 @@ static void as_much_as_is_claimed(void)
     for (int i = 0; i < HOLES; i++) arena_release(memory + 2 * i * SLICE_BYTES, 1, true);
     options_set(OPTION_memory_limit, HOLES * KIB_PER_SLICE);
     purge_relieve(0);
-    EXPECT_EQ(fake_prim_count(FAKE_PRIM_purge), PURGE_STEP_CALLS);
+    EXPECT_EQ(purged_runs(), PURGE_STEP_RUNS);
     purge_relieve(HOLES / 2);
-    EXPECT(fake_prim_count(FAKE_PRIM_purge) > PURGE_STEP_CALLS + HOLES / 2);
-    EXPECT(fake_prim_count(FAKE_PRIM_purge) <= 2 * PURGE_STEP_CALLS + HOLES / 2);
+    EXPECT(purged_runs() > PURGE_STEP_RUNS + HOLES / 2);
+    EXPECT(purged_runs() <= 2 * PURGE_STEP_RUNS + HOLES / 2);
     expect_arena_rules();
 }
 
@@ -159,7 +159,7 @@ static void expect_purges(unsigned long count)
     char *memory = claim(1);
     arena_release(memory, 1, true);
     purger_tick();
-    EXPECT_EQ(fake_prim_count(FAKE_PRIM_purge), count);
+    EXPECT_EQ(purged_runs(), count);
 }
 
 static void pressed(void)
@@ -178,7 +178,7 @@ static void pressed(void)
     expect_purges(1);
     EXPECT_EQ(fake_prim_count(FAKE_PRIM_memory_pressure), 2);
     page_release(new_page(CLASS, 0)); // without a tick
-    EXPECT_EQ(fake_prim_count(FAKE_PRIM_purge), 2);
+    EXPECT_EQ(purged_runs(), 2);
     options_set(OPTION_memory_pressure, 0);
     expect_purges(2);
     options_set(OPTION_memory_pressure, 20);

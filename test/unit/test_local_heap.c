@@ -1,4 +1,5 @@
 #include "unit_test.h"
+#include "core/hooks.h"
 #include "heap/cache.h"
 #include "heap/ring.h"
 #include "mimalloc.h"
@@ -86,6 +87,34 @@ static void one_kept(void)
 }
 
 TEST(local_heap_gives_empty_pages_back_but_for_one) { IN_CHILD(one_kept()); }
+
+static void count_fault(int code, void *faults)
+{
+    EXPECT_EQ(code, EAGAIN);
+    ++*(int *)faults;
+}
+
+// A block came back twice, so that the current page seems to be empty while its list is loaded.
+static void doubled(void)
+{
+    int faults = 0;
+    struct local_heap *heap = start();
+    hooks_set_error(count_fault, &faults);
+    struct block *block = pop(heap, CLASS);
+    struct page *page = page_of(block);
+    unsigned listed = page_list_count(page, heap->list[CLASS]);
+    page->out = 1;
+    EXPECT(listed > 0 && page_put(page, block));
+    local_heap_page_is_empty(heap, page);
+    EXPECT_EQ(faults, 1);
+    EXPECT(page->out == listed && heap->own[CLASS].current == page);
+    EXPECT_TEXT(local_heap_broken_rule(heap), NULL);
+}
+
+TEST(local_heap_T3_keeps_a_page_of_which_a_list_is_loaded)
+{
+    if (CFG_STATES) IN_CHILD(doubled());
+}
 
 enum { CLAIM_PAGES = 100, CLAIM_BYTES = 240 };
 
@@ -205,7 +234,7 @@ static void pinned(size_t size_class)
     EXPECT_EQ(level_now(STAT_pages_parked), 0);
     EXPECT(part->full != NULL && (part->full->flags & PAGE_PINNED) != 0);
     for (size_t i = 0; i < count; i += 2) { // from elsewhere
-        mark_as_freed_by_others(page_of(blocks[i]), blocks[i]);
+        mark(blocks[i], STATE_FREED);
         retire_push(page_of(blocks[i]), blocks[i], blocks[i], 1);
     }
     size_t pages = (size_t)level_now(STAT_pages);

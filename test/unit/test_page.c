@@ -1,4 +1,5 @@
 #include "unit_test.h"
+#include "core/hooks.h"
 
 enum { MAX_BLOCKS = 4096 };
 static struct block *blocks[MAX_BLOCKS];
@@ -167,7 +168,7 @@ TEST(page_cut_in_random_order_gives_each_block_once) { IN_CHILD(shuffled()); }
 static void put_some(struct page *page, unsigned from, unsigned count)
 {
     for (unsigned i = from; i < from + count; i++) {
-        if (CFG_STATES) state_set(page_state_of(page, blocks[i]), STATE_FREE);
+        mark(blocks[i], STATE_FREE);
         block_set_next(blocks[i], i + 1 < from + count ? blocks[i + 1] : NULL, &page->key);
     }
     page_put_list(page, blocks[from], count);
@@ -326,14 +327,14 @@ static void uncut_is_written(void)
 static void uncut_is_live(void)
 {
     struct page *page = half_full();
-    state_set(page_state_of(page, page_block_at(page, page->reserved - 1u)), STATE_IN_USE);
-    EXPECT_TEXT(page_broken_rule(page), "P5: a block is in use that was never cut");
+    mark(page_block_at(page, page->reserved - 1u), STATE_IN_USE);
+    EXPECT_TEXT(page_broken_rule(page), "P5: a block has a state that was never cut");
 }
 
 static void listed_is_live(struct page *page, struct block *block)
 {
-    state_set(page_state_of(page, block), STATE_IN_USE);
-    EXPECT_TEXT(page_broken_rule(page), "T1: a listed block is in use");
+    mark(block, STATE_IN_USE);
+    EXPECT_TEXT(page_broken_rule(page), "T3: a listed block is in use");
 }
 
 static void free_is_live(void)
@@ -377,55 +378,69 @@ static void uncut_is_zero(void)
 
 TEST(page_P5_the_uncut_part_of_a_zero_page_reads_as_zeroes) { IN_CHILD(uncut_is_zero()); }
 
-// The last blocks of a page with as many as there can be, too.
-static void states(void)
+static void states(size_t size_class)
 {
-    if (!CFG_STATES) return;
-    start_quietly();
-    struct page *page = new_page(1, 0), *next = new_page(1, 0);
-    EXPECT_EQ(page->reserved, PAGE_MAX_BLOCKS);
+    struct page *page = new_page(size_class, 0), *next = new_page(size_class, 0);
+    while (page_cut(page, NULL)) page->free = NULL;
     for (uint32_t i = 0; i < page->reserved; i++) {
-        state_set(state_at(page->states, i), STATE_IN_USE);
-        state_set(state_at(next->states, i), STATE_FREED);
+        struct state *state = arena_state_at(page_block_at(page, i));
+        EXPECT(state == page_state_at(page, page_block_at(page, i)) && state_is(state, STATE_FREE));
+        EXPECT(!state_take(state) && !state_free(state));
+        EXPECT(state_hand_out(state) && !state_hand_out(state));
+        EXPECT(state_take(state) && !state_take(state) && state_is(state, STATE_FREED));
+        EXPECT(state_hand_out(state) && state_free(state) && state_is(state, STATE_FREE));
     }
-    page->out = next->out = page->capacity = next->capacity = page->reserved;
-    for (uint32_t i = 0; i < page->reserved; i++) {
-        struct state *state = page_state_of(page, page_block_at(page, i));
-        EXPECT(state_is(state, STATE_IN_USE) && state_is(state_at(next->states, i), STATE_FREED));
-        EXPECT(state_take(state) && !state_take(state));
-        EXPECT(state_change(state, STATE_FREED, STATE_FREE) && !state_take(state));
-        EXPECT(state_is(state, STATE_FREE));
-    }
-    state_set(state_at(page->states, PAGE_MAX_BLOCKS - 1), STATE_IN_USE);
-    char *start = page->start;
-    page_release(page); // its next life begins without states
-    page = new_page(1, 0);
-    EXPECT(page->start == start);
-    EXPECT(state_is(state_at(page->states, PAGE_MAX_BLOCKS - 1), STATE_FREE));
-    EXPECT(state_is(state_at(next->states, 0), STATE_FREED));
+    page->out = page->reserved;
+    page->free_count = 0;
+    EXPECT_TEXT(page_broken_rule(page), NULL);
+    EXPECT_TEXT(page_broken_rule(next), NULL);
+    mark(page_block_at(page, 0), STATE_IN_USE);
+    page_release(page);
+    page_release(next);
+    expect_arena_rules(); // A2: no state is left
 }
 
-TEST(page_states_belong_to_one_block_and_end_with_the_page) { IN_CHILD(states()); }
-
-static void laid_up(void)
+// Of one slice, with as many blocks as there can be, and of several.
+static void states_of_pages(void)
 {
     start_quietly();
+    states(1);
+    states(20);
+    states(class_of(3 * SLICE_BYTES / 8));
+}
+
+TEST(page_states_belong_to_one_block_and_end_with_the_page)
+{
+    if (CFG_STATES) IN_CHILD(states_of_pages());
+}
+
+static void count_fault(int code, void *faults)
+{
+    EXPECT_EQ(code, EAGAIN);
+    ++*(int *)faults;
+}
+
+// A block counts as come back twice, and another one is in use.
+static void doubled(void)
+{
+    int faults = 0;
+    start_quietly();
+    hooks_set_error(count_fault, &faults);
     struct page *page = new_page(20, 0);
     EXPECT(page_cut(page, NULL));
-    struct state *state = page_state_of(page, page_block_at(page, 0));
-    struct state *after = page_state_of(page, page_block_at(page, 1));
-    EXPECT(!state_change(state, STATE_FREED, STATE_IN_USE)); // it is free
-    EXPECT(state_change(state, STATE_FREE, STATE_FREED) && state_is(state, STATE_FREED));
-    EXPECT(!state_take(state) && !state_change(state, STATE_IN_USE, STATE_FREE));
-    EXPECT(state_change(state, STATE_FREED, STATE_IN_USE));
-    EXPECT(!state_change(state, STATE_FREED, STATE_IN_USE));
-    EXPECT(state_take(state) && state_is(state, STATE_FREED)); // and into a cache again
-    EXPECT(state_is(after, STATE_FREE));
+    struct block *used = page->free;
+    mark(used, STATE_IN_USE);
+    page_release(page);
+    EXPECT_EQ(faults, 1);
+    EXPECT(page_of(used) == page && page->block_bytes != 0 && level_now(STAT_pages) == 1);
+    mark(used, STATE_FREE);
+    page_release(page);
+    EXPECT_EQ(level_now(STAT_pages), 0);
 }
 
-TEST(page_state_of_a_block_in_a_cache_is_neither_free_nor_in_use)
+TEST(page_T3_is_not_released_while_a_block_is_in_use)
 {
-    if (CFG_STATES) IN_CHILD(laid_up());
+    if (CFG_STATES) IN_CHILD(doubled());
 }
 
 static void share(void)

@@ -38,11 +38,11 @@ static void two_rounds(void)
     EXPECT_EQ(memory[0], 1); // not at its first round
     purge_round();
     EXPECT(memory[0] == 0 && memory[(SLICES - 1) * SLICE_BYTES] == 0);
-    EXPECT_EQ(fake_prim_count(FAKE_PRIM_purge), 1); // neighbours in one call
+    EXPECT_EQ(purged_runs(), 1); // neighbours in one call
     EXPECT_EQ(arena_main.dirty_free, 0);
     EXPECT_EQ(level_now(STAT_committed), 0);
     purge_round();
-    EXPECT_EQ(fake_prim_count(FAKE_PRIM_purge), 1);
+    EXPECT_EQ(purged_runs(), 1);
     expect_arena_rules();
 }
 
@@ -57,7 +57,7 @@ static void reused(void)
         purge_round();
         memory = dirty_slices(SLICES); // A3: it is young again
         arena_release(memory, SLICES, true);
-        EXPECT_EQ(fake_prim_count(FAKE_PRIM_purge), 0);
+        EXPECT_EQ(purged_runs(), 0);
     }
 }
 
@@ -68,16 +68,16 @@ static void delays(void)
     start(-1);
     arena_release(dirty_slices(SLICES), SLICES, true);
     for (int i = 0; i < 5; i++) purge_round();
-    EXPECT_EQ(fake_prim_count(FAKE_PRIM_purge), 0); // never
+    EXPECT_EQ(purged_runs(), 0); // never
     options_set(OPTION_purge_delay, 0);
     purge_tick();
-    EXPECT_EQ(fake_prim_count(FAKE_PRIM_purge), 1); // at once
+    EXPECT_EQ(purged_runs(), 1); // at once
     options_set(OPTION_purge_delay, 1000);
     arena_release(dirty_slices(SLICES), SLICES, true);
     for (int i = 0; i < 9; i++) purge_round();
-    EXPECT_EQ(fake_prim_count(FAKE_PRIM_purge), 1);
+    EXPECT_EQ(purged_runs(), 1);
     for (int i = 0; i < 20; i++) purge_round();
-    EXPECT_EQ(fake_prim_count(FAKE_PRIM_purge), 2);
+    EXPECT_EQ(purged_runs(), 2);
 }
 
 TEST(purge_delay_is_kept) { IN_CHILD(delays()); }
@@ -136,13 +136,13 @@ static void bounded_calls(void)
     fake_prim_advance_clock_ms(101);
     unsigned steps = 0;
     for (; arena_main.dirty_free != 0 && steps < 1000; steps++) {
-        unsigned long before = fake_prim_count(FAKE_PRIM_purge);
+        unsigned long before = purged_runs();
         if (steps % 50 == 49) fake_prim_advance_clock_ms(101);
         purge_tick();
-        EXPECT(fake_prim_count(FAKE_PRIM_purge) - before <= PURGE_STEP_CALLS);
+        EXPECT(purged_runs() - before <= PURGE_STEP_RUNS);
     }
     EXPECT(steps < 1000); // all of it in the end
-    EXPECT_EQ(fake_prim_count(FAKE_PRIM_purge), RUNS / 2);
+    EXPECT_EQ(purged_runs(), RUNS / 2);
 }
 
 TEST(purge_step_makes_a_bounded_number_of_calls_and_the_rest_is_not_forgotten)

@@ -285,12 +285,12 @@ static void too_little(void)
     fake_prim_on(FAKE_PRIM_wait, give_back_little);
     EXPECT(fake_prim_run_helper());
     EXPECT_EQ(waits(), PURGER_ROUNDS);
-    unsigned long calls = fake_prim_count(FAKE_PRIM_purge);
+    unsigned long calls = purged_runs();
     for (int i = 0; i < 50; i++) purger_tick();
-    EXPECT_EQ(fake_prim_count(FAKE_PRIM_purge), calls); // a round has just been
+    EXPECT_EQ(purged_runs(), calls); // a round has just been
     fake_prim_advance_clock_ms(DELAY_MS);
     for (int i = 0; i < 50; i++) purger_tick();
-    EXPECT(fake_prim_count(FAKE_PRIM_purge) > calls);
+    EXPECT(purged_runs() > calls);
 }
 
 TEST(purger_B1_old_and_with_little_to_do_ends_and_the_next_round_waits) { IN_CHILD(too_little()); }
@@ -358,10 +358,10 @@ static void between_steps(void)
     purger_consider();
     fake_prim_on(FAKE_PRIM_purge, turn_off_in_a_step);
     EXPECT(fake_prim_run_helper());
-    EXPECT(fake_prim_count(FAKE_PRIM_purge) <= PURGE_STEP_CALLS);
+    EXPECT(purged_runs() <= PURGE_STEP_RUNS);
     fake_prim_advance_clock_ms(DELAY_MS);
     purger_tick(); // goes on where it has stopped
-    EXPECT(fake_prim_count(FAKE_PRIM_purge) > PURGE_STEP_CALLS);
+    EXPECT(purged_runs() > PURGE_STEP_RUNS);
 }
 
 TEST(purger_ends_between_two_steps_of_a_round) { IN_CHILD(between_steps()); }
@@ -486,12 +486,12 @@ static void fork_in_a_step(void)
     fake_prim_on(FAKE_PRIM_purge, NULL);
     if (test_fork()) {
         for (int i = 0; i < 20; i++) {
-            if (i == 10) EXPECT_EQ(fake_prim_count(FAKE_PRIM_purge), 1); // G2
+            if (i == 10) EXPECT_EQ(purged_runs(), 1); // G2
             if (i == 10) recognise();
             fake_prim_advance_clock_ms(DELAY_MS);
             purger_tick();
         }
-        EXPECT(fake_prim_count(FAKE_PRIM_purge) > 1);
+        EXPECT(purged_runs() > 1);
         test_child_end();
     }
     test_expect_stderr(__FILE__, __LINE__, "");
@@ -516,7 +516,7 @@ static void forks_while_idle(void)
             fake_prim_advance_clock_ms(DELAY_MS);
             purge_tick();
         }
-        EXPECT_EQ(fake_prim_count(FAKE_PRIM_purge), 0); // G2
+        EXPECT_EQ(purged_runs(), 0); // G2
         test_child_end();
     }
     test_expect_stderr(__FILE__, __LINE__, "");

@@ -50,7 +50,6 @@ static void dirty_page(void)
     struct page *page = full_page(&count);
     memset(page->start, 1, SLICE_BYTES);
     page->out = 0;
-    page->capacity = 0;
     page_release(page);
     page = new_page(CLASS, 0);
     EXPECT((page->flags & PAGE_ZERO) == 0);
@@ -83,8 +82,7 @@ static struct page *parked_with_lists(unsigned by_others, unsigned *count)
     struct page *page = new_page(class_of(64), 0);
     *count = take_every_block(page, blocks);
     for (unsigned i = 0; i < 3; i++) {
-        if (CFG_STATES) state_set(page_state_of(page, blocks[i]), STATE_FREE);
-        EXPECT(!page_put(page, blocks[i]));
+        EXPECT(!put_own(page, blocks[i]));
         if (i == 1) EXPECT(refill_page(page, NULL, &is_zero));
     }
     EXPECT(page->free_count == 2 && page->local_free == blocks[2]);
@@ -133,15 +131,19 @@ static void adopt_short(void)
 
 TEST(refill_adopt_takes_a_short_one) { IN_CHILD(adopt_short()); }
 
-// A block's link is overwritten while it waits on the remote list.
-static void corrupt_link(void)
+// A block's link is overwritten while it waits on the remote list, which is joined with another.
+static struct page *corrupt_link(void)
 {
     unsigned count;
+    bool is_zero;
     struct page *page = full_page(&count);
+    EXPECT(!put_own(page, blocks[3]));
+    EXPECT(refill_page(page, NULL, &is_zero) && page->free == blocks[3]);
     for (unsigned i = 0; i < 3; i++)
         EXPECT_EQ(remote_push(page, blocks[i], blocks[i], 1), REMOTE_DONE);
     blocks[1]->link = 0x4141414141414141;
     refill_from_remote(page);
+    return page;
 }
 
 static void go_on_corrupt(int code, void *arg)
@@ -153,20 +155,16 @@ static void go_on_corrupt(int code, void *arg)
 static void corrupt_and_go_on(void)
 {
     int faults = 0;
-    unsigned count;
     hooks_set_error(go_on_corrupt, &faults);
-    struct page *page = full_page(&count);
-    for (unsigned i = 0; i < 3; i++)
-        EXPECT_EQ(remote_push(page, blocks[i], blocks[i], 1), REMOTE_DONE);
-    blocks[1]->link = 0x4141414141414141;
-    refill_from_remote(page);
+    struct page *page = corrupt_link();
     EXPECT_EQ(faults, 1);
-    EXPECT_TEXT(page_broken_rule(page), NULL); // what can be trusted, and an end to the list
+    EXPECT_EQ(page->free_count, 3); // what can be trusted, and an end to the list
+    EXPECT_TEXT(page_broken_rule(page), NULL);
 }
 
 TEST(refill_notices_a_corrupt_link_where_there_are_block_states)
 {
     if (!CFG_STATES) return;
-    EXPECT_DEATH(corrupt_link(), "corrupted free list");
+    EXPECT_DEATH((void)corrupt_link(), "corrupted free list");
     IN_CHILD(corrupt_and_go_on());
 }

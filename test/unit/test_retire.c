@@ -1,4 +1,5 @@
 #include "unit_test.h"
+#include "core/hooks.h"
 
 enum { CLASS = 64, MAX_BLOCKS = 4096 }; // CLASS: blocks of 9 KiB and more, few in a page
 static struct block *blocks[MAX_BLOCKS];
@@ -306,3 +307,31 @@ static void hammer_all(void)
 }
 
 TEST(retire_push_by_many_threads_at_once_releases_each_page_once) { IN_CHILD(hammer_all()); }
+
+static void count_fault(int code, void *faults)
+{
+    EXPECT_EQ(code, EAGAIN);
+    ++*(int *)faults;
+}
+
+// A block counts twice, so that its page seems to be empty when the last one is still in use.
+static void doubled(void)
+{
+    int faults = 0;
+    start();
+    hooks_set_error(count_fault, &faults);
+    struct page *page = new_page(CLASS, owner_of(owner_a));
+    unsigned count = take_every_block(page, blocks);
+    mark(blocks[count - 1], STATE_IN_USE);
+    EXPECT(park_full(page));
+    free_all(page, 0, count - 1);
+    retire_push(page, blocks[0], blocks[0], 1);
+    EXPECT_EQ(faults, 1);
+    EXPECT(page_of(blocks[count - 1]) == page && level_now(STAT_pages) == 1);
+    EXPECT(page_named_by(page_owner(page)) == NULL); // nobody's
+}
+
+TEST(retire_push_T3_does_not_release_a_page_of_which_a_block_is_in_use)
+{
+    if (CFG_STATES) IN_CHILD(doubled());
+}

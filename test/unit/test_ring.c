@@ -1,4 +1,5 @@
 #include "unit_test.h"
+#include "core/hooks.h"
 #include "heap/ring.h"
 #include "mimalloc.h"
 
@@ -115,6 +116,36 @@ static void flush_releases(void)
 
 TEST(ring_flush_releases_a_parked_page_with_its_last_block) { IN_CHILD(flush_releases()); }
 
+static void count_fault(int code, void *faults)
+{
+    EXPECT_EQ(code, EAGAIN);
+    ++*(int *)faults;
+}
+
+// Another block counted in place of those in the ring, so that their page is gone.
+static void page_is_gone(bool is_made_anew)
+{
+    int faults = 0;
+    unsigned count;
+    struct local_heap *main = start();
+    hooks_set_error(count_fault, &faults);
+    struct page *page = others_page(4, &count);
+    for (unsigned i = 0; i < 3; i++) ring_put(main, page, blocks[i]);
+    page->out = 0;
+    page_release(page);
+    if (is_made_anew) EXPECT(new_page(4, bits_align_up((uintptr_t)stranger, 8)) == page);
+    ring_flush(main);
+    EXPECT(faults == 1 && main->ring_bytes == 0 && !ring_has(main, page));
+    EXPECT_EQ(remote_waiting(page), 0);
+}
+
+TEST(ring_flush_leaves_a_page_alone_that_is_gone)
+{
+    if (!CFG_STATES) return;
+    IN_CHILD(page_is_gone(false));
+    IN_CHILD(page_is_gone(true));
+}
+
 // --- H4, broken on purpose -----------------------------------------------------------------------
 
 // Three blocks of a page in the ring.
@@ -140,7 +171,7 @@ static void too_much(void)
     expect_broken("H4: the ring holds too much");
     thread_heap()->main->ring_bytes = RING_MAX_BYTES;
     expect_broken("H4: the ring does not hold what it counts");
-    slot->count = SIZE_MAX;
+    slot->count = UINT32_MAX;
     expect_broken("H4: the ring holds too much");
 }
 

@@ -166,6 +166,12 @@ __attribute__((unused)) static struct page *new_page(size_t size_class, uintptr_
     return page;
 }
 
+// Runs of slices that went back; with one that failed the OS is not asked about its states.
+__attribute__((unused)) static unsigned long purged_runs(void)
+{
+    return (fake_prim_count(FAKE_PRIM_purge) + PURGE_RUN_CALLS - 1) / PURGE_RUN_CALLS;
+}
+
 // Parks a full page, and tells everybody so at once.
 __attribute__((unused)) static bool park_full(struct page *page)
 {
@@ -175,17 +181,16 @@ __attribute__((unused)) static bool park_full(struct page *page)
     return is_parked;
 }
 
-// What free does in builds with block states, before a thread that is no owner pushes a block.
-__attribute__((unused)) static void mark_as_freed_by_others(const struct page *page,
-                                                            const struct block *block)
+// What malloc and free do to a block in builds with block states.
+__attribute__((unused)) static void mark(const struct block *block, enum state_kind kind)
 {
-    if (CFG_STATES) state_set(page_state_of(page, block), STATE_FREED);
+    if (CFG_STATES) state_set(arena_state_at(block), kind);
 }
 
-// What free does in builds with block states, before the owner puts a block back.
+// What free does before the owner puts a block back.
 __attribute__((unused)) static bool put_own(struct page *page, struct block *block)
 {
-    if (CFG_STATES) state_set(page_state_of(page, block), STATE_FREE);
+    mark(block, STATE_FREE);
     return page_put(page, block);
 }
 
@@ -198,7 +203,7 @@ __attribute__((unused)) static unsigned take_every_block(struct page *page, stru
         struct block *block = page_take_all(page);
         while (block != NULL) {
             struct block *next = block_next(block, &page->key);
-            mark_as_freed_by_others(page, block);
+            mark(block, STATE_FREED);
             blocks[count++] = block;
             block = next;
         }
