@@ -168,9 +168,9 @@ static void free_to_part(struct local_heap *part, uintptr_t owner, struct page *
 {
     if ((owner & OWNER_FULL) != 0) {
         if (!local_heap_put_in_full(part, page, block)) free_to_others(part, page, block);
-        return;
+    } else if (page_put(page, block)) {
+        local_heap_page_is_empty(part, page);
     }
-    if (page_put(page, block)) local_heap_page_is_empty(part, page);
 }
 
 // A block of a shared page.
@@ -285,8 +285,9 @@ static no_inline void free_checked(struct local_heap *heap, uintptr_t units, cha
 }
 
 // The usual cases in other builds: a block of a page of its own, of a shared one, or for the ring.
-static always_inline bool free_try_any(struct local_heap *heap, struct page *first, char *block)
+static always_inline bool free_try_any(struct local_heap *heap, uintptr_t units, char *block)
 {
+    struct page *first = (struct page *)arena_descriptor_near(units);
     // acquire: pairs with page_share
     uintptr_t differs = atomic_load_explicit(&first->owner, memory_order_acquire) ^ (uintptr_t)heap;
     if (unlikely(!page_has_sink(differs)))
@@ -304,8 +305,7 @@ on_cache_line void mi_free(void *p)
             if (!free_try_own(heap, units, (char *)p)) free_checked(heap, units, (char *)p);
             return;
         }
-        if (likely(free_try_any(heap, (struct page *)arena_descriptor_near(units), (char *)p)))
-            return;
+        if (likely(free_try_any(heap, units, (char *)p))) return;
     }
     free_elsewhere(p, heap);
 }

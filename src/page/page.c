@@ -20,7 +20,7 @@ struct page *page_init(void *memory, const struct page_plan *plan, const struct 
     bool is_large = (plan->flags & PAGE_LARGE) != 0;
     size_t usable_bytes = ((size_t)plan->slices << SLICE_SHIFT) - plan->lost_bytes;
     page->start = (char *)memory;
-    if (CFG_STATES) page->states = arena_state_far(memory);
+    if (CFG_STATES) page->states = arena_state_of(arena, memory);
     page->slices = plan->slices;
     page->size_class = (uint8_t)plan->size_class;
     page->flags = (uint8_t)plan->flags;
@@ -343,7 +343,7 @@ static bool page_is_as_made(const struct page *page)
     if (page->reserved == 0 || page->block_bytes > bytes / page->reserved) return false;
     bool is_large = (page->flags & PAGE_LARGE) != 0;
     if (page->reciprocal != page_reciprocal_of(page->block_bytes, is_large)) return false;
-    if (CFG_STATES && page->states != arena_state_far(page->start)) return false;
+    if (CFG_STATES && page->states != arena_state_of(arena, page->start)) return false;
     if (is_large) return page->reserved == 1;
     for (uint32_t i = 1; i < page->slices; i++) {
         if (page[i].block_bytes != 0 || page[i].back != i) return false;

@@ -232,7 +232,7 @@ struct state *arena_state_far(const void *address)
 {
     const struct arena *arena = arena_of(address);
     if (arena == NULL || !bits_is_aligned(address, 1 << GRANULE_SHIFT)) return NULL;
-    return arena->states + (((uintptr_t)address - arena->base) >> GRANULE_SHIFT);
+    return arena_state_of(arena, address);
 }
 
 // Window of arena 0: twice the memory there is, unless address space is scarce.

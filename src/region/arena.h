@@ -114,6 +114,12 @@ static always_inline struct state *arena_state_near(uintptr_t units)
     return arena_main.states + units;
 }
 
+// The state of the granule of that arena that begins there.
+static inline struct state *arena_state_of(const struct arena *arena, const void *address)
+{
+    return arena->states + (((uintptr_t)address - arena->base) >> GRANULE_SHIFT);
+}
+
 // NULL for addresses that are no arena's, and for those that are no multiple of 16.
 INTERNAL struct state *arena_state_far(const void *address);
 

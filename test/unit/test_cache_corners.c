@@ -62,12 +62,6 @@ TEST(shared_blocks_leave_the_slow_path_its_turn_in_a_thread_that_begins_with_a_f
 
 // --- the first block of a list is where an overwritten link led ----------------------------------
 
-static void count_fault(int code, void *arg)
-{
-    (void)code;
-    ++*(int *)arg;
-}
-
 static void begin_astray(void)
 {
     start_quietly();
@@ -105,11 +99,11 @@ static void overflow(void)
 
 static void astray(void (*then)(void), bool goes_on)
 {
-    int faults = 0;
+    struct fault_count faults = {EFAULT, 0};
     if (goes_on) hooks_set_error(count_fault, &faults);
     begin_astray();
     then();
-    EXPECT(faults > 0);
+    EXPECT(faults.count > 0);
 }
 
 TEST(cache_reports_a_first_block_that_is_none)
@@ -141,14 +135,14 @@ static uintptr_t *link_in_page(struct page **page)
 
 static void overwritten_in_page(bool goes_on)
 {
-    int faults = 0;
+    struct fault_count faults = {EFAULT, 0};
     struct page *page;
     uintptr_t *link = link_in_page(&page);
     unsigned many = 2 * page->capacity;
     if (goes_on) hooks_set_error(count_fault, &faults);
     *link = 0x4141414141414140;
     for (unsigned i = 0; i < many; i++) EXPECT(mi_malloc(BYTES) != NULL);
-    EXPECT_EQ(faults, 1);
+    EXPECT_EQ(faults.count, 1);
     mi_collect(true);
     EXPECT(retire_claim(page));
     EXPECT_TEXT(page_broken_rule(page), NULL); // what was lost counts as out

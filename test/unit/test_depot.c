@@ -472,21 +472,15 @@ static void drain_corrupt(void)
     depot_drain();
 }
 
-static void count_fault(int code, void *arg)
-{
-    EXPECT_EQ(code, EFAULT);
-    ++*(int *)arg;
-}
-
 // Where blocks[1] leads instead of to blocks[2].
 static void go_on_after(struct block *next)
 {
-    int faults = 0;
+    struct fault_count faults = {EFAULT, 0};
     hooks_set_error(count_fault, &faults);
     struct depot_chain chain = chain_of(0, 4, 1);
     block_set_next(blocks[1], next, &page_of(blocks[1])->key);
     depot_return(chain);
-    EXPECT_EQ(faults, 1);
+    EXPECT_EQ(faults.count, 1);
     struct page *page = page_of(blocks[0]);
     EXPECT_EQ(remote_waiting(page), 2); // what can be trusted
     EXPECT(refill_claim(page));

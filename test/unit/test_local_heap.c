@@ -88,16 +88,10 @@ static void one_kept(void)
 
 TEST(local_heap_gives_empty_pages_back_but_for_one) { IN_CHILD(one_kept()); }
 
-static void count_fault(int code, void *faults)
-{
-    EXPECT_EQ(code, EAGAIN);
-    ++*(int *)faults;
-}
-
 // A block came back twice, so that the current page seems to be empty while its list is loaded.
 static void doubled(void)
 {
-    int faults = 0;
+    struct fault_count faults = {EAGAIN, 0};
     struct local_heap *heap = start();
     hooks_set_error(count_fault, &faults);
     struct block *block = pop(heap, CLASS);
@@ -106,7 +100,7 @@ static void doubled(void)
     page->out = 1;
     EXPECT(listed > 0 && page_put(page, block));
     local_heap_page_is_empty(heap, page);
-    EXPECT_EQ(faults, 1);
+    EXPECT_EQ(faults.count, 1);
     EXPECT(page->out == listed && heap->own[CLASS].current == page);
     EXPECT_TEXT(local_heap_broken_rule(heap), NULL);
 }

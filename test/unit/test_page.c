@@ -414,16 +414,10 @@ TEST(page_states_belong_to_one_block_and_end_with_the_page)
     if (CFG_STATES) IN_CHILD(states_of_pages());
 }
 
-static void count_fault(int code, void *faults)
-{
-    EXPECT_EQ(code, EAGAIN);
-    ++*(int *)faults;
-}
-
 // A block counts as come back twice, and another one is in use.
 static void doubled(void)
 {
-    int faults = 0;
+    struct fault_count faults = {EAGAIN, 0};
     start_quietly();
     hooks_set_error(count_fault, &faults);
     struct page *page = new_page(20, 0);
@@ -431,7 +425,7 @@ static void doubled(void)
     struct block *used = page->free;
     mark(used, STATE_IN_USE);
     page_release(page);
-    EXPECT_EQ(faults, 1);
+    EXPECT_EQ(faults.count, 1);
     EXPECT(page_of(used) == page && page->block_bytes != 0 && level_now(STAT_pages) == 1);
     mark(used, STATE_FREE);
     page_release(page);

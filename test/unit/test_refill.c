@@ -146,18 +146,12 @@ static struct page *corrupt_link(void)
     return page;
 }
 
-static void go_on_corrupt(int code, void *arg)
-{
-    EXPECT_EQ(code, EFAULT);
-    ++*(int *)arg;
-}
-
 static void corrupt_and_go_on(void)
 {
-    int faults = 0;
-    hooks_set_error(go_on_corrupt, &faults);
+    struct fault_count faults = {EFAULT, 0};
+    hooks_set_error(count_fault, &faults);
     struct page *page = corrupt_link();
-    EXPECT_EQ(faults, 1);
+    EXPECT_EQ(faults.count, 1);
     EXPECT_EQ(page->free_count, 3); // what can be trusted, and an end to the list
     EXPECT_TEXT(page_broken_rule(page), NULL);
 }

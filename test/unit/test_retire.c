@@ -308,16 +308,10 @@ static void hammer_all(void)
 
 TEST(retire_push_by_many_threads_at_once_releases_each_page_once) { IN_CHILD(hammer_all()); }
 
-static void count_fault(int code, void *faults)
-{
-    EXPECT_EQ(code, EAGAIN);
-    ++*(int *)faults;
-}
-
 // A block counts twice, so that its page seems to be empty when the last one is still in use.
 static void doubled(void)
 {
-    int faults = 0;
+    struct fault_count faults = {EAGAIN, 0};
     start();
     hooks_set_error(count_fault, &faults);
     struct page *page = new_page(CLASS, owner_of(owner_a));
@@ -326,7 +320,7 @@ static void doubled(void)
     EXPECT(park_full(page));
     free_all(page, 0, count - 1);
     retire_push(page, blocks[0], blocks[0], 1);
-    EXPECT_EQ(faults, 1);
+    EXPECT_EQ(faults.count, 1);
     EXPECT(page_of(blocks[count - 1]) == page && level_now(STAT_pages) == 1);
     EXPECT(page_named_by(page_owner(page)) == NULL); // nobody's
 }

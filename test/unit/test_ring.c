@@ -116,16 +116,10 @@ static void flush_releases(void)
 
 TEST(ring_flush_releases_a_parked_page_with_its_last_block) { IN_CHILD(flush_releases()); }
 
-static void count_fault(int code, void *faults)
-{
-    EXPECT_EQ(code, EAGAIN);
-    ++*(int *)faults;
-}
-
 // Another block counted in place of those in the ring, so that their page is gone.
 static void page_is_gone(bool is_made_anew)
 {
-    int faults = 0;
+    struct fault_count faults = {EAGAIN, 0};
     unsigned count;
     struct local_heap *main = start();
     hooks_set_error(count_fault, &faults);
@@ -135,7 +129,7 @@ static void page_is_gone(bool is_made_anew)
     page_release(page);
     if (is_made_anew) EXPECT(new_page(4, bits_align_up((uintptr_t)stranger, 8)) == page);
     ring_flush(main);
-    EXPECT(faults == 1 && main->ring_bytes == 0 && !ring_has(main, page));
+    EXPECT(faults.count == 1 && main->ring_bytes == 0 && !ring_has(main, page));
     EXPECT_EQ(remote_waiting(page), 0);
 }
 

@@ -166,6 +166,15 @@ __attribute__((unused)) static struct page *new_page(size_t size_class, uintptr_
     return page;
 }
 
+// Faults after which a test goes on: all of them have this code.
+struct fault_count { int code, count; };
+__attribute__((unused)) static void count_fault(int code, void *faults)
+{
+    struct fault_count *count = (struct fault_count *)faults;
+    EXPECT_EQ(code, count->code);
+    count->count++;
+}
+
 // Runs of slices that went back; with one that failed the OS is not asked about its states.
 __attribute__((unused)) static unsigned long purged_runs(void)
 {
