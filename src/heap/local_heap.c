@@ -3,6 +3,7 @@
 #include "core/report.h"
 #include "core/stats.h"
 #include "heap/cache.h"
+#include "heap/ring.h"
 #include "os/os.h"
 #include "page/depot.h"
 #include "page/page_list.h"
@@ -410,6 +411,7 @@ bool local_heap_put_in_full(struct local_heap *heap, struct page *page, struct b
     } else {
         if (!local_heap_may_claim(heap)) return false;
         if (!refill_claim(page)) return false;
+        ring_take_home(heap->main, page);
         stats_tally_remove(&heap->main->tally, STAT_pages_parked, 1);
     }
     stats_tally_count(&heap->main->tally, COUNT_page_claims, 1);
@@ -423,6 +425,7 @@ bool local_heap_put_in_full(struct local_heap *heap, struct page *page, struct b
 void local_heap_take_back(struct local_heap *heap, struct page *page)
 {
     if (!retire_claim(page)) return;
+    ring_take_home(heap->main, page);
     if (page_has_room(page)) local_heap_enqueue(heap, page);
     else local_heap_place(heap, page);
 }

@@ -92,13 +92,16 @@ static const char *local_heap_broken_full(const struct local_heap *heap)
     return has_cursor ? NULL : "H2: the search goes on at a page that is not full";
 }
 
-static const char *local_heap_broken_slot(const struct ring_slot *slot)
+static const char *local_heap_broken_slot(const struct local_heap *heap,
+                                          const struct ring_slot *slot)
 {
     const struct page *page = slot->page;
     const struct block *block = slot->first, *last = NULL;
     if (!page_is_descriptor(page) || page->block_bytes == 0) return "H4: the ring names no page";
     if (page->block_bytes > RING_BLOCK_BYTES || (page->flags & (PAGE_PINNED | PAGE_LARGE)) != 0)
         return "H4: the ring holds what is not for it";
+    if (local_heap_named_by(page) == (uintptr_t)heap)
+        return "H4: the ring holds blocks of the heap's own page";
     for (size_t i = 0; i < slot->count; i++) {
         if (!page_has_block_at(page, block)) return "H4: a chain in the ring is torn";
         last = block;
@@ -115,7 +118,7 @@ static const char *local_heap_broken_ring(const struct local_heap *heap)
         const struct ring_slot *slot = &heap->ring[i];
         if (slot->page == NULL) continue;
         if (slot->count > RING_MAX_BYTES / CLASS_STEP_BYTES) return "H4: the ring holds too much";
-        const char *broken = local_heap_broken_slot(slot);
+        const char *broken = local_heap_broken_slot(heap, slot);
         if (broken != NULL) return broken;
         bytes += slot->count * slot->page->block_bytes;
     }

@@ -9,16 +9,30 @@ static bool ring_leads_home(const struct page *page, const struct block *first)
     return page_of(first) == page && state_is(page_state_at(page, first), STATE_FREED);
 }
 
-static void ring_flush_slot(struct local_heap *main, struct ring_slot *slot)
+// Empties the slot. false: its chain leads nowhere, and is lost.
+static bool ring_clear_slot(struct local_heap *main, struct ring_slot *slot)
 {
     struct page *page = slot->page;
     slot->page = NULL;
+    main->ring_bytes -= (size_t)slot->count * slot->block_bytes;
+    if (!CFG_STATES || likely(ring_leads_home(page, slot->first))) return true;
+    report_fault(FAULT_DOUBLE_FREE, "free", slot->first, slot->block_bytes);
+    return false;
+}
+
+static void ring_flush_slot(struct local_heap *main, struct ring_slot *slot)
+{
+    struct page *page = slot->page;
     main->chains++;
     main->chain_blocks += slot->count;
-    main->ring_bytes -= (size_t)slot->count * slot->block_bytes;
-    if (CFG_STATES && unlikely(!ring_leads_home(page, slot->first)))
-        report_fault(FAULT_DOUBLE_FREE, "free", slot->first, slot->block_bytes);
-    else retire_push(page, slot->first, slot->last, slot->count);
+    if (ring_clear_slot(main, slot)) retire_push(page, slot->first, slot->last, slot->count);
+}
+
+void ring_take_home(struct local_heap *main, struct page *page)
+{
+    struct ring_slot *slot = ring_slot_of(main, page);
+    if (slot->page != page || !ring_clear_slot(main, slot)) return;
+    page_put_list(page, slot->first, slot->count);
 }
 
 void ring_flush(struct local_heap *main)

@@ -37,6 +37,8 @@ static inline void ring_extend(struct local_heap *main, const struct page *page,
 }
 
 INTERNAL void ring_flush(struct local_heap *main);
+// The page has become this thread's: what the ring holds of it goes back at once (H4).
+INTERNAL void ring_take_home(struct local_heap *main, struct page *page);
 // Takes the block, or pushes it at once where the ring is not for it.
 INTERNAL void ring_put(struct local_heap *main, struct page *page, struct block *block);
 // for checkers and walks

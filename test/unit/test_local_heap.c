@@ -165,6 +165,32 @@ TEST(local_heap_claims_any_number_of_pages_that_it_empties)
     IN_CHILD(emptied_pages_not_counted());
 }
 
+// The ring is full of a page's blocks when the thread may claim it again.
+static void ring_comes_home(void)
+{
+    ignore_result(fill_pages());
+    struct local_heap *heap = thread_heap()->main;
+    struct page *page = page_of(blocks[0]);
+    size_t per_page = page->capacity, freed = 0;
+    heap->claims = LOCAL_HEAP_CLAIMS;
+    do mi_free(blocks[freed++]);
+    while (ring_can_extend(heap, page));
+    EXPECT(ring_has(heap, page) && remote_is_parked(page) && freed < per_page);
+    heap->claims = 0;
+    mi_free(blocks[freed++]);
+    EXPECT(!ring_has(heap, page) && heap->ring_bytes == 0);
+    EXPECT_EQ(page->out, per_page - freed);
+    EXPECT(remote_waiting(page) == 0 && heap->own[page->size_class].queue == page);
+    EXPECT_TEXT(local_heap_broken_rule(heap), NULL);
+    while (freed < per_page) mi_free(blocks[freed++]);
+    EXPECT(page_of(blocks[0]) == NULL); // released: nothing of it is anywhere else
+}
+
+TEST(local_heap_H4_a_page_that_is_claimed_takes_its_blocks_out_of_the_ring)
+{
+    IN_CHILD(ring_comes_home());
+}
+
 static void longest_wait_first(void)
 {
     enum { PAGES = 4 };

@@ -176,6 +176,13 @@ static void of_pinned_page(unsigned flag)
     expect_broken("H4: the ring holds what is not for it");
 }
 
+static void of_own_page(void)
+{
+    struct page *page = filled_slot()->page;
+    page_set_owner(page, (uintptr_t)thread_heap()->main);
+    expect_broken("H4: the ring holds blocks of the heap's own page");
+}
+
 static void of_no_page(void)
 {
     struct ring_slot *slot = filled_slot();
@@ -205,6 +212,7 @@ TEST(ring_H4_notices_blocks_of_a_pinned_page_or_a_large_one)
     IN_CHILD(of_pinned_page(PAGE_PINNED));
     IN_CHILD(of_pinned_page(PAGE_LARGE));
 }
+TEST(ring_H4_notices_blocks_of_the_heaps_own_page) { IN_CHILD(of_own_page()); }
 TEST(ring_H4_notices_a_slot_without_a_page) { IN_CHILD(of_no_page()); }
 TEST(ring_H4_notices_a_chain_that_ends_early_or_loops_or_leads_away)
 {
