@@ -4,7 +4,7 @@
 #include "core/report.h"
 #include "core/stats.h"
 
-static struct prim_info os_facts = {4096, 0, 0, SIZE_MAX, false};
+static struct prim_info os_facts = {4096, 0, 0, SIZE_MAX};
 
 // Guards that split a mapping (where the system has no other) stop at this many: a quarter of
 // Linux's usual limit.
@@ -161,11 +161,11 @@ bool os_unguard(void *start, size_t bytes, enum os_guard_kind kind)
 void os_advise(void *start, size_t bytes, size_t heap_bytes)
 {
     long allowed = options_get(OPTION_allow_thp);
-    if (allowed >= 2 || options_is_on(OPTION_large_os_pages)) {
-        ignore_result(prim_advise_huge(start, bytes, true)); // a wish: without it pages are small
-    } else if (os_facts.thp_always && (allowed == 0 || heap_bytes < os_thp_min_heap_bytes)) {
-        ignore_result(prim_advise_huge(start, bytes, false));
-    }
+    bool is_wanted = allowed >= 2 || options_is_on(OPTION_large_os_pages);
+    bool is_refused = allowed <= 0 || heap_bytes < os_thp_min_heap_bytes;
+    // Refused without a look at what the system does: that look would take longer than the call. A
+    // failure changes nothing: it is a wish.
+    if (is_wanted || is_refused) ignore_result(prim_advise_huge(start, bytes, is_wanted));
 }
 
 void *os_map_large(void *start, size_t bytes, size_t page_bytes, int numa_node)

@@ -6,6 +6,14 @@
 #include "region/marks.h"
 #include "region/purger.h"
 
+// Of each class, and of large blocks. All of it is relaxed: no data hangs on it.
+static data_apart ATOMIC(uint32_t) page_counts[CLASS_COUNT + 1];
+
+uint32_t page_count_of_class(size_t size_class)
+{
+    return atomic_load_explicit(&page_counts[size_class], memory_order_relaxed);
+}
+
 static uint16_t page_roomy(uint32_t reserved)
 {
     return (uint16_t)(reserved - (reserved + 7) / 8);
@@ -19,6 +27,7 @@ struct page *page_init(void *memory, const struct page_plan *plan, const struct 
 
     bool is_large = (plan->flags & PAGE_LARGE) != 0;
     size_t usable_bytes = ((size_t)plan->slices << SLICE_SHIFT) - plan->lost_bytes;
+    atomic_fetch_add_explicit(&page_counts[plan->size_class], 1, memory_order_relaxed);
     page->start = (char *)memory;
     if (CFG_STATES) page->states = arena_state_of(arena, memory);
     page->slices = plan->slices;
@@ -132,6 +141,7 @@ void page_release(struct page *page)
     if (unlikely(page_has_doubled(page))) return;
     uint32_t slices = page->slices;
     size_t bytes = page_total_bytes(page);
+    atomic_fetch_sub_explicit(&page_counts[page->size_class], 1, memory_order_relaxed);
     stats_remove(STAT_pages, 1);
     stats_remove(STAT_page_bytes, (int64_t)bytes);
     if ((page->flags & PAGE_LARGE) != 0) stats_remove(STAT_large, (int64_t)page->block_bytes);

@@ -10,7 +10,8 @@
  * Rules (tested for every size in test_size_class.c):
  *   C1  a size rounded up to a multiple of a power of two A <= 64 KiB falls into a class whose
  *       blocks are multiples of A
- *   C2  the tail of a page, where no block fits, is at most 1/16 of it
+ *   C2  the tail of a page, where no block fits, is at most 1/16 of it. But a page that is
+ *       made while its class has less than CLASS_SHORT_PAGES is as short as it can be
  */
 #ifndef PAGE_SIZE_CLASS_H
 #define PAGE_SIZE_CLASS_H
@@ -21,6 +22,7 @@ enum {
     CLASS_LINEAR_BYTES = 512,
     CLASS_MAX_BYTES    = 512 * 1024,
     CLASS_COUNT        = 113,
+    CLASS_SHORT_PAGES  = 4,
     CLASS_SHARED_FIRST = CFG_OWNED_BYTES == 256 ? 17 : 41, // beyond CFG_OWNED_BYTES
     // Of shared classes the first whose blocks are handed out last in, first out (heap/cache.h).
     CLASS_BINNED_FIRST = CFG_OWNED_BYTES == 256 ? 33 : 41
@@ -59,9 +61,16 @@ static inline size_t class_block_bytes(size_t size_class)
 // several in common at most, so it does little harm when they are different threads'.
 static inline bool class_is_shared(size_t size_class) { return size_class >= CLASS_SHARED_FIRST; }
 
-// Slices of a page of this class: few, but so many that C2 holds, with two blocks at least unless
-// one fills its slices, if `lost_bytes` at the page's end cannot be used (a guard). The shorter a
-// page, the sooner all of it is free.
+// Slices of a short page: the fewest that hold a block, if `lost_bytes` at their end cannot be used
+// (a guard). What a page has beyond is nobody else's, whether its other blocks are asked for or not.
+static inline unsigned class_least_slices(size_t size_class, size_t lost_bytes)
+{
+    return (unsigned)((class_block_bytes(size_class) + lost_bytes + SLICE_BYTES - 1) >>
+                      SLICE_SHIFT);
+}
+
+// Slices of other pages: few, but so many that C2 holds, with two blocks at least
+// unless one fills its slices. The shorter a page, the sooner all of it is free.
 static inline unsigned class_page_slices(size_t size_class, size_t lost_bytes)
 {
     size_t block_bytes = class_block_bytes(size_class);

@@ -19,10 +19,9 @@ struct prim_info {
     size_t large_page_bytes; // the next larger page (2 MiB on x86-64), 0 when there is none
     size_t physical_bytes;   // RAM of the machine, 0 when unknown
     size_t address_limit_bytes; // limit on address space (RLIMIT_AS), SIZE_MAX when there is none
-    bool   thp_always;       // transparent huge pages are given without being asked for
 };
 
-// Fills `info`; never fails: what cannot be read keeps a safe default. Reads a few files at most.
+// Fills `info`; never fails: what cannot be read keeps a safe default.
 INTERNAL void prim_info_read(struct prim_info *info);
 
 // The tightest limit that the system puts on the memory of this process's group; ENOENT: none.

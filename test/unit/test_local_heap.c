@@ -342,6 +342,39 @@ TEST(local_heap_makes_pages_of_memory_that_was_its_own_if_nobody_else_took_it)
 }
 
 // A stale mark leads to it.
+// One block of each of some pages; returns their number.
+static int fill_short_and_long(void)
+{
+    enum { BYTES = 40 * 1024, LONG_PAGES = 2 };
+    size_t lost_bytes = CFG_SECURE ? os_page_bytes() : 0;
+    int pages = 0;
+    for (struct page *last = NULL, *page; pages < CLASS_SHORT_PAGES + LONG_PAGES; last = page) {
+        struct block *block = (struct block *)mi_malloc(BYTES);
+        page = page_of(block);
+        if (page == last) continue;
+        blocks[pages++] = block;
+        EXPECT_EQ(page_count_of_class(page->size_class), (unsigned)pages);
+        EXPECT_EQ(page->slices, pages <= CLASS_SHORT_PAGES
+                                    ? class_least_slices(page->size_class, lost_bytes)
+                                    : class_page_slices(page->size_class, lost_bytes));
+    }
+    return pages;
+}
+
+static void short_pages_first(void)
+{
+    start();
+    int pages = fill_short_and_long();
+    struct page *first = page_of(blocks[0]);
+    EXPECT(first->slices < page_of(blocks[pages - 1])->slices);
+    size_t size_class = first->size_class;
+    mi_free(blocks[0]);
+    mi_collect(true);
+    EXPECT_EQ(page_count_of_class(size_class), (unsigned)pages - 1);
+}
+
+TEST(local_heap_C2_the_first_pages_of_a_class_are_short) { IN_CHILD(short_pages_first()); }
+
 static void comes_across_shared(void)
 {
     struct local_heap *heap = start();

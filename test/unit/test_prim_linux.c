@@ -190,7 +190,6 @@ static void facts_in_a_sandbox(void)
     prim_usage_read(&usage);
     EXPECT(info.page_bytes >= 4096);
     EXPECT_EQ(info.physical_bytes, 0);
-    EXPECT(!info.thp_always);
     EXPECT_EQ(usage.resident_bytes, 0);
     EXPECT_EQ(usage.mapping_count, 0);
     EXPECT_EQ(prim_cpu_count(), 1);

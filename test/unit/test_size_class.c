@@ -63,6 +63,23 @@ TEST(size_class_C2_a_page_has_a_tail_of_a_sixteenth_at_most_and_enough_blocks)
     }
 }
 
+static void expect_short(size_t size_class, size_t lost_bytes)
+{
+    size_t least = class_least_slices(size_class, lost_bytes),
+           needed_bytes = class_block_bytes(size_class) + lost_bytes;
+    EXPECT(needed_bytes <= least << SLICE_SHIFT && needed_bytes > (least - 1) << SLICE_SHIFT);
+    EXPECT(least <= class_page_slices(size_class, lost_bytes));
+}
+
+TEST(size_class_C2_a_short_page_has_the_fewest_slices_that_hold_a_block)
+{
+    for (size_t size_class = 0; size_class < CLASS_COUNT; size_class++) {
+        expect_short(size_class, 0);
+        for (size_t i = 0; i < sizeof os_pages / sizeof os_pages[0]; i++)
+            expect_short(size_class, os_pages[i]);
+    }
+}
+
 TEST(size_class_C2_a_guard_costs_a_page_of_small_blocks_a_sixteenth_at_most)
 {
     for (size_t size_class = 0; size_class < CLASS_COUNT; size_class++) {

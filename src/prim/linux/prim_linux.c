@@ -107,13 +107,6 @@ static size_t prim_linux_address_limit(void)
     return is_known && limit.soft < SIZE_MAX ? (size_t)limit.soft : SIZE_MAX;
 }
 
-static bool prim_linux_thp_always(void)
-{
-    char text[64];
-    prim_linux_read_text("/sys/kernel/mm/transparent_hugepage/enabled", text, sizeof text);
-    return text[0] == '['; // "[always] madvise never"
-}
-
 void prim_info_read(struct prim_info *info)
 {
     int before = errno;
@@ -123,7 +116,6 @@ void prim_info_read(struct prim_info *info)
     info->large_page_bytes = info->page_bytes * (info->page_bytes / 8);
     info->physical_bytes = prim_linux_physical_bytes();
     info->address_limit_bytes = prim_linux_address_limit();
-    info->thp_always = prim_linux_thp_always();
     errno = before;
 }
 
