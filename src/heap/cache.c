@@ -5,7 +5,7 @@
 #include "region/limit.h"
 
 enum {
-    CACHE_SHARE  = 8,  // all caches together: so large a part of what is in pages
+    CACHE_SHARE  = 8,  // all caches together: so large a part of what is in pages of classes
     CACHE_GROWTH = 4,  // with each bin that was dry: so large a part of the limit
     CACHE_RUN    = 3,  // so often the limit was given away while no block was handed out: too much
     CACHE_STEP   = 16, // so small a part of the limit a bin gets as room at a time
@@ -17,7 +17,8 @@ static size_t cache_fair_bytes(void)
 {
     if (limit_wants_memory()) return 0;
     // both are about right only, as others count on
-    int64_t pages = stats_current(STAT_page_bytes), threads = stats_current(STAT_threads);
+    int64_t pages = stats_current(STAT_page_bytes) - stats_current(STAT_large);
+    int64_t threads = stats_current(STAT_threads);
     size_t bytes = CACHE_SPARE_BYTES + (pages > 0 ? (size_t)pages / CACHE_SHARE : 0);
     if (threads > 1) bytes /= (size_t)threads;
     if (bytes < CACHE_LEAST_BYTES) return CACHE_LEAST_BYTES;

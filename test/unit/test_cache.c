@@ -282,6 +282,11 @@ static void fair(void)
     stats_add(STAT_threads, 15);
     cache_miss(&main->cache);
     EXPECT(main->cache.limit <= (CACHE_SPARE_BYTES + (size_t)level_now(STAT_page_bytes)) / 16);
+    size_t limit = main->cache.limit;
+    EXPECT(mi_malloc((size_t)64 * 1024 * KIB) != NULL); // has no block that a cache could hold
+    EXPECT(level_now(STAT_page_bytes) > 64 * 1024 * KIB); // counted
+    cache_miss(&main->cache);
+    EXPECT(main->cache.limit <= limit + 16 * KIB);
     stats_add(STAT_threads, 1000);
     cache_miss(&main->cache);
     EXPECT_EQ(main->cache.limit, CACHE_LEAST_BYTES);
