@@ -55,9 +55,9 @@
 
 // F6 heap
 #include "heap/cache.c"
+#include "heap/ring.c"
 #include "heap/local_heap.c"
 #include "heap/local_heap_rules.c"
-#include "heap/ring.c"
 #include "heap/heap.c"
 #include "heap/idle.c"
 #include "heap/thread.c"

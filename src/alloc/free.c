@@ -136,14 +136,14 @@ static no_inline void free_to_ring(struct local_heap *heap, struct page *page, s
         retire_push(page, block, block, 1);
         return;
     }
-    ring_put(main, page, block);
+    ring_put(&main->ring, page, block);
     free_look_at_idle(main);
 }
 
 static void free_to_others(struct local_heap *heap, struct page *page, struct block *block)
 {
-    if (likely(heap->main != NULL) && likely(ring_can_extend(heap->main, page)))
-        ring_extend(heap->main, page, block);
+    if (likely(heap->main != NULL) && likely(ring_can_extend(&heap->main->ring, page)))
+        ring_extend(&heap->main->ring, page, block);
     else free_to_ring(heap, page, block);
 }
 
@@ -222,8 +222,9 @@ static always_inline bool free_try_ring(struct local_heap *heap, uintptr_t owner
                                         char *block)
 {
     struct local_heap *main = heap->main;
-    if (main == NULL || (owner & OWNER_INTERIOR) != 0 || !ring_can_extend(main, page)) return false;
-    ring_extend(main, page, (struct block *)(void *)block);
+    if (main == NULL || (owner & OWNER_INTERIOR) != 0) return false;
+    if (!ring_can_extend(&main->ring, page)) return false;
+    ring_extend(&main->ring, page, (struct block *)(void *)block);
     return true;
 }
 

@@ -54,8 +54,8 @@ static void stats_add_thread(struct local_heap *main, void *arg)
 {
     uint64_t *counter = (uint64_t *)arg;
     counter[COUNT_slow_paths] += main->heartbeat;
-    counter[COUNT_remote_chains] += main->chains;
-    counter[COUNT_remote_blocks] += main->chain_blocks;
+    counter[COUNT_remote_chains] += main->ring.chains;
+    counter[COUNT_remote_blocks] += main->ring.chain_blocks;
 }
 
 static void stats_gather_counters(uint64_t *counter)
@@ -128,9 +128,9 @@ static void stats_drop_ring(struct local_heap *main, void *arg)
 {
     const struct stats_owned *owned = (const struct stats_owned *)arg;
     for (unsigned i = 0; i < RING_SLOTS; i++) {
-        const struct page *page = main->ring[i].page;
+        const struct page *page = main->ring.slot[i].page;
         if (page == NULL || remote_is_parked(page) || !stats_is_named(owned->main, page)) continue;
-        stats_drop_blocks(owned->thread, main->ring[i].count, page->block_bytes);
+        stats_drop_blocks(owned->thread, main->ring.slot[i].count, page->block_bytes);
     }
 }
 
@@ -152,8 +152,8 @@ cold void stats_gather_thread(struct stats_of_thread *thread)
 
     struct stats_owned owned = {heap->main, thread};
     thread->slow_paths = owned.main->heartbeat;
-    thread->remote_chains = owned.main->chains;
-    thread->remote_blocks = owned.main->chain_blocks;
+    thread->remote_chains = owned.main->ring.chains;
+    thread->remote_blocks = owned.main->ring.chain_blocks;
     (void)walk_all_pages(stats_add_owned, &owned);
     thread_visit_all(stats_drop_ring, &owned);
     const struct local_heap *part = owned.main;
@@ -179,7 +179,7 @@ cold void mi_stats_reset(void)
 void mi_stats_merge(void)
 {
     struct local_heap *heap = thread_heap();
-    if (thread_is_ready(heap)) ring_flush(heap->main); // what is in its cache is counted
+    if (thread_is_ready(heap)) ring_flush(&heap->main->ring); // what is in its cache is counted
 }
 
 static void stats_put(size_t *place, uint64_t value)

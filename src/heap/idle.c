@@ -130,7 +130,7 @@ const char *idle_broken_rule(void)
         }
         if (atomic_load_explicit(&main->is_used, memory_order_relaxed) != 0)
             return "I1: some thread uses an idle heap";
-        if (main->next_of_thread != NULL || main->ring_bytes != 0)
+        if (main->next_of_thread != NULL || main->ring.bytes != 0)
             return "I2: an idle heap has a ring or parts";
         for (size_t size_class = 0; size_class < CLASS_SHARED_FIRST; size_class++) {
             if (main->own[size_class].queue != NULL) return "I2: an idle heap has queued pages";

@@ -413,7 +413,7 @@ bool local_heap_put_in_full(struct local_heap *heap, struct page *page, struct b
     } else {
         if (!local_heap_may_claim(heap)) return false;
         if (!refill_claim(page)) return false;
-        ring_take_home(heap->main, page);
+        ring_take_home(&heap->main->ring, page);
         stats_tally_remove(&heap->main->tally, STAT_pages_parked, 1);
     }
     stats_tally_count(&heap->main->tally, COUNT_page_claims, 1);
@@ -427,7 +427,7 @@ bool local_heap_put_in_full(struct local_heap *heap, struct page *page, struct b
 void local_heap_take_back(struct local_heap *heap, struct page *page)
 {
     if (!retire_claim(page)) return;
-    ring_take_home(heap->main, page);
+    ring_take_home(&heap->main->ring, page);
     if (page_has_room(page)) local_heap_enqueue(heap, page);
     else local_heap_place(heap, page);
 }

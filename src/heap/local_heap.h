@@ -31,23 +31,14 @@
 #include "base/chacha.h"
 #include "core/stats.h"
 #include "heap/cache.h"
+#include "heap/ring.h"
 #include "page/page.h"
 
 enum {
-    RING_SLOTS = 16,
-    RING_MAX_BYTES = 16 * 1024,
-    RING_BLOCK_BYTES = CFG_OWNED_BYTES,
     LOCAL_HEAP_KEPT_BYTES = 128 * 1024, // of empty pages, for each thread
     LOCAL_HEAP_RELEASED = 32,
     // full pages that a thread claims back, and has not emptied, while malloc does not run dry
     LOCAL_HEAP_CLAIMS = 32
-};
-
-struct ring_slot {
-    struct page  *page;
-    struct block *first, *last;
-    uint32_t      count;
-    uint32_t      block_bytes;
 };
 
 // The public handle. A thread's backing heap has it inside its main local heap, others come from a
@@ -76,11 +67,8 @@ struct local_heap {
     struct local_heap *next_of_thread;
     struct local_heap *next_of_heap;        // see mi_heap_s.others
     struct mi_heap_s   backing;             // handle of the main local heap
-    struct ring_slot   ring[RING_SLOTS];    // main only, as all below
-    size_t             ring_bytes;
+    struct ring        ring;                // main only, as all below
     unsigned long long heartbeat;           // slow paths of this thread
-    // remote frees; added to the process's statistics when the thread ends
-    uint64_t           chains, chain_blocks;
     struct stats_tally tally;
     unsigned           claims;              // see LOCAL_HEAP_CLAIMS
     unsigned           free_turns;          // frees that may have to look at the clock

@@ -113,16 +113,16 @@ static const char *local_heap_broken_slot(const struct local_heap *heap,
 static const char *local_heap_broken_ring(const struct local_heap *heap)
 {
     size_t bytes = 0;
-    if (heap->ring_bytes > RING_MAX_BYTES) return "H4: the ring holds too much";
+    if (heap->ring.bytes > RING_MAX_BYTES) return "H4: the ring holds too much";
     for (unsigned i = 0; i < RING_SLOTS; i++) {
-        const struct ring_slot *slot = &heap->ring[i];
+        const struct ring_slot *slot = &heap->ring.slot[i];
         if (slot->page == NULL) continue;
         if (slot->count > RING_MAX_BYTES / CLASS_STEP_BYTES) return "H4: the ring holds too much";
         const char *broken = local_heap_broken_slot(heap, slot);
         if (broken != NULL) return broken;
         bytes += slot->count * slot->page->block_bytes;
     }
-    return bytes == heap->ring_bytes ? NULL : "H4: the ring does not hold what it counts";
+    return bytes == heap->ring.bytes ? NULL : "H4: the ring does not hold what it counts";
 }
 
 // false: a page that is kept is in use.

@@ -10,71 +10,71 @@ static bool ring_leads_home(const struct page *page, const struct block *first)
 }
 
 // Empties the slot. false: its chain leads nowhere, and is lost.
-static bool ring_clear_slot(struct local_heap *main, struct ring_slot *slot)
+static bool ring_clear_slot(struct ring *ring, struct ring_slot *slot)
 {
     struct page *page = slot->page;
     slot->page = NULL;
-    main->ring_bytes -= (size_t)slot->count * slot->block_bytes;
+    ring->bytes -= (size_t)slot->count * slot->block_bytes;
     if (!CFG_STATES || likely(ring_leads_home(page, slot->first))) return true;
     report_fault(FAULT_DOUBLE_FREE, "free", slot->first, slot->block_bytes);
     return false;
 }
 
-static void ring_flush_slot(struct local_heap *main, struct ring_slot *slot)
+static void ring_flush_slot(struct ring *ring, struct ring_slot *slot)
 {
     struct page *page = slot->page;
-    main->chains++;
-    main->chain_blocks += slot->count;
-    if (ring_clear_slot(main, slot)) retire_push(page, slot->first, slot->last, slot->count);
+    ring->chains++;
+    ring->chain_blocks += slot->count;
+    if (ring_clear_slot(ring, slot)) retire_push(page, slot->first, slot->last, slot->count);
 }
 
-void ring_take_home(struct local_heap *main, struct page *page)
+void ring_take_home(struct ring *ring, struct page *page)
 {
-    struct ring_slot *slot = ring_slot_of(main, page);
-    if (slot->page != page || !ring_clear_slot(main, slot)) return;
+    struct ring_slot *slot = ring_slot_of(ring, page);
+    if (slot->page != page || !ring_clear_slot(ring, slot)) return;
     page_put_list(page, slot->first, slot->count);
 }
 
-void ring_flush(struct local_heap *main)
+void ring_flush(struct ring *ring)
 {
-    if (main->ring_bytes == 0) return;
+    if (ring->bytes == 0) return;
     for (unsigned i = 0; i < RING_SLOTS; i++) {
-        if (main->ring[i].page != NULL) ring_flush_slot(main, &main->ring[i]);
+        if (ring->slot[i].page != NULL) ring_flush_slot(ring, &ring->slot[i]);
     }
-    check(main->ring_bytes == 0);
+    check(ring->bytes == 0);
 }
 
-void ring_put(struct local_heap *main, struct page *page, struct block *block)
+void ring_put(struct ring *ring, struct page *page, struct block *block)
 {
     if (page->block_bytes > RING_BLOCK_BYTES || (page->flags & (PAGE_PINNED | PAGE_LARGE)) != 0) {
-        main->chains++;
-        main->chain_blocks++;
+        ring->chains++;
+        ring->chain_blocks++;
         retire_push(page, block, block, 1);
         return;
     }
-    struct ring_slot *slot = ring_slot_of(main, page);
+    struct ring_slot *slot = ring_slot_of(ring, page);
     if (slot->page != page) {
-        if (slot->page != NULL) ring_flush_slot(main, slot);
+        if (slot->page != NULL) ring_flush_slot(ring, slot);
         slot->page = page;
         slot->first = NULL;
         slot->last = block;
         slot->count = 0;
         slot->block_bytes = (uint32_t)page->block_bytes;
     }
-    ring_extend(main, page, block);
-    if (main->ring_bytes > RING_FLUSH_BYTES) ring_flush(main);
+    ring_extend(ring, page, block);
+    if (ring->bytes > RING_FLUSH_BYTES) ring_flush(ring);
 }
 
-size_t ring_count(const struct local_heap *main, const struct page *page)
+size_t ring_count(const struct ring *ring, const struct page *page)
 {
     size_t count = 0;
     for (unsigned i = 0; i < RING_SLOTS; i++) {
-        if (main->ring[i].page == page) count += main->ring[i].count;
+        if (ring->slot[i].page == page) count += ring->slot[i].count;
     }
     return count;
 }
 
-bool ring_has(const struct local_heap *main, const struct page *page)
+bool ring_has(const struct ring *ring, const struct page *page)
 {
-    return ring_count(main, page) != 0;
+    return ring_count(ring, page) != 0;
 }

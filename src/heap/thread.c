@@ -109,7 +109,7 @@ void thread_end_process(void) { prim_thread_exit_done(); }
 // A local heap that was idle has those of its last thread.
 static void thread_begin_counts(struct local_heap *main)
 {
-    main->heartbeat = main->chains = main->chain_blocks = 0;
+    main->heartbeat = main->ring.chains = main->ring.chain_blocks = 0;
     main->claims = main->free_turns = 0;
     main->is_in_hook = false;
 }
@@ -144,8 +144,8 @@ static void thread_count_out(struct local_heap *main)
 {
     stats_add_tally(&main->tally); // S3
     stats_count(COUNT_slow_paths, main->heartbeat);
-    stats_count(COUNT_remote_chains, main->chains);
-    stats_count(COUNT_remote_blocks, main->chain_blocks);
+    stats_count(COUNT_remote_chains, main->ring.chains);
+    stats_count(COUNT_remote_blocks, main->ring.chain_blocks);
     atomic_store_explicit(&main->is_used, 0, memory_order_release);
     stats_remove(STAT_threads, 1);
     atomic_store_explicit(&main->heap, NULL, memory_order_release);
@@ -172,7 +172,7 @@ struct local_heap *thread_ready(struct local_heap *heap)
 static void thread_leave(struct local_heap *main, void (*leave_to_others)(struct local_heap *main))
 {
     thread_mind_fork(main); // else it might be counted out twice
-    ring_flush(main);
+    ring_flush(&main->ring);
     heap_leave_all(main);
     thread_count_out(main);
     leave_to_others(main);
@@ -235,7 +235,7 @@ static void thread_ask_to_collect(struct local_heap *main, void *arg)
 // Not the parts of other heaps: at this moment another thread may be ending one of those.
 static void thread_collect_own(struct local_heap *main, bool is_forced)
 {
-    ring_flush(main);
+    ring_flush(&main->ring);
     local_heap_collect(main, is_forced);
     check_rules(local_heap_broken_rule(main));
 }
@@ -272,7 +272,7 @@ void thread_housekeep(struct local_heap *heap)
     main->claims = 0;
     if (heap->cache.beats == 0) heap->cache.beats = CACHE_BEATS;
     hooks_deferred_free(&main->is_in_hook, false, main->heartbeat);
-    ring_flush(main);
+    ring_flush(&main->ring);
     uint32_t asked = atomic_load_explicit(&main->collect_asked, memory_order_relaxed);
     if (unlikely(asked != 0)) {
         atomic_store_explicit(&main->collect_asked, 0, memory_order_relaxed);

@@ -193,8 +193,8 @@ static void walk_subtract_lists(struct local_heap *heap, void *arg)
     for (size_t size_class = CLASS_SHARED_FIRST; size_class < CLASS_COUNT; size_class++)
         walk_subtract(totals, size_class, local_heap_count_cached(heap, size_class));
     for (unsigned i = 0; i < RING_SLOTS; i++) {
-        const struct page *page = heap->ring[i].page;
-        if (page != NULL) walk_subtract(totals, walk_class_of(page), heap->ring[i].count);
+        const struct page *page = heap->ring.slot[i].page;
+        if (page != NULL) walk_subtract(totals, walk_class_of(page), heap->ring.slot[i].count);
     }
 }
 

@@ -62,7 +62,7 @@ static inline size_t class_block_bytes(size_t size_class)
 static inline bool class_is_shared(size_t size_class) { return size_class >= CLASS_SHARED_FIRST; }
 
 // Slices of a short page: the fewest that hold a block, if `lost_bytes` at their end cannot be used
-// (a guard). What a page has beyond is nobody else's, whether its other blocks are asked for or not.
+// (a guard). What a page has beyond is nobody else's, whether its blocks are asked for or not.
 static inline unsigned class_least_slices(size_t size_class, size_t lost_bytes)
 {
     return (unsigned)((class_block_bytes(size_class) + lost_bytes + SLICE_BYTES - 1) >>

@@ -136,9 +136,9 @@ static void arena_release(void *start, size_t count, bool)
 #include "page/retire.c"
 #include "page/depot.c"
 #include "heap/cache.c"
+#include "heap/ring.c"
 #include "heap/local_heap.c"
 #include "heap/local_heap_rules.c"
-#include "heap/ring.c"
 #include "alloc/free.c"
 
 // --- a program -----------------------------------------------------------------------------------
@@ -176,7 +176,7 @@ static void *pages_take(struct local_heap *heap, size_t size_class)
 {
     struct block **list = local_heap_list(heap, size_class), *block = *list;
     if (block == NULL) {
-        ring_flush(heap->main);
+        ring_flush(&heap->main->ring);
         block = local_heap_load(heap, size_class);
         if (block == NULL) return NULL;
     }
@@ -380,7 +380,7 @@ static void pages_drain(size_t size_class)
 
 static void pages_end(bool with_marks)
 {
-    for (unsigned i = 0; i < MODEL_THREADS; i++) ring_flush(&pages_heaps[i]);
+    for (unsigned i = 0; i < MODEL_THREADS; i++) ring_flush(&pages_heaps[i].ring);
     for (unsigned i = 0; i < SLICES; i++) {
         const struct page *page = arena_descriptor(&arena_main, i);
         if (page->block_bytes == 0) continue;
@@ -394,7 +394,7 @@ static void pages_end(bool with_marks)
     for (unsigned i = 0; i < SLICES * UNITS; i++) {
         if (pages_is_out[0][i] != 0) pages_give(pages_memory[0] + i * UNIT_BYTES);
     }
-    ring_flush(&pages_heaps[0]);
+    ring_flush(&pages_heaps[0].ring);
     local_heap_collect(&pages_part, true);
     for (unsigned i = 0; i < MODEL_THREADS; i++) {
         local_heap_collect(&pages_heaps[i], true);

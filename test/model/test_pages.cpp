@@ -19,7 +19,7 @@ static void take_two() { take_one(); take_one(); }
 static void take_three() { take_one(); take_two(); }
 static void take_and_give() { pages_give(pages_take(pages_own(), CLASS)); }
 static void give_0_and_take() { give_0(); take_one(); }
-static void give_0_and_1() { give_0(); give_1(); ring_flush(pages_own()); }
+static void give_0_and_1() { give_0(); give_1(); ring_flush(&pages_own()->ring); }
 static void give_1_and_take_two() { give_1(); take_two(); }
 static void give_2_and_take() { give_2(); take_one(); }
 static void collect() { local_heap_collect(pages_own(), true); }

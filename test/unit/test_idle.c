@@ -63,7 +63,7 @@ static void *look_at_new_heap(void *unused)
 {
     const struct local_heap *main = thread_ready(thread_heap())->main;
     EXPECT(main == ended && main->main == main);
-    EXPECT(main->heartbeat == 0 && main->chains == 0 && main->chain_blocks == 0);
+    EXPECT(main->heartbeat == 0 && main->ring.chains == 0 && main->ring.chain_blocks == 0);
     EXPECT(main->claims == 0 && main->free_turns == 0 && !main->is_in_hook);
     EXPECT(main->backing.state == HEAP_BACKING && main->backing.local == main);
     EXPECT_EQ(atomic_load(&main->is_used), 1);
@@ -78,7 +78,7 @@ static void begins_anew(void)
     run_short_thread(LONG);
     EXPECT(ended->heartbeat > 0);
     atomic_store(&ended->collect_asked, 2);
-    ended->chains = ended->chain_blocks = 3;
+    ended->ring.chains = ended->ring.chain_blocks = 3;
     ended->claims = ended->free_turns = 3;
     ended->is_in_hook = true;
     run_thread(look_at_new_heap, NULL);
@@ -357,7 +357,7 @@ static void freed_meanwhile(void)
     idle_end_all();
     run_short_thread(SMALL);
     for (unsigned i = 1; i < COUNT; i += 2) mi_free(blocks[i]);
-    ring_flush(thread_heap()->main);
+    ring_flush(&thread_heap()->main->ring);
     EXPECT_TEXT(idle_broken_rule(), NULL);
     run_thread(take_again, NULL);
     expect_idle(1);
@@ -459,7 +459,7 @@ static void with_ring(void)
 {
     start();
     run_short_thread(SMALL);
-    ended->ring_bytes = SMALL;
+    ended->ring.bytes = SMALL;
     expect_broken("I2: an idle heap has a ring or parts");
 }
 

@@ -156,7 +156,7 @@ static void emptied_pages_not_counted(void)
     for (size_t i = 0; i < count; i++) mi_free(blocks[i]);
     EXPECT(level_now(STAT_pages) <= 2); // none waits for what is on its way in the ring
     struct local_heap *heap = thread_heap()->main;
-    EXPECT(heap->claims < LOCAL_HEAP_CLAIMS && heap->ring_bytes == 0);
+    EXPECT(heap->claims < LOCAL_HEAP_CLAIMS && heap->ring.bytes == 0);
     EXPECT_TEXT(local_heap_broken_rule(heap), NULL);
 }
 
@@ -174,11 +174,11 @@ static void ring_comes_home(void)
     size_t per_page = page->capacity, freed = 0;
     heap->claims = LOCAL_HEAP_CLAIMS;
     do mi_free(blocks[freed++]);
-    while (ring_can_extend(heap, page));
-    EXPECT(ring_has(heap, page) && remote_is_parked(page) && freed < per_page);
+    while (ring_can_extend(&heap->ring, page));
+    EXPECT(ring_has(&heap->ring, page) && remote_is_parked(page) && freed < per_page);
     heap->claims = 0;
     mi_free(blocks[freed++]);
-    EXPECT(!ring_has(heap, page) && heap->ring_bytes == 0);
+    EXPECT(!ring_has(&heap->ring, page) && heap->ring.bytes == 0);
     EXPECT_EQ(page->out, per_page - freed);
     EXPECT(remote_waiting(page) == 0 && heap->own[page->size_class].queue == page);
     EXPECT_TEXT(local_heap_broken_rule(heap), NULL);

@@ -25,15 +25,15 @@ static void one_chain(void)
     unsigned count;
     struct local_heap *main = start();
     struct page *page = others_page(4, &count);
-    for (unsigned i = 0; i < 50; i++) ring_put(main, page, blocks[i]);
-    EXPECT_EQ(ring_count(main, page), 50);
-    EXPECT(ring_has(main, page) && remote_waiting(page) == 0);
-    EXPECT_EQ(main->ring_bytes, 50 * page->block_bytes);
-    ring_flush(main);
+    for (unsigned i = 0; i < 50; i++) ring_put(&main->ring, page, blocks[i]);
+    EXPECT_EQ(ring_count(&main->ring, page), 50);
+    EXPECT(ring_has(&main->ring, page) && remote_waiting(page) == 0);
+    EXPECT_EQ(main->ring.bytes, 50 * page->block_bytes);
+    ring_flush(&main->ring);
     EXPECT_EQ(remote_waiting(page), 50);
-    EXPECT_EQ(main->chains, 1); // one compare-and-swap for all
-    EXPECT_EQ(main->chain_blocks, 50);
-    EXPECT(!ring_has(main, page) && main->ring_bytes == 0);
+    EXPECT_EQ(main->ring.chains, 1); // one compare-and-swap for all
+    EXPECT_EQ(main->ring.chain_blocks, 50);
+    EXPECT(!ring_has(&main->ring, page) && main->ring.bytes == 0);
     struct remote_list taken = remote_take(page);
     EXPECT_EQ(page_list_count(page, taken.first), 50);
 }
@@ -47,11 +47,11 @@ static void bounded(void)
     for (size_t size_class = 1; size_class <= class_of(RING_BLOCK_BYTES); size_class++) {
         struct page *page = others_page(size_class, &count);
         for (unsigned i = 0; i < count; i++) {
-            ring_put(main, page, blocks[i]);
-            EXPECT(main->ring_bytes <= RING_MAX_BYTES);
+            ring_put(&main->ring, page, blocks[i]);
+            EXPECT(main->ring.bytes <= RING_MAX_BYTES);
             EXPECT_TEXT(local_heap_broken_rule(main), NULL);
         }
-        ring_flush(main);
+        ring_flush(&main->ring);
         EXPECT_EQ(remote_waiting(page), count);
     }
 }
@@ -64,8 +64,8 @@ static void not_for(size_t size_class, unsigned flags)
     struct local_heap *main = start();
     struct page *page = others_page(size_class, &count);
     page->flags = (uint8_t)(page->flags | flags);
-    ring_put(main, page, blocks[0]);
-    EXPECT(!ring_has(main, page) && main->ring_bytes == 0);
+    ring_put(&main->ring, page, blocks[0]);
+    EXPECT(!ring_has(&main->ring, page) && main->ring.bytes == 0);
     EXPECT_EQ(remote_waiting(page), 1);
 }
 
@@ -88,15 +88,15 @@ static void same_slot(void)
     }
     for (unsigned k = 0; k < EACH; k++) {
         for (unsigned i = 0; i < PAGES; i++)
-            ring_put(main, pages[i], kept[i][k]); // more pages than slots
+            ring_put(&main->ring, pages[i], kept[i][k]); // more pages than slots
     }
     size_t held = 0;
     for (unsigned i = 0; i < PAGES; i++) {
-        EXPECT_EQ(ring_count(main, pages[i]) + remote_waiting(pages[i]), EACH);
-        held += ring_count(main, pages[i]);
+        EXPECT_EQ(ring_count(&main->ring, pages[i]) + remote_waiting(pages[i]), EACH);
+        held += ring_count(&main->ring, pages[i]);
     }
     EXPECT(held <= (size_t)RING_SLOTS * EACH);
-    ring_flush(main);
+    ring_flush(&main->ring);
     for (unsigned i = 0; i < PAGES; i++) EXPECT_EQ(remote_waiting(pages[i]), EACH);
 }
 
@@ -108,10 +108,10 @@ static void flush_releases(void)
     struct local_heap *main = start();
     struct page *page = others_page(2, &count);
     EXPECT(park_full(page));
-    for (unsigned i = 0; i < count; i++) ring_put(main, page, blocks[i]);
-    ring_flush(main);
+    for (unsigned i = 0; i < count; i++) ring_put(&main->ring, page, blocks[i]);
+    ring_flush(&main->ring);
     EXPECT_EQ(used_slices(), 0); // the last block out releases a parked page
-    ring_flush(main);
+    ring_flush(&main->ring);
 }
 
 TEST(ring_flush_releases_a_parked_page_with_its_last_block) { IN_CHILD(flush_releases()); }
@@ -124,12 +124,12 @@ static void page_is_gone(bool is_made_anew)
     struct local_heap *main = start();
     hooks_set_error(count_fault, &faults);
     struct page *page = others_page(4, &count);
-    for (unsigned i = 0; i < 3; i++) ring_put(main, page, blocks[i]);
+    for (unsigned i = 0; i < 3; i++) ring_put(&main->ring, page, blocks[i]);
     page->out = 0;
     page_release(page);
     if (is_made_anew) EXPECT(new_page(4, bits_align_up((uintptr_t)stranger, 8)) == page);
-    ring_flush(main);
-    EXPECT(faults.count == 1 && main->ring_bytes == 0 && !ring_has(main, page));
+    ring_flush(&main->ring);
+    EXPECT(faults.count == 1 && main->ring.bytes == 0 && !ring_has(&main->ring, page));
     EXPECT_EQ(remote_waiting(page), 0);
 }
 
@@ -148,9 +148,9 @@ static struct ring_slot *filled_slot(void)
     unsigned count;
     struct local_heap *main = start();
     struct page *page = others_page(4, &count);
-    for (unsigned i = 0; i < 3; i++) ring_put(main, page, blocks[i]);
+    for (unsigned i = 0; i < 3; i++) ring_put(&main->ring, page, blocks[i]);
     EXPECT_TEXT(local_heap_broken_rule(main), NULL);
-    return ring_slot_of(main, page);
+    return ring_slot_of(&main->ring, page);
 }
 
 static void expect_broken(const char *text)
@@ -161,9 +161,9 @@ static void expect_broken(const char *text)
 static void too_much(void)
 {
     struct ring_slot *slot = filled_slot();
-    thread_heap()->main->ring_bytes = RING_MAX_BYTES + 1;
+    thread_heap()->main->ring.bytes = RING_MAX_BYTES + 1;
     expect_broken("H4: the ring holds too much");
-    thread_heap()->main->ring_bytes = RING_MAX_BYTES;
+    thread_heap()->main->ring.bytes = RING_MAX_BYTES;
     expect_broken("H4: the ring does not hold what it counts");
     slot->count = UINT32_MAX;
     expect_broken("H4: the ring holds too much");
