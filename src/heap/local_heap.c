@@ -154,9 +154,10 @@ static struct page *local_heap_new_page(struct local_heap *heap, size_t size_cla
     struct page_plan plan = {class_block_bytes(size_class), (unsigned)size_class, 0,
                              heap->is_pinned ? PAGE_PINNED : 0u, 0};
     if (CFG_SECURE) plan.lost_bytes = os_page_bytes();
-    plan.slices = page_count_of_class(size_class) < CLASS_SHORT_PAGES
-                      ? class_least_slices(size_class, plan.lost_bytes)
-                      : class_page_slices(size_class, plan.lost_bytes);
+    bool is_short = class_has_long_pages(plan.block_bytes) &&
+                    page_count_of_class(size_class) < CLASS_SHORT_PAGES;
+    plan.slices = is_short ? class_least_slices(size_class, plan.lost_bytes)
+                           : class_page_slices(size_class, plan.lost_bytes);
 
     bool is_zero;
     char *memory = plan.slices == 1 ? local_heap_claim_again(heap, &is_zero) : NULL;

@@ -6,12 +6,20 @@
 #include "region/marks.h"
 #include "region/purger.h"
 
-// Of each class, and of large blocks. All of it is relaxed: no data hangs on it.
-static data_apart ATOMIC(uint32_t) page_counts[CLASS_COUNT + 1];
+// Of each class that has long pages. All of it is relaxed: no data hangs on it.
+static data_apart ATOMIC(uint32_t) page_counts[CLASS_COUNT];
 
 uint32_t page_count_of_class(size_t size_class)
 {
     return atomic_load_explicit(&page_counts[size_class], memory_order_relaxed);
+}
+
+// One page more, or less. Threads make pages of small blocks too often to have a count in common.
+static void page_count(const struct page *page, int32_t change)
+{
+    if (page->size_class == CLASS_COUNT || !class_has_long_pages(page->block_bytes)) return;
+    atomic_fetch_add_explicit(&page_counts[page->size_class], (uint32_t)change,
+                              memory_order_relaxed);
 }
 
 static uint16_t page_roomy(uint32_t reserved)
@@ -27,7 +35,6 @@ struct page *page_init(void *memory, const struct page_plan *plan, const struct 
 
     bool is_large = (plan->flags & PAGE_LARGE) != 0;
     size_t usable_bytes = ((size_t)plan->slices << SLICE_SHIFT) - plan->lost_bytes;
-    atomic_fetch_add_explicit(&page_counts[plan->size_class], 1, memory_order_relaxed);
     page->start = (char *)memory;
     if (CFG_STATES) page->states = arena_state_of(arena, memory);
     page->slices = plan->slices;
@@ -45,6 +52,7 @@ struct page *page_init(void *memory, const struct page_plan *plan, const struct 
     stats_add(STAT_pages, 1);
     stats_add(STAT_page_bytes, (int64_t)((size_t)plan->slices << SLICE_SHIFT));
     if (is_large) stats_add(STAT_large, (int64_t)plan->block_bytes);
+    page_count(page, 1);
     purge_if_wanted(plan->slices);
     return page;
 }
@@ -141,7 +149,7 @@ void page_release(struct page *page)
     if (unlikely(page_has_doubled(page))) return;
     uint32_t slices = page->slices;
     size_t bytes = page_total_bytes(page);
-    atomic_fetch_sub_explicit(&page_counts[page->size_class], 1, memory_order_relaxed);
+    page_count(page, -1);
     stats_remove(STAT_pages, 1);
     stats_remove(STAT_page_bytes, (int64_t)bytes);
     if ((page->flags & PAGE_LARGE) != 0) stats_remove(STAT_large, (int64_t)page->block_bytes);

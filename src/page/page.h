@@ -124,7 +124,8 @@ static inline uint64_t page_reciprocal_of(size_t block_bytes, bool is_large)
 // in normal builds.
 INTERNAL struct page *page_init(void *memory, const struct page_plan *plan,
                                 const struct link_key *key);
-// How many pages of a class there are at this moment, whoever has them.
+// How many pages of a class there are at this moment, whoever has them; of a class that has no long
+// ones, 0.
 INTERNAL uint32_t page_count_of_class(size_t size_class);
 // Makes the last OS page of [memory, memory + bytes) inaccessible if that can be; the page flags
 // that say so. page_unguard takes the guard of a page away.

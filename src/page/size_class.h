@@ -10,8 +10,8 @@
  * Rules (tested for every size in test_size_class.c):
  *   C1  a size rounded up to a multiple of a power of two A <= 64 KiB falls into a class whose
  *       blocks are multiples of A
- *   C2  the tail of a page, where no block fits, is at most 1/16 of it. But a page that is
- *       made while its class has less than CLASS_SHORT_PAGES is as short as it can be
+ *   C2  the tail of a page, where no block fits, is at most 1/16 of it. But of blocks that
+ *       class_has_long_pages the first CLASS_SHORT_PAGES are as short as they can be
  */
 #ifndef PAGE_SIZE_CLASS_H
 #define PAGE_SIZE_CLASS_H
@@ -60,6 +60,12 @@ static inline size_t class_block_bytes(size_t size_class)
 // Pages of these classes are shared by all threads (page.h): neighbours have one cache line of
 // several in common at most, so it does little harm when they are different threads'.
 static inline bool class_is_shared(size_t size_class) { return size_class >= CLASS_SHARED_FIRST; }
+
+// Pages of smaller blocks have one slice, or as few as a guard lets them have.
+static inline bool class_has_long_pages(size_t block_bytes)
+{
+    return block_bytes > SLICE_BYTES / 16;
+}
 
 // Slices of a short page: the fewest that hold a block, if `lost_bytes` at their end cannot be used
 // (a guard). What a page has beyond is nobody else's, whether its blocks are asked for or not.

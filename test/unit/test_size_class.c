@@ -69,6 +69,8 @@ static void expect_short(size_t size_class, size_t lost_bytes)
            needed_bytes = class_block_bytes(size_class) + lost_bytes;
     EXPECT(needed_bytes <= least << SLICE_SHIFT && needed_bytes > (least - 1) << SLICE_SHIFT);
     EXPECT(least <= class_page_slices(size_class, lost_bytes));
+    EXPECT(class_has_long_pages(class_block_bytes(size_class)) || lost_bytes > 4096 ||
+           class_page_slices(size_class, lost_bytes) == 1);
 }
 
 TEST(size_class_C2_a_short_page_has_the_fewest_slices_that_hold_a_block)
