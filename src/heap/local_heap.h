@@ -16,7 +16,7 @@
  *       for classes that have a cache, see H6
  *   H2  a page is current, in one queue, on `full`, or parked: exactly one of these
  *   H3  a queued page has room, and its class is the queue's
- *   H4  ring: at most RING_MAX_BYTES of blocks; none of a pinned page, or of one that it owns
+ *   H4  ring: at most RING_MAX_BYTES of blocks; none of a pinned page, none of its own pages
  *   H5  kept_bytes is the sum of those of its pages, which are empty, and LOCAL_HEAP_KEPT_BYTES at
  *       most
  *   H6  each block in the cache, and in the lists of its classes, is out, in a shared page of its

@@ -101,7 +101,7 @@ static const char *local_heap_broken_slot(const struct local_heap *heap,
     if (page->block_bytes > RING_BLOCK_BYTES || (page->flags & (PAGE_PINNED | PAGE_LARGE)) != 0)
         return "H4: the ring holds what is not for it";
     if (local_heap_named_by(page) == (uintptr_t)heap)
-        return "H4: the ring holds blocks of the heap's own page";
+        return "H4: the ring holds blocks of the heap's own pages";
     for (size_t i = 0; i < slot->count; i++) {
         if (!page_has_block_at(page, block)) return "H4: a chain in the ring is torn";
         last = block;

@@ -180,7 +180,7 @@ static void of_own_page(void)
 {
     struct page *page = filled_slot()->page;
     page_set_owner(page, (uintptr_t)thread_heap()->main);
-    expect_broken("H4: the ring holds blocks of the heap's own page");
+    expect_broken("H4: the ring holds blocks of the heap's own pages");
 }
 
 static void of_no_page(void)

@@ -1,5 +1,6 @@
 #include "unit_test.h"
 #include "heap/cache.h"
+#include "heap/ring.h"
 #include "heap/walk.h"
 #include "mimalloc.h"
 #include "page/depot.h"
@@ -124,6 +125,40 @@ static void heap_pages(void)
 }
 
 TEST(walk_heap_pages_shows_exactly_the_live_blocks_and_stops_on_request) { IN_CHILD(heap_pages()); }
+
+// What is parked and full cannot be read: all of it is live.
+static bool see_page_or_all(struct page *page, void *arg)
+{
+    if (page_is_shared(page) || walk_is_readable(page)) return see_page(page, arg);
+    ((struct seen *)arg)->blocks += page->capacity;
+    return true;
+}
+
+// Some, or all, of a page's blocks were freed; what is on its way in the ring is not live either.
+static void own_page_in_ring(bool is_all)
+{
+    enum { BYTES = 240 };
+    struct seen seen = {0, 0, 0};
+    start_quietly();
+    for (unsigned i = 0; i < COUNT; i++) blocks[i] = mi_malloc(BYTES);
+    struct local_heap *main = thread_heap()->main;
+    struct page *page = page_of(blocks[0]);
+    unsigned freed = is_all ? page->capacity : 20;
+    stats_add(STAT_threads, 1); // else it would claim the page back
+    main->claims = LOCAL_HEAP_CLAIMS;
+    for (unsigned i = 0; i < freed; i++) mi_free(blocks[i]);
+    EXPECT(ring_has(&main->ring, page) && remote_is_parked(page));
+    EXPECT(walk_heap_pages(&main->backing, see_page_or_all, &seen));
+    EXPECT_EQ(seen.blocks, COUNT - freed);
+    EXPECT(!ring_has(&main->ring, page) && (page_of(blocks[0]) == NULL) == is_all);
+    EXPECT_TEXT(local_heap_broken_rule(main), NULL);
+}
+
+TEST(walk_heap_pages_shows_no_block_that_waits_in_the_ring)
+{
+    IN_CHILD(own_page_in_ring(false));
+    IN_CHILD(own_page_in_ring(true));
+}
 
 static bool see_shared_page(struct page *page, void *arg)
 {
