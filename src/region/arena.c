@@ -455,8 +455,7 @@ void arena_release(void *start, size_t count, bool touched)
         size_t covered;
         uint64_t bits = chunk_bits(slice + done, count - done, &covered);
         struct chunk *chunk = &arena->chunks[(slice + done) / CHUNK_SLICES];
-        if (touched) atomic_fetch_or_explicit(&chunk->dirty, bits, memory_order_relaxed);
-        else atomic_fetch_and_explicit(&chunk->dirty, ~bits, memory_order_relaxed);
+        chunk_set_dirty(chunk, bits, touched);
         chunk_keep(chunk, bits, is_kept);
         done += covered;
     }

@@ -42,14 +42,25 @@ static inline bool chunk_claim(struct chunk *chunk, uint64_t bits, size_t *dirty
         if ((free & bits) != bits) return false;
     } while (!atomic_compare_exchange_weak_explicit(&chunk->free, &free, free & ~bits,
                                                     memory_order_acquire, memory_order_relaxed));
-    // reuse makes it young again (A3)
-    atomic_fetch_and_explicit(&chunk->aging, ~bits, memory_order_relaxed);
-    // rarely set: looked at first
+    // Reuse makes it young again (A3). Rarely set, both: looked at first.
+    if ((atomic_load_explicit(&chunk->aging, memory_order_relaxed) & bits) != 0)
+        atomic_fetch_and_explicit(&chunk->aging, ~bits, memory_order_relaxed);
     if ((atomic_load_explicit(&chunk->advised, memory_order_relaxed) & bits) != 0)
         atomic_fetch_and_explicit(&chunk->advised, ~bits, memory_order_relaxed);
     *dirty_count +=
         bits_popcount64(atomic_load_explicit(&chunk->dirty, memory_order_relaxed) & bits);
     return true;
+}
+
+// Of slices in use, whose bits nobody else changes: what is used again was dirty before as a rule,
+// so it is looked at first.
+static inline void chunk_set_dirty(struct chunk *chunk, uint64_t bits, bool is_dirty)
+{
+    uint64_t dirty = atomic_load_explicit(&chunk->dirty, memory_order_relaxed);
+    if (is_dirty && (dirty & bits) != bits)
+        atomic_fetch_or_explicit(&chunk->dirty, bits, memory_order_relaxed);
+    else if (!is_dirty && (dirty & bits) != 0)
+        atomic_fetch_and_explicit(&chunk->dirty, ~bits, memory_order_relaxed);
 }
 
 // What is kept changes seldom: it is looked at first.

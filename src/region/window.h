@@ -27,7 +27,8 @@ struct page; // a descriptor; this floor only knows its size and that a blank on
 struct marks { ATOMIC(uint64_t) kind[MARK_KINDS]; };
 
 struct arena {
-    uintptr_t         base;        // [const] address of slice 0
+    // Read for nearly each free, and hardly ever written:
+    on_cache_line uintptr_t base; // [const] address of slice 0
     // [any] bytes with descriptors, in granules; 0 before the arena is ready
     ATOMIC(uintptr_t) span_units;
     char             *descriptors; // [const] DESCRIPTOR_BYTES for each slice
@@ -37,7 +38,8 @@ struct arena {
     size_t            capacity;    // [const] slices
     // [any] slices below this are mapped, or were found to be taken by others
     ATOMIC(size_t)    mapped;
-    ATOMIC(size_t)    first_free;  // [any] a hint: no chunk before this one had a free slice
+    // Written with each page that comes or goes:
+    on_cache_line ATOMIC(size_t) first_free; // [any] a hint: no chunk before had a free slice
     ATOMIC(size_t)    dirty_free;  // [any] slices that are free and dirty: is a purge worthwhile?
     // [purge.c's turn] chunk at which the running purge round goes on
     size_t            purge_cursor;
@@ -45,6 +47,7 @@ struct arena {
     ATOMIC(size_t)    spared;
     ATOMIC(uint32_t)  mark_count[MARK_KINDS]; // [any] marks set, about
     ATOMIC(uint32_t)  mark_hint[MARK_KINDS];  // [any] chunk of the latest mark
+    // Hardly ever read:
     void             *side;        // [const] mapping that holds all of the above but this struct
     size_t            side_bytes;  // [const]
     bool              is_fixed;    // [const] it does not grow
