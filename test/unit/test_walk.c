@@ -137,17 +137,19 @@ static bool see_page_or_all(struct page *page, void *arg)
 // Some, or all, of a page's blocks were freed; what is on its way in the ring is not live either.
 static void own_page_in_ring(bool is_all)
 {
-    enum { BYTES = 240 };
+    enum { BYTES = 240, IN_RING = 20 };
     struct seen seen = {0, 0, 0};
     start_quietly();
     for (unsigned i = 0; i < COUNT; i++) blocks[i] = mi_malloc(BYTES);
     struct local_heap *main = thread_heap()->main;
     struct page *page = page_of(blocks[0]);
-    unsigned freed = is_all ? page->capacity : 20;
+    unsigned freed = is_all ? page->capacity : IN_RING;
     stats_add(STAT_threads, 1); // else it would claim the page back
     main->claims = LOCAL_HEAP_CLAIMS;
-    for (unsigned i = 0; i < freed; i++) mi_free(blocks[i]);
-    EXPECT(ring_has(&main->ring, page) && remote_is_parked(page));
+    for (unsigned i = 0; i < freed - IN_RING; i++) mi_free(blocks[i]);
+    ring_flush(&main->ring);
+    for (unsigned i = freed - IN_RING; i < freed; i++) mi_free(blocks[i]);
+    EXPECT(ring_count(&main->ring, page) == IN_RING && remote_is_parked(page));
     EXPECT(walk_heap_pages(&main->backing, see_page_or_all, &seen));
     EXPECT_EQ(seen.blocks, COUNT - freed);
     EXPECT(!ring_has(&main->ring, page) && (page_of(blocks[0]) == NULL) == is_all);
