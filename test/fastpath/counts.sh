@@ -101,7 +101,7 @@ awk '{ printf "     %-14s %7.2f\n", $1, $2 / $3 }' "$work/counted"
 
 if [ "$build" = release ]; then
     check "malloc is within its budget" budget malloc 15
-    check "free is within its budget" budget free 22
+    check "free is within its budget" budget free 24 # clang 14; 22 by gcc
     check "a pair, seen by the caller, is within its budget" budget pair 48
 else
     check "a pair, seen by the caller, is within its budget" budget pair 120
