@@ -36,7 +36,7 @@ static void resize_set_slices(struct page *page, size_t slices, size_t block_byt
 static bool resize_grow_large(struct page *page, size_t block_bytes)
 {
     size_t guard_bytes = resize_guard_bytes(page);
-    size_t slices = (block_bytes + guard_bytes + SLICE_BYTES - 1) >> SLICE_SHIFT;
+    size_t slices = chunk_slices_for(block_bytes + guard_bytes);
     bool is_zero;
     if (slices > UINT32_MAX) return false;
     if (slices <= page->slices) {
@@ -60,7 +60,7 @@ static bool resize_grow_large(struct page *page, size_t block_bytes)
 // Gives slices at the end back.
 static void resize_shrink_large(struct page *page, size_t block_bytes)
 {
-    size_t slices = (block_bytes + resize_guard_bytes(page) + SLICE_BYTES - 1) >> SLICE_SHIFT;
+    size_t slices = chunk_slices_for(block_bytes + resize_guard_bytes(page));
     size_t spare = page->slices - slices;
     // a moved mapping belongs to the whole run: then it stays whole
     if (spare == 0 || (page->flags & PAGE_MOVED) != 0) return;

@@ -332,7 +332,7 @@ void *local_heap_take_large(struct local_heap *heap, size_t bytes, size_t alignm
     struct page_plan plan = {bits_align_up(bytes, os_page_bytes()), CLASS_COUNT, 0, PAGE_LARGE, 0};
     if (heap->is_pinned) plan.flags |= PAGE_PINNED;
     if (CFG_SECURE) plan.lost_bytes = os_page_bytes();
-    size_t slices = (plan.block_bytes + plan.lost_bytes + SLICE_BYTES - 1) >> SLICE_SHIFT;
+    size_t slices = chunk_slices_for(plan.block_bytes + plan.lost_bytes);
     if (slices > UINT32_MAX) return NULL;
     plan.slices = (uint32_t)slices;
     if (alignment < SLICE_BYTES) alignment = SLICE_BYTES;

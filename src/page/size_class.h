@@ -71,18 +71,17 @@ static inline bool class_has_long_pages(size_t block_bytes)
 // (a guard). What a page has beyond is nobody else's, whether its blocks are asked for or not.
 static inline unsigned class_least_slices(size_t size_class, size_t lost_bytes)
 {
-    return (unsigned)((class_block_bytes(size_class) + lost_bytes + SLICE_BYTES - 1) >>
-                      SLICE_SHIFT);
+    return (unsigned)chunk_slices_for(class_block_bytes(size_class) + lost_bytes);
 }
 
-// Slices of other pages: few, but so many that C2 holds, with two blocks at least
-// unless one fills its slices. The shorter a page, the sooner all of it is free.
+// Slices of other pages: few, but so many that C2 holds, with two blocks at least unless one fills
+// its slices. The shorter a page, the sooner all of it is free.
 static inline unsigned class_page_slices(size_t size_class, size_t lost_bytes)
 {
     size_t block_bytes = class_block_bytes(size_class);
     size_t blocks = (block_bytes + lost_bytes) % SLICE_BYTES == 0 ? 1 : 2;
     size_t least_bytes = blocks * block_bytes + lost_bytes;
-    size_t slices = (least_bytes + SLICE_BYTES - 1) >> SLICE_SHIFT;
+    size_t slices = chunk_slices_for(least_bytes);
     while (((slices << SLICE_SHIFT) - lost_bytes) % block_bytes > (slices << SLICE_SHIFT) / 16)
         slices++;
     return (unsigned)slices;

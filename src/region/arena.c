@@ -455,8 +455,8 @@ void arena_release(void *start, size_t count, bool touched)
         size_t covered;
         uint64_t bits = chunk_bits(slice + done, count - done, &covered);
         struct chunk *chunk = &arena->chunks[(slice + done) / CHUNK_SLICES];
-        chunk_set_dirty(chunk, bits, touched);
-        chunk_keep(chunk, bits, is_kept);
+        chunk_change(&chunk->dirty, bits, touched);
+        chunk_change(&chunk->kept, bits, is_kept);
         done += covered;
     }
     if (touched) atomic_fetch_add_explicit(&arena->dirty_free, count, memory_order_relaxed);

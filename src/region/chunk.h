@@ -32,6 +32,23 @@ struct chunk {
     ATOMIC(uint64_t) kind;  // [any] enum chunk_kind
 };
 
+// The fewest slices that hold so many bytes.
+static inline size_t chunk_slices_for(size_t bytes)
+{
+    return (bytes + SLICE_BYTES - 1) >> SLICE_SHIFT;
+}
+
+// Sets or clears `bits`, of slices of the caller's, in a word of a chunk. As a rule they are so
+// already, and all threads write there: so they are looked at first.
+static inline void chunk_change(ATOMIC(uint64_t) *word, uint64_t bits, bool is_set)
+{
+    uint64_t now = atomic_load_explicit(word, memory_order_relaxed);
+    if (is_set && (now & bits) != bits)
+        atomic_fetch_or_explicit(word, bits, memory_order_relaxed);
+    else if (!is_set && (now & bits) != 0)
+        atomic_fetch_and_explicit(word, ~bits, memory_order_relaxed);
+}
+
 // Takes `bits` if all are free; adds the dirty ones among them to *dirty_count.
 static inline bool chunk_claim(struct chunk *chunk, uint64_t bits, size_t *dirty_count)
 {
@@ -42,35 +59,11 @@ static inline bool chunk_claim(struct chunk *chunk, uint64_t bits, size_t *dirty
         if ((free & bits) != bits) return false;
     } while (!atomic_compare_exchange_weak_explicit(&chunk->free, &free, free & ~bits,
                                                     memory_order_acquire, memory_order_relaxed));
-    // Reuse makes it young again (A3). Rarely set, both: looked at first.
-    if ((atomic_load_explicit(&chunk->aging, memory_order_relaxed) & bits) != 0)
-        atomic_fetch_and_explicit(&chunk->aging, ~bits, memory_order_relaxed);
-    if ((atomic_load_explicit(&chunk->advised, memory_order_relaxed) & bits) != 0)
-        atomic_fetch_and_explicit(&chunk->advised, ~bits, memory_order_relaxed);
+    chunk_change(&chunk->aging, bits, false); // reuse makes it young again (A3)
+    chunk_change(&chunk->advised, bits, false);
     *dirty_count +=
         bits_popcount64(atomic_load_explicit(&chunk->dirty, memory_order_relaxed) & bits);
     return true;
-}
-
-// Of slices in use, whose bits nobody else changes: what is used again was dirty before as a rule,
-// so it is looked at first.
-static inline void chunk_set_dirty(struct chunk *chunk, uint64_t bits, bool is_dirty)
-{
-    uint64_t dirty = atomic_load_explicit(&chunk->dirty, memory_order_relaxed);
-    if (is_dirty && (dirty & bits) != bits)
-        atomic_fetch_or_explicit(&chunk->dirty, bits, memory_order_relaxed);
-    else if (!is_dirty && (dirty & bits) != 0)
-        atomic_fetch_and_explicit(&chunk->dirty, ~bits, memory_order_relaxed);
-}
-
-// What is kept changes seldom: it is looked at first.
-static inline void chunk_keep(struct chunk *chunk, uint64_t bits, bool is_kept)
-{
-    uint64_t kept = atomic_load_explicit(&chunk->kept, memory_order_relaxed);
-    if (is_kept && (kept & bits) != bits)
-        atomic_fetch_or_explicit(&chunk->kept, bits, memory_order_relaxed);
-    else if (!is_kept && (kept & bits) != 0)
-        atomic_fetch_and_explicit(&chunk->kept, ~bits, memory_order_relaxed);
 }
 
 // Those that are kept if they are free.

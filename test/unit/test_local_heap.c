@@ -28,12 +28,13 @@ static struct block *pop(struct local_heap *heap, size_t size_class)
     return block;
 }
 
+// By the guard at a page's end.
+static size_t lost_bytes(void) { return CFG_SECURE ? os_page_bytes() : 0; }
+
 static size_t blocks_in_page(size_t size_class)
 {
-    return (((size_t)class_page_slices(size_class, CFG_SECURE ? os_page_bytes() : 0)
-             << SLICE_SHIFT) -
-            (CFG_SECURE ? os_page_bytes() : 0)) /
-           class_block_bytes(size_class);
+    size_t page_bytes = (size_t)class_page_slices(size_class, lost_bytes()) << SLICE_SHIFT;
+    return (page_bytes - lost_bytes()) / class_block_bytes(size_class);
 }
 
 static void put(struct local_heap *heap, struct block *block)
@@ -346,7 +347,6 @@ TEST(local_heap_makes_pages_of_memory_that_was_its_own_if_nobody_else_took_it)
 static int fill_short_and_long(void)
 {
     enum { BYTES = 40 * 1024, LONG_PAGES = 2 };
-    size_t lost_bytes = CFG_SECURE ? os_page_bytes() : 0;
     int pages = 0;
     for (struct page *last = NULL, *page; pages < CLASS_SHORT_PAGES + LONG_PAGES; last = page) {
         struct block *block = (struct block *)mi_malloc(BYTES);
@@ -355,8 +355,8 @@ static int fill_short_and_long(void)
         blocks[pages++] = block;
         EXPECT_EQ(page_count_of_class(page->size_class), (unsigned)pages);
         EXPECT_EQ(page->slices, pages <= CLASS_SHORT_PAGES
-                                    ? class_least_slices(page->size_class, lost_bytes)
-                                    : class_page_slices(page->size_class, lost_bytes));
+                                    ? class_least_slices(page->size_class, lost_bytes())
+                                    : class_page_slices(page->size_class, lost_bytes()));
     }
     return pages;
 }
