@@ -16,8 +16,10 @@ enum {
     LOCAL_HEAP_FULL_SCAN   = 8,
     LOCAL_HEAP_MANY_BLOCKS = 64,
     LOCAL_HEAP_TRIES       = 4,
-    // what a cache gets from a page at a time; one block at least
-    LOCAL_HEAP_FILL_BYTES  = 16 * 1024
+    // what a cache gets from a page at a time: so much, one block at least; but all that the page
+    // lists if that would be many blocks, since each step along a list may be a cache miss
+    LOCAL_HEAP_FILL_BYTES  = 16 * 1024,
+    LOCAL_HEAP_FILL_BLOCKS = 8
 };
 
 static struct chacha *local_heap_random(struct local_heap *heap)
@@ -239,13 +241,13 @@ static struct page *local_heap_claim_shared(struct local_heap *heap, size_t size
     return page;
 }
 
-// Some of the page's free list, which are out from now on.
+// Some of the page's free list, or all of it: they are out from now on.
 static struct depot_chain local_heap_take_some(struct page *page)
 {
     struct depot_chain chain = {page->free, page->free_count};
     uint32_t most = LOCAL_HEAP_FILL_BYTES / (uint32_t)page->block_bytes;
     if (most == 0) most = 1;
-    if (chain.count <= most) {
+    if (chain.count <= most || most >= LOCAL_HEAP_FILL_BLOCKS) {
         ignore_result(page_take_all(page));
         return chain;
     }

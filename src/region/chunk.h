@@ -21,8 +21,9 @@ enum chunk_kind {
     CHUNK_ABSENT  // its addresses are not ours: taken by others, or mapping failed
 };
 
+// A cache line: who works in one chunk does not disturb those in the next.
 struct chunk {
-    ATOMIC(uint64_t) free;  // [any] 1: nobody's
+    on_cache_line ATOMIC(uint64_t) free; // [any] 1: nobody's
     ATOMIC(uint64_t) dirty; // [any] 1: may hold something else than zeroes
     ATOMIC(uint64_t) aging; // [any] 1: was free and dirty at the last purge round
     // [any] 1: free and dirty since the OS was told to take it back when it wants to
@@ -31,6 +32,7 @@ struct chunk {
     ATOMIC(uint64_t) kept;
     ATOMIC(uint64_t) kind;  // [any] enum chunk_kind
 };
+static_assert(sizeof(struct chunk) == 64, "a cache line");
 
 // The fewest slices that hold so many bytes.
 static inline size_t chunk_slices_for(size_t bytes)

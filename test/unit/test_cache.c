@@ -117,6 +117,40 @@ TEST(cache_gets_some_blocks_of_a_page_and_leaves_the_rest_to_all_threads)
     IN_CHILD(some_of_a_page());
 }
 
+// What is left in the cache when `count` blocks but one came back to their page, and one was handed
+// out again.
+static size_t cached_after_return(unsigned count, size_t bytes, bool *is_rest_listed)
+{
+    struct local_heap *main = start();
+    allocate_elsewhere(count, bytes);
+    free_range(1, count);
+    thread_collect(true);
+    EXPECT_EQ(cached_bytes(main), 0);
+    struct page *page = page_of(blocks[0]);
+    EXPECT(page_of(mi_malloc(bytes)) == page);
+    *is_rest_listed = page->free != NULL;
+    expect_rules(main);
+    return local_heap_count_cached(main, page->size_class);
+}
+
+static void whole_list(void)
+{
+    bool is_rest_listed;
+    EXPECT(cached_after_return(30, 1500, &is_rest_listed) >= 30 - 2 && !is_rest_listed);
+}
+
+static void part_of_a_list(void)
+{
+    bool is_rest_listed;
+    EXPECT(cached_after_return(10, BYTES, &is_rest_listed) < 10 / 2 && is_rest_listed);
+}
+
+TEST(cache_takes_the_whole_list_of_a_page_where_a_part_would_be_a_long_walk)
+{
+    IN_CHILD(whole_list());
+    IN_CHILD(part_of_a_list());
+}
+
 // Where the link was, the next user of the block may have written anything.
 static void counted_by_others(void)
 {
