@@ -432,7 +432,6 @@ void local_heap_take_back(struct local_heap *heap, struct page *page)
     if (!retire_claim(page)) return;
     ring_take_home(&heap->main->ring, page);
     if (page->out == 0) local_heap_release_page(heap, page);
-    else if (page_has_room(page)) local_heap_enqueue(heap, page);
     else local_heap_place(heap, page);
 }
 

@@ -81,9 +81,8 @@ static void purge_chunk(struct arena *arena, size_t index, struct purge_turn *tu
         // read again: it may have been used and given back clean meanwhile
         uint64_t still_dirty = taken & atomic_load_explicit(&chunk->dirty, memory_order_relaxed);
         struct purge_result result = purge_runs(arena, index, still_dirty, &turn->runs);
-        atomic_fetch_and_explicit(&chunk->dirty, ~result.purged, memory_order_relaxed);
-        if (result.advised != 0)
-            atomic_fetch_or_explicit(&chunk->advised, result.advised, memory_order_relaxed);
+        chunk_change(&chunk->dirty, result.purged, false);
+        chunk_change(&chunk->advised, result.advised, true);
         // release: whoever claims these sees that they are clean (A4)
         atomic_fetch_or_explicit(&chunk->free, taken, memory_order_release);
         size_t count = bits_popcount64(result.purged);
