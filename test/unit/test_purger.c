@@ -4,7 +4,13 @@
 #include "os/fork.h"
 #include "unit_test.h"
 
-enum { ENOUGH = PURGER_MIN_SLICES + 10, WITH_THREADS = 1, ALWAYS = 2, DELAY_MS = 100 };
+enum {
+    ENOUGH = CHUNK_SLICES + 10, // more than a chunk has: purged in more than one step
+    WITH_THREADS = 1,
+    ALWAYS = 2,
+    DELAY_MS = 100
+};
+static_assert((int)ENOUGH >= (int)PURGER_MIN_SLICES, "a helper starts");
 static const uint64_t begin_ms = 1000000;
 
 static char *dirty_slices(size_t count)
