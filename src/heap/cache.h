@@ -32,7 +32,7 @@
 #define HEAP_CACHE_H
 #include "page/depot.h"
 
-static const size_t CACHE_SPARE_BYTES = 4 * 1024 * 1024;
+static const size_t CACHE_SPARE_BYTES = 2 * 1024 * 1024;
 static const size_t CACHE_MOST_BYTES = 4 * 1024 * 1024;
 enum {
     CACHE_LEAST_BYTES = 16 * 1024,

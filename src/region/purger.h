@@ -34,7 +34,7 @@ enum {
     PURGER_IDLE_ROUNDS = 4,
     PURGER_PATIENCE_MS = 100,
     PURGER_PAUSE_MS    = 1000, // between two attempts, when none could be started
-    PURGER_MIN_SLICES  = 32    // 2 MiB free and dirty in arena 0: worth a thread
+    PURGER_MIN_SLICES  = 64    // 4 MiB free and dirty in arena 0: worth a thread
 };
 
 // After slices went back. Any thread.
