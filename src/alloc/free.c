@@ -182,7 +182,7 @@ static no_inline on_cache_line void free_to_cache(struct local_heap *heap, struc
         retire_push(page, block, block, 1);
         return;
     }
-    cache_put(&main->cache, page, block);
+    cache_put(&main->cache, main->list, page, block);
     free_look_at_idle(main);
 }
 

@@ -1,5 +1,6 @@
 #include "core/report.h"
 #include "base/text.h"
+#include "core/helper.h"
 #include "core/hooks.h"
 #include "core/options.h"
 #include "core/stats.h"
@@ -103,8 +104,34 @@ static cold void report_abort(void)
     prim_abort();
 }
 
+DEFINE_DATA(ATOMIC(uint32_t) report_of_helper)
+// Where the helper found its fault; the last one counts.
+static ATOMIC(uintptr_t) report_place_of_helper;
+static ATOMIC(size_t) report_bytes_of_helper;
+
+static cold void report_leave(enum fault fault, const void *pointer, size_t block_bytes)
+{
+    atomic_store_explicit(&report_place_of_helper, (uintptr_t)pointer, memory_order_relaxed);
+    atomic_store_explicit(&report_bytes_of_helper, block_bytes, memory_order_relaxed);
+    // release: pairs with report_fault_of_helper
+    atomic_store_explicit(&report_of_helper, (uint32_t)fault + 1, memory_order_release);
+}
+
+cold void report_fault_of_helper(void)
+{
+    // acquire: pairs with report_leave
+    uint32_t left = atomic_exchange_explicit(&report_of_helper, 0, memory_order_acquire);
+    uintptr_t place = atomic_load_explicit(&report_place_of_helper, memory_order_relaxed);
+    size_t block_bytes = atomic_load_explicit(&report_bytes_of_helper, memory_order_relaxed);
+    if (left != 0) report_fault((enum fault)(left - 1), "collect", (void *)place, block_bytes);
+}
+
 cold void report_fault(enum fault fault, const char *call, const void *pointer, size_t block_bytes)
 {
+    if (helper_is_here()) {
+        report_leave(fault, pointer, block_bytes);
+        return;
+    }
     int before = errno; // free leaves it alone, whatever a hook does
     long reaction = report_reaction(fault);
     stats_count(COUNT_faults, 1);

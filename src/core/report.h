@@ -31,6 +31,17 @@ enum fault {
 INTERNAL cold void report_fault(enum fault fault, const char *call, const void *pointer,
                                 size_t block_bytes);
 
+// A fault that the helper found (helper.h) waits for the next thread that calls this; "collect" is
+// its call.
+INTERNAL cold void report_fault_of_helper(void);
+SHARED_DATA(ATOMIC(uint32_t) report_of_helper); // 1 more than the fault; 0: none
+static inline void report_if_helper_did(void)
+{
+    // relaxed: report_fault_of_helper takes it
+    if (unlikely(atomic_load_explicit(&report_of_helper, memory_order_relaxed) != 0))
+        report_fault_of_helper();
+}
+
 // Out of memory or a request too large: calls the error hook with ENOMEM or EOVERFLOW, prints under
 // show_errors, sets errno = ENOMEM. Returns NULL, so that it can end an allocation path.
 INTERNAL cold void *report_no_memory(size_t bytes, bool is_too_large);

@@ -1,4 +1,8 @@
 #include "core/stats.h"
+#include "core/helper.h"
+
+DEFINE_DATA(ATOMIC(uintptr_t) helper_start)
+DEFINE_DATA(ATOMIC(uintptr_t) helper_end)
 
 // All accesses are relaxed: each word counts for itself, and no other data hangs on it.
 static struct stats stats_of_process;
@@ -47,6 +51,7 @@ void stats_set_tally_finder(stats_tally_finder *finder)
 
 static struct stats_tally *stats_own_tally(void)
 {
+    if (helper_is_here()) return NULL;
     stats_tally_finder *finder = atomic_load_explicit(&stats_finder, memory_order_relaxed);
     return finder != NULL ? finder() : NULL;
 }

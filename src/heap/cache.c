@@ -3,14 +3,19 @@
 #include "core/stats.h"
 #include "page/retire.h"
 #include "region/limit.h"
+#include "region/purger.h"
 
 enum {
     CACHE_SHARE  = 8,  // all caches together: so large a part of what is in pages of classes
     CACHE_GROWTH = 4,  // with each bin that was dry: so large a part of the limit
-    CACHE_RUN    = 3,  // so often the limit was given away while no block was handed out: too much
+    // A run is what is given away while no block is handed out. Too much is more than so small a
+    // part of the limit, and so often what the longest run of late was, the limit at most.
+    CACHE_CALM   = 4,
+    CACHE_RUNS   = 3,
     CACHE_STEP   = 16, // so small a part of the limit a bin gets as room at a time
     CACHE_GIFTS  = 2,  // chains given away at a time; more if they are short
-    CACHE_LOOK_BLOCKS = 64
+    CACHE_LOOK_BLOCKS = 64,
+    CACHE_TOLD_BYTES = 64 * 1024
 };
 
 static size_t cache_fair_bytes(void)
@@ -32,18 +37,26 @@ static void cache_set_limit(struct cache *cache, size_t limit)
     cache->limit = limit < fair ? limit : fair;
 }
 
+static void cache_end_run(struct cache *cache)
+{
+    size_t run = cache->given < CACHE_MOST_BYTES ? cache->given : CACHE_MOST_BYTES;
+    if (run > cache->run) cache->run = run;
+    cache->given = 0;
+}
+
 void cache_miss(struct cache *cache)
 {
-    cache->given = 0;
+    cache_end_run(cache);
     cache_set_limit(cache, cache->limit + cache->limit / CACHE_GROWTH);
 }
 
 // Blocks have been handed out while the cache overflowed.
 static bool cache_is_of_use(struct cache *cache)
 {
-    if (cache->seen_beats != cache->beats) cache->given = 0;
+    if (cache->seen_beats != cache->beats) cache_end_run(cache);
     cache->seen_beats = cache->beats;
-    return cache->given <= CACHE_RUN * cache->limit;
+    size_t run = cache->run < cache->limit ? cache->run : cache->limit;
+    return cache->given <= cache->limit / CACHE_CALM + CACHE_RUNS * run;
 }
 
 // --- room ----------------------------------------------------------------------------------------
@@ -170,11 +183,43 @@ static struct depot_chain cache_take_some(struct cache *cache, size_t size_class
     return chain;
 }
 
+// What was given away can go back to the OS, should nobody have use for it.
+static void cache_tell(struct cache *cache, size_t bytes)
+{
+    cache->untold += bytes;
+    if (cache->untold < CACHE_TOLD_BYTES) return;
+    purger_expect(cache->untold);
+    cache->untold = 0;
+}
+
+static void cache_give_chain(struct cache *cache, size_t size_class, struct depot_chain chain)
+{
+    size_t bytes = chain.count * class_block_bytes(size_class);
+    cache->given += bytes;
+    if (chain.first != NULL) depot_put(size_class, chain);
+    cache_tell(cache, bytes);
+}
+
 static void cache_give(struct cache *cache, size_t size_class)
 {
-    struct depot_chain chain = cache_take_some(cache, size_class);
-    cache->given += chain.count * class_block_bytes(size_class);
-    if (chain.first != NULL) depot_put(size_class, chain);
+    cache_give_chain(cache, size_class, cache_take_some(cache, size_class));
+}
+
+// A cache of no use: no free is to pass without a look, and lists, which no free comes across, give
+// a chain, too.
+static void cache_close(struct cache *cache, struct block **lists)
+{
+    size_t before = 0;
+    while (cache->room_bytes != before) {
+        before = cache->room_bytes;
+        cache_trim_room(cache, CACHE_ROOMY * cache->limit, 0);
+    }
+    for (unsigned size_class = CLASS_SHARED_FIRST; size_class < CLASS_BINNED_FIRST; size_class++) {
+        if (cache_first(&lists[size_class], size_class) == NULL) continue;
+        unsigned most = depot_chain_blocks(size_class);
+        cache_give_chain(cache, size_class, cache_cut_off(&lists[size_class], size_class, most));
+        return;
+    }
 }
 
 // Of the class whose turn it is: so one that is not used any more does not stay for ever. false:
@@ -278,12 +323,14 @@ static void cache_keep_long(struct cache *cache, unsigned size_class)
 }
 
 // For one block more at least, if that can be: in the worst case the bin gives away what it has.
-static void cache_make_room(struct cache *cache, size_t size_class)
+static void cache_make_room(struct cache *cache, struct block **lists, size_t size_class)
 {
     struct cache_bin *bin = cache_bin_of(cache, size_class);
     size_t block_bytes = class_block_bytes(size_class);
     cache_recount(cache, size_class);
-    cache_set_limit(cache, cache_is_of_use(cache) ? cache->limit : 0);
+    bool is_of_use = cache_is_of_use(cache);
+    cache_set_limit(cache, is_of_use ? cache->limit : 0);
+    if (!is_of_use) cache_close(cache, lists);
     if (cache->limit == 0) { // memory is wanted back
         cache_flush_bins(cache, true);
         return;
@@ -307,10 +354,10 @@ static void cache_make_room(struct cache *cache, size_t size_class)
     if (bin->left == 0) cache_give(cache, size_class);
 }
 
-void cache_put(struct cache *cache, struct page *page, struct block *block)
+void cache_put(struct cache *cache, struct block **lists, struct page *page, struct block *block)
 {
     struct cache_bin *bin = cache_bin_of(cache, page->size_class);
-    if (bin->left <= 1) cache_make_room(cache, page->size_class);
+    if (bin->left <= 1) cache_make_room(cache, lists, page->size_class);
     if (bin->left == 0) {
         retire_push(page, block, block, 1);
         return;
@@ -336,7 +383,7 @@ struct block *cache_unload(struct cache *cache, size_t size_class)
     cache_set_loaded(cache, size_class, cache_held(bin));
     bin->list = NULL;
     bin->left = bin->room;
-    cache->given = 0;
+    cache_end_run(cache);
     return list;
 }
 
@@ -409,6 +456,7 @@ static void cache_look(struct cache *cache, struct block **lists, uint64_t now_m
         cache->due_ms = now_ms + CACHE_REVIEW_MS;
     } else if (cache->looked >= CLASS_COUNT && now_ms >= cache->due_ms) {
         cache->looked = CLASS_SHARED_FIRST;
+        cache->run /= 2;
         cache->due_ms = now_ms + CACHE_REVIEW_MS;
     }
     for (unsigned count = 0; cache->looked < CLASS_COUNT && count < CACHE_LOOK_BLOCKS;) {

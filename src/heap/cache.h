@@ -17,11 +17,11 @@
  *
  * To its page a block in a cache is out, and may be all that keeps the page from becoming empty. So
  * a thread holds only what it has use for: its limit grows when it finds a bin empty, and falls to
- * CACHE_LEAST_BYTES when it has given three times as much away without handing a block out. So a
- * thread that frees all it has and then sleeps keeps little. What all caches may hold together is
- * an eighth of what is in pages, large blocks aside, and CACHE_SPARE_BYTES, in even parts of
- * CACHE_MOST_BYTES at most; they are counted only now and then, so for a while it can be
- * CACHE_ROOMY times as much.
+ * CACHE_LEAST_BYTES when it has given away much more than it did of late without handing a block
+ * out; then it gives its lists away, too. So a thread that frees all it has and then sleeps keeps
+ * little. What all caches may hold together is an eighth of what is in pages, large blocks aside,
+ * and CACHE_SPARE_BYTES, in even parts of CACHE_MOST_BYTES at most; they are counted only now and
+ * then, so for a while it can be CACHE_ROOMY times as much.
  *
  * Of blocks beyond 64 KiB it keeps some of one class at a time, when two such blocks after each
  * other were of that class: one block of each would be 7 MiB.
@@ -32,7 +32,7 @@
 #define HEAP_CACHE_H
 #include "page/depot.h"
 
-static const size_t CACHE_SPARE_BYTES = 2 * 1024 * 1024;
+static const size_t CACHE_SPARE_BYTES = 4 * 1024 * 1024;
 static const size_t CACHE_MOST_BYTES = 4 * 1024 * 1024;
 enum {
     CACHE_LEAST_BYTES = 16 * 1024,
@@ -60,6 +60,8 @@ struct cache {
     size_t   held_bytes; // what was in them when each was counted last
     size_t   limit;      // what that may come to
     size_t   given;      // bytes given away since a block was handed out, as far as one knows
+    size_t   run;        // the most that this was of late: half as much with each review
+    size_t   untold;     // bytes given away that purger_expect was not told of
     unsigned beats;      // counts down with each block above 512 bytes that is handed out
     unsigned seen_beats; // what that was when bytes were given away last
     unsigned give_turn;  // the class that gave blocks away last
@@ -87,8 +89,9 @@ static inline unsigned cache_held(const struct cache_bin *bin)
 // A bin was empty: the thread may hold more from now on, as long as it does not hold too much.
 INTERNAL void cache_miss(struct cache *cache);
 // Takes a block of a shared page, out until now, whatever room there is. A bin that has none gets
-// some, while the cache may hold more; else blocks are given away.
-INTERNAL void cache_put(struct cache *cache, struct page *page, struct block *block);
+// some, while the cache may hold more; else blocks are given away. `lists` are the local heap's.
+INTERNAL void cache_put(struct cache *cache, struct block **lists, struct page *page,
+                        struct block *block);
 // Puts a chain into an empty bin.
 INTERNAL void cache_fill(struct cache *cache, size_t size_class, struct depot_chain chain);
 // Empties a bin. Returns its blocks, which become list[c].

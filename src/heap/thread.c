@@ -9,6 +9,7 @@
 #include "os/fork.h"
 #include "os/os.h"
 #include "page/depot.h"
+#include "page/retire.h"
 #include "region/purger.h"
 
 DEFINE_DATA_SET(const struct local_heap thread_empty_heap, {{0}})
@@ -31,9 +32,23 @@ static struct stats_tally *thread_find_tally(void)
     return main != NULL ? &main->tally : NULL;
 }
 
+// See purger_set_drain. By the helper, which has no thread-locals.
+static bool thread_drain(size_t step)
+{
+    if (step < IDLE_SLOTS) {
+        ignore_result(idle_end_one());
+        return true;
+    }
+    step -= IDLE_SLOTS;
+    if (step >= DEPOT_CLASSES) return retire_give_back_holes_of(step - DEPOT_CLASSES);
+    depot_drain_class((unsigned)step);
+    return true;
+}
+
 static void thread_prepare_process(void)
 {
     stats_set_tally_finder(thread_find_tally);
+    purger_set_drain(thread_drain);
     os_init();
     thread_has_heap = arena_init();
     thread_has_callback = prim_thread_exit_init(thread_exit) == 0;
@@ -272,6 +287,7 @@ void thread_housekeep(struct local_heap *heap)
     main->claims = 0;
     if (heap->cache.beats == 0) heap->cache.beats = CACHE_BEATS;
     hooks_deferred_free(&main->is_in_hook, false, main->heartbeat);
+    report_if_helper_did();
     ring_flush(&main->ring);
     uint32_t asked = atomic_load_explicit(&main->collect_asked, memory_order_relaxed);
     if (unlikely(asked != 0)) {

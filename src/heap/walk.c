@@ -5,6 +5,7 @@
 #include "page/depot.h"
 #include "page/refill.h"
 #include "page/retire.h"
+#include "region/purger.h"
 
 bool walk_all_pages(bool (*visit)(struct page *page, void *arg), void *arg)
 {
@@ -116,12 +117,15 @@ bool walk_heap_pages(struct mi_heap_s *heap, bool (*visit)(struct page *page, vo
     }
     // a backing heap knows only its pages with room: full ones are found by their owner word, and
     // shared ones are each backing heap's
+    purger_hold(); // else the helper might have claimed one of them
     local_heap_collect(heap->local, true);
     idle_end_all();
     depot_drain();
     (void)walk_all_pages(walk_take_back, heap->local);
     check_rules(walk_broken_rule(heap->local));
-    return walk_all_pages(walk_owned_by, &walk);
+    bool goes_on = walk_all_pages(walk_owned_by, &walk);
+    purger_release();
+    return goes_on;
 }
 
 // --- rules ---------------------------------------------------------------------------------------

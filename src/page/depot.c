@@ -199,13 +199,15 @@ void depot_review(uint64_t now_ms)
     if (number != start) atomic_store_explicit(&depot_number, number, memory_order_relaxed);
 }
 
+void depot_drain_class(unsigned number)
+{
+    for (unsigned i = 0; i < DEPOT_SLOTS; i++)
+        depot_return(depot_take_slot(&depot_classes[number], i));
+}
+
 void depot_drain(void)
 {
-    for (unsigned number = 0; number < DEPOT_CLASSES; number++) {
-        for (unsigned i = 0; i < DEPOT_SLOTS; i++) {
-            depot_return(depot_take_slot(&depot_classes[number], i));
-        }
-    }
+    for (unsigned number = 0; number < DEPOT_CLASSES; number++) depot_drain_class(number);
 }
 
 size_t depot_count(size_t size_class)

@@ -41,6 +41,7 @@ INTERNAL struct depot_chain depot_take(size_t size_class);
 INTERNAL void depot_review(uint64_t now_ms);
 // All chains go back to their pages. Any thread.
 INTERNAL void depot_drain(void);
+INTERNAL void depot_drain_class(unsigned number); // of that class only, counted from 0
 // Returns each block of a chain to its page.
 INTERNAL void depot_return(struct depot_chain chain);
 // Blocks of that class in the depot, about.

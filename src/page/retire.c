@@ -3,6 +3,7 @@
 #include "page/holes.h"
 #include "page/refill.h"
 #include "region/marks.h"
+#include "region/purger.h"
 
 enum { RETIRE_SEARCH_CHUNKS = 32, RETIRE_TRIES = 4 };
 
@@ -31,7 +32,10 @@ void retire_push(struct page *page, struct block *first, struct block *last, uns
     struct retire_place place = retire_place_of(page);
     switch (remote_push(page, first, last, count)) {
     case REMOTE_DONE:   break;
-    case REMOTE_LISTED: retire_mark(place); break;
+    case REMOTE_LISTED:
+        retire_mark(place);
+        purger_expect(SLICE_BYTES);
+        break;
     case REMOTE_LAST:
         stats_remove(STAT_pages_parked, 1);
         page->out = 0; // it was frozen while the page was parked
@@ -88,21 +92,34 @@ static void retire_give_back_of(struct page *page)
     retire_park(page, false); // the former owner's name stays
 }
 
-void retire_give_back_holes(void)
+static void retire_give_back_of_chunk(const struct arena *arena, size_t chunk)
+{
+    // relaxed: what is claimed meanwhile is left out
+    uint64_t used = ~atomic_load_explicit(&arena->chunks[chunk].free, memory_order_relaxed);
+    for (; used != 0; used &= used - 1) {
+        size_t slice = chunk * CHUNK_SLICES + bits_lowest(used);
+        retire_give_back_of(arena_descriptor(arena, slice));
+    }
+}
+
+bool retire_give_back_holes_of(size_t number)
 {
     for (unsigned i = 0; i < ARENA_MAX; i++) {
         const struct arena *arena = arena_at(i);
-        if (arena == NULL) return;
+        if (arena == NULL) return false;
         size_t chunks = window_mapped_chunks(arena);
-        for (size_t chunk = 0; chunk < chunks; chunk++) {
-            // relaxed: what is claimed meanwhile is left out
-            uint64_t used = ~atomic_load_explicit(&arena->chunks[chunk].free, memory_order_relaxed);
-            for (; used != 0; used &= used - 1) {
-                size_t slice = chunk * CHUNK_SLICES + bits_lowest(used);
-                retire_give_back_of(arena_descriptor(arena, slice));
-            }
+        if (number < chunks) {
+            retire_give_back_of_chunk(arena, number);
+            return true;
         }
+        number -= chunks;
     }
+    return false;
+}
+
+void retire_give_back_holes(void)
+{
+    for (size_t number = 0; retire_give_back_holes_of(number);) number++;
 }
 
 bool retire_large(struct page *page)

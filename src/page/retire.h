@@ -26,8 +26,9 @@ INTERNAL must_use bool retire_full(struct page *page, struct stats_tally *tally)
 INTERNAL must_use bool retire_large(struct page *page);
 
 // Gives back the OS pages that hold nothing but free blocks (holes.h), of every parked page with
-// room. O(slices). Any thread.
-INTERNAL void retire_give_back_holes(void);
+// room: of the number-th chunk, all arenas counted; false when there is none. Any thread.
+INTERNAL bool retire_give_back_holes_of(size_t number);
+INTERNAL void retire_give_back_holes(void); // O(slices)
 
 // A parked page of that class with room, taken over; NULL when a bounded search found none. The
 // caller sets `owner`, unless the page is shared. Pages of other classes that it came across are

@@ -1,5 +1,6 @@
 #include "region/purger.h"
 #include <errno.h>
+#include "core/helper.h"
 #include "core/options.h"
 #include "core/stats.h"
 #include "os/fork.h"
@@ -20,12 +21,23 @@ struct purger {
     ATOMIC(uint32_t) alive;    // 0: this memory is nobody's; the OS clears it
     ATOMIC(uint32_t) is_asked; // 1: it is to end
     ATOMIC(uint32_t) is_old;   // 1: whoever comes by replaces it (B1)
+    ATOMIC(uint32_t) is_draining; // 1: it is making a step (B5)
+};
+
+// When little was added to what is expected.
+struct purger_watch {
+    size_t expected;
+    unsigned quiet_rounds;
 };
 
 enum { PURGER_PLACES = 2 }; // for one, and the one that replaces it
 
 static ATOMIC(char *) purger_places; // memory for them, one after another
 static ATOMIC(bool) purger_is_refused;   // for good
+static ATOMIC(purger_drain *) purger_drainer;
+static ATOMIC(size_t) purger_expected;   // see purger_expect; what was drained is taken away
+static ATOMIC(uint32_t) purger_holds;
+static const size_t purger_min_bytes = (size_t)PURGER_MIN_SLICES << SLICE_SHIFT;
 static ATOMIC(uint64_t) purger_retry_ms; // before that it is of no use to try; 0: it may be
 
 // --- what the helper does ------------------------------------------------------------------------
@@ -82,18 +94,66 @@ static bool purger_round(const struct purger *purger)
     return has_work;
 }
 
+// false: there is none of that number, or not now.
+static bool purger_make_step(struct purger *purger, size_t step, bool *is_held)
+{
+    purger_drain *drain = atomic_load_explicit(&purger_drainer, memory_order_relaxed);
+    // seq_cst, both: pair with purger_hold. Either the step is seen there, or the hold here
+    atomic_store_explicit(&purger->is_draining, 1, memory_order_seq_cst);
+    *is_held = atomic_load_explicit(&purger_holds, memory_order_seq_cst) != 0;
+    bool is_made = drain != NULL && !*is_held && drain(step);
+    // release: pairs with the acquire in purger_hold
+    atomic_store_explicit(&purger->is_draining, 0, memory_order_release);
+    return is_made;
+}
+
+static void purger_drain_all(struct purger *purger, size_t expected)
+{
+    bool is_held = false;
+    size_t step = 0;
+    atomic_fetch_sub_explicit(&purger_expected, expected, memory_order_relaxed);
+    while (!purger_is_asked(purger) && purger_make_step(purger, step, &is_held)) step++;
+    if (is_held || purger_is_asked(purger)) // not all of it
+        atomic_fetch_add_explicit(&purger_expected, expected, memory_order_relaxed);
+}
+
+// true when something was done, or can be later.
+static bool purger_drain_if_quiet(struct purger *purger, struct purger_watch *watch)
+{
+    size_t expected = atomic_load_explicit(&purger_expected, memory_order_relaxed);
+    size_t added = expected - watch->expected;
+    watch->expected = expected;
+    watch->quiet_rounds = added < PURGER_LITTLE_BYTES ? watch->quiet_rounds + 1 : 0;
+    if (expected < PURGER_LITTLE_BYTES) return false;
+    if (watch->quiet_rounds < PURGER_QUIET_ROUNDS) return true;
+    purger_drain_all(purger, expected);
+    watch->expected = watch->quiet_rounds = 0;
+    return true;
+}
+
+static bool purger_is_worthwhile(void)
+{
+    // relaxed, both: about right only
+    size_t slices = atomic_load_explicit(&arena_main.dirty_free, memory_order_relaxed);
+    size_t expected = atomic_load_explicit(&purger_expected, memory_order_relaxed);
+    return slices >= PURGER_MIN_SLICES || expected >= purger_min_bytes;
+}
+
 // It has no thread-locals and no part of the C library that needs a thread.
 static void purger_run(void *place)
 {
     struct purger *purger = (struct purger *)place;
+    struct purger_watch watch = {0, 0};
     uint64_t old_ms = prim_helper_clock_ms() + PURGER_LIFE_MS;
     unsigned idle = 0;
+    helper_set_memory(purger_at(0), PURGER_PLACES * purger_place_bytes());
     for (unsigned round = 1; idle < PURGER_IDLE_ROUNDS && purger_wait(purger); round++) {
-        idle = purger_round(purger) ? 0 : idle + 1;
+        bool has_work = purger_round(purger);
+        if (purger_drain_if_quiet(purger, &watch)) has_work = true;
+        idle = has_work ? 0 : idle + 1;
         if (round < PURGER_ROUNDS && prim_helper_clock_ms() < old_ms) continue;
-        // relaxed: both are wishes
-        if (atomic_load_explicit(&arena_main.dirty_free, memory_order_relaxed) < PURGER_MIN_SLICES)
-            return;
+        if (!purger_is_worthwhile()) return;
+        // relaxed: a wish
         atomic_store_explicit(&purger->is_old, 1, memory_order_relaxed);
     }
 }
@@ -254,8 +314,38 @@ void purger_end(void)
 
 // --- on slow paths -------------------------------------------------------------------------------
 
+void purger_set_drain(purger_drain *drain)
+{
+    atomic_store_explicit(&purger_drainer, drain, memory_order_relaxed);
+}
+
+void purger_expect(size_t bytes)
+{
+    if (options_get(OPTION_background_purge) == PURGER_NEVER || helper_is_here()) return;
+    size_t before = atomic_fetch_add_explicit(&purger_expected, bytes, memory_order_relaxed);
+    if (before + bytes >= purger_min_bytes) purger_start();
+}
+
+static void purger_wait_for_step(struct purger *purger)
+{
+    // seq_cst, first: see purger_make_step
+    for (int waited_ms = 0; waited_ms < PURGER_PATIENCE_MS &&
+         atomic_load_explicit(&purger->is_draining, memory_order_seq_cst) != 0; waited_ms++)
+        prim_wait(&purger->is_draining, 1, 1);
+}
+
+void purger_hold(void)
+{
+    struct purger *purger;
+    atomic_fetch_add_explicit(&purger_holds, 1, memory_order_seq_cst);
+    for (unsigned i = 0; (purger = purger_at(i)) != NULL; i++) purger_wait_for_step(purger);
+}
+
+void purger_release(void) { atomic_fetch_sub_explicit(&purger_holds, 1, memory_order_relaxed); }
+
 void purger_start(void)
 {
+    if (helper_is_here()) return;
     if (purger_at(0) != NULL && purger_find_place() == NULL) return;
     if (!purger_may_try()) return;
     int error = purger_launch();

@@ -85,6 +85,83 @@ static void join_threads(const pthread_t *thread)
     for (int i = 0; i < THREADS; i++) pthread_join(thread[i], NULL);
 }
 
+// --- blocks of many sizes ------------------------------------------------------------------------
+
+enum { MIXED = 3000, REPLACED = 100000, MOST_BYTES = 4000, EVERY = 32, LONG = 1500,
+       LEAST_LONG = 10000, MOST_LONG = 50000 };
+static void *kept_blocks[THREADS][LONG];
+
+static void *allocate_mixed(uint32_t *random, uint32_t least, uint32_t most)
+{
+    *random = *random * 1664525 + 1013904223; // (Knuth; Numerical Recipes)
+    size_t bytes = least + (*random >> 8) % (most - least);
+    void *block = mi_malloc(bytes);
+    if (block == NULL) _exit(99);
+    memset(block, 1, bytes);
+    return block;
+}
+
+// At the end what it freed lies everywhere between what is free, and the cache is full.
+static void *churn_and_sleep(void *index)
+{
+    uint32_t random = (uint32_t)(uintptr_t)index;
+    void **blocks = (void **)mi_calloc(MIXED, sizeof *blocks);
+    if (blocks == NULL) _exit(99);
+    for (unsigned i = 0; i < REPLACED; i++) {
+        unsigned at = i < MIXED ? i : (random >> 4) % MIXED;
+        mi_free(blocks[at]);
+        blocks[at] = allocate_mixed(&random, 8, MOST_BYTES);
+    }
+    for (unsigned i = 0; i < MIXED; i++) {
+        if (i % EVERY != 0) mi_free(blocks[i]);
+    }
+    pthread_barrier_wait(&gate);
+    pthread_barrier_wait(&gate);
+    return index;
+}
+
+static void *keep_half_and_sleep(void *index)
+{
+    void **blocks = kept_blocks[(uintptr_t)index];
+    uint32_t random = (uint32_t)(uintptr_t)index;
+    for (unsigned i = 0; i < LONG; i++)
+        blocks[i] = allocate_mixed(&random, LEAST_LONG, MOST_LONG);
+    for (unsigned i = 0; i < LONG; i += 2) mi_free(blocks[i]);
+    pthread_barrier_wait(&gate);
+    pthread_barrier_wait(&gate);
+    return index;
+}
+
+static void run_to_sleep(void *(*body)(void *index), bool (*is_so)(void))
+{
+    pthread_t thread[THREADS];
+    pthread_barrier_init(&gate, NULL, THREADS + 1);
+    for (int i = 0; i < THREADS; i++) {
+        if (pthread_create(&thread[i], NULL, body, (void *)(uintptr_t)i) != 0) _exit(99);
+    }
+    pthread_barrier_wait(&gate);
+    EXPECT(wait_for(is_so));
+    if (!is_so()) fprintf(stderr, "%zu KiB resident\n", process_resident_kib());
+    join_threads(thread);
+}
+
+static void mixed_sizes(void *unused)
+{
+    (void)unused;
+    run_to_sleep(churn_and_sleep, has_given_back_most);
+}
+
+// 64 of 129 MiB are in use: 1.3 times that, 8 MiB, and 256 KiB for each thread.
+static bool has_given_back_holes(void) { return process_resident_kib() < 92 * 1024; }
+
+static void half_of_it(void *unused)
+{
+    (void)unused;
+    run_to_sleep(keep_half_and_sleep, has_given_back_holes);
+}
+
+// --- threads -------------------------------------------------------------------------------------
+
 static void idle_with_threads(void *unused)
 {
     pthread_t thread[THREADS];
@@ -326,6 +403,8 @@ static void in_child(child_body *body, void *arg)
 }
 
 TEST(idle_process_with_threads_gives_back) { in_child(idle_with_threads, NULL); }
+TEST(idle_process_gives_back_though_its_threads_hold_some_blocks) { in_child(mixed_sizes, NULL); }
+TEST(idle_process_gives_back_OS_pages_between_blocks_in_use) { in_child(half_of_it, NULL); }
 TEST(helper_is_gone_when_the_threads_are_joined) { in_child(joined_soon, NULL); }
 TEST(helper_does_not_come_along_in_a_fork_and_the_child_gets_its_own) { in_child(forked, NULL); }
 TEST(child_of_a_fork_waits_for_no_helper_when_it_ends)

@@ -77,6 +77,7 @@ static bool arena_is_pinned(const struct arena *, const void *) { return false; 
 static bool os_restore(void *, size_t) { return true; }
 static void purger_tick(void) {}
 static void purger_start(void) {}
+static void purger_expect(size_t) {}
 static long options_get(enum option) { return 0; }
 static bool limit_is_below(enum option, int64_t) { return false; }
 static void limit_ask_system(void) {}

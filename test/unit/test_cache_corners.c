@@ -283,3 +283,100 @@ static void room_falls(void)
 
 TEST(cache_has_little_room_when_its_limit_has_fallen) { IN_CHILD(room_falls()); }
 
+
+// --- runs of frees -------------------------------------------------------------------------------
+
+enum { MANY_BYTES = 15000, MANY_BLOCKS = 2000, FEW_DRY = 100 };
+static void *many[MANY_BLOCKS];
+
+// The thread has found many lists empty, and has many blocks.
+static struct local_heap *start_with_many(void)
+{
+    start_quietly();
+    for (unsigned i = 0; i < MANY_BLOCKS; i++) many[i] = mi_malloc(MANY_BYTES);
+    struct local_heap *main = thread_ready(thread_heap())->main;
+    EXPECT(main->cache.limit > 64 * CACHE_LEAST_BYTES);
+    return main;
+}
+
+// How many bytes are freed until the cache is of no use any more.
+static size_t bytes_until_it_falls(struct local_heap *main)
+{
+    unsigned i = 0;
+    for (; i < MANY_BLOCKS && main->cache.limit > CACHE_LEAST_BYTES; i++) mi_free(many[i]);
+    EXPECT(main->cache.limit == CACHE_LEAST_BYTES);
+    expect_rules(main);
+    return i * (size_t)MANY_BYTES;
+}
+
+static void falls_soon(void)
+{
+    struct local_heap *main = start_with_many();
+    size_t limit = main->cache.limit;
+    EXPECT_EQ(main->cache.run, 0); // a new thread
+    EXPECT(bytes_until_it_falls(main) < 2 * limit);
+}
+
+static void falls_late(void)
+{
+    struct local_heap *main = start_with_many();
+    size_t limit = main->cache.limit;
+    main->cache.run = CACHE_MOST_BYTES;
+    EXPECT(bytes_until_it_falls(main) > 3 * limit);
+}
+
+TEST(cache_limit_falls_when_the_thread_frees_more_than_it_did_of_late)
+{
+    IN_CHILD(falls_soon());
+    IN_CHILD(falls_late());
+}
+
+// Whoever frees much time and again has use for what it kept.
+static void learns(void)
+{
+    struct local_heap *main = start_with_many();
+    size_t limit = main->cache.limit;
+    unsigned count = (unsigned)(2 * limit / MANY_BYTES), fallen = 0;
+    for (unsigned round = 0; round < 20; round++) {
+        for (unsigned i = 0; i < count; i++) mi_free(many[i]);
+        fallen += main->cache.limit == CACHE_LEAST_BYTES;
+        for (unsigned i = 0; i < count; i++) many[i] = mi_malloc(MANY_BYTES);
+    }
+    EXPECT_EQ(fallen, 1);
+    EXPECT(main->cache.run > limit / 4);
+    expect_rules(main);
+}
+
+TEST(cache_limit_stays_where_long_runs_are_usual) { IN_CHILD(learns()); }
+
+static void forgets(void)
+{
+    struct local_heap *main = start_with_many();
+    uint64_t now_ms = prim_clock_ms();
+    size_t before = main->cache.run = CACHE_MOST_BYTES;
+    for (unsigned i = 0; i < FEW_DRY && main->cache.run == before; i++)
+        cache_review(&main->cache, main->list, now_ms += CACHE_REVIEW_MS);
+    EXPECT_EQ(main->cache.run, before / 2);
+}
+
+TEST(cache_review_forgets_long_runs) { IN_CHILD(forgets()); }
+
+// No free comes across the lists.
+static void lists_too(void)
+{
+    struct local_heap *main = start_with_many();
+    allocate_small(NULL);
+    for (unsigned i = 0; i < SMALL_BLOCKS - 1; i++) mi_free(small[i]);
+    size_t size_class = page_of(small[SMALL_BLOCKS - 1])->size_class;
+    struct cache_bin *bin = cache_bin_of(&main->cache, size_class);
+    while (cache_held(bin) > 0) small[0] = mi_malloc(SMALL_BYTES);
+    EXPECT(cache_count(main->list[size_class], size_class) > SMALL_BLOCKS / 2);
+    for (unsigned i = 0; i < MANY_BLOCKS; i++) mi_free(many[i]);
+    EXPECT(main->list[size_class] == NULL);
+    expect_rules(main);
+}
+
+TEST(cache_gives_lists_away_when_it_is_of_no_use)
+{
+    if (class_is_shared(class_of(SMALL_BYTES))) IN_CHILD(lists_too());
+}

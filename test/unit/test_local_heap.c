@@ -41,7 +41,7 @@ static void put(struct local_heap *heap, struct block *block)
 {
     struct page *page = page_of(block);
     if (page_is_shared(page))
-        cache_put(&heap->cache, page, block);
+        cache_put(&heap->cache, heap->list, page, block);
     else if ((page_owner(page) & OWNER_FULL) != 0)
         EXPECT(local_heap_put_in_full(heap, page, block));
     else if (page_put(page, block))

@@ -18,13 +18,6 @@ int prim_unmap(void *start, size_t bytes)
     return prim_posix_result(munmap(start, bytes) == 0, before);
 }
 
-int prim_access(void *start, size_t bytes, bool accessible)
-{
-    int before = errno;
-    int protection = accessible ? PROT_READ | PROT_WRITE : PROT_NONE;
-    return prim_posix_result(mprotect(start, bytes, protection) == 0, before);
-}
-
 // --- time and the process ------------------------------------------------------------------------
 
 uint64_t prim_clock_ms(void)
