@@ -8,14 +8,15 @@
 enum {
     CACHE_SHARE  = 8,  // all caches together: so large a part of what is in pages of classes
     CACHE_GROWTH = 4,  // with each bin that was dry: so large a part of the limit
-    // A run is what is given away while no block is handed out. Too much is more than so small a
-    // part of the limit, and so often what the longest run of late was, the limit at most.
-    CACHE_CALM   = 4,
+    // A run is what is given away while no block is handed out, more than at one time. Too much is
+    // more than so small a part of the limit, and so often what the longest run of late was, the
+    // limit at most.
+    CACHE_CALM   = 2,
     CACHE_RUNS   = 3,
     CACHE_STEP   = 16, // so small a part of the limit a bin gets as room at a time
     CACHE_GIFTS  = 2,  // chains given away at a time; more if they are short
     CACHE_LOOK_BLOCKS = 64,
-    CACHE_TOLD_BYTES = 64 * 1024
+    CACHE_TOLD_BYTES = 64 * 1024 // so much that was given away at a time: see purger_expect
 };
 
 static size_t cache_fair_bytes(void)
@@ -39,7 +40,9 @@ static void cache_set_limit(struct cache *cache, size_t limit)
 
 static void cache_end_run(struct cache *cache)
 {
-    size_t run = cache->given < CACHE_MOST_BYTES ? cache->given : CACHE_MOST_BYTES;
+    const size_t at_a_time = CACHE_GIFTS * DEPOT_CHAIN_BYTES;
+    size_t run = cache->given > at_a_time ? cache->given - at_a_time : 0;
+    if (run > CACHE_MOST_BYTES) run = CACHE_MOST_BYTES;
     if (run > cache->run) cache->run = run;
     cache->given = 0;
 }

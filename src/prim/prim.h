@@ -115,9 +115,9 @@ INTERNAL void prim_wake(ATOMIC(uint32_t) *word); // one that sleeps there
 // with all signals blocked, on memory that the caller provides (zeroed or used by a helper before).
 // It may use no thread-local variable, and of prim only prim_wait, prim_wake, prim_access,
 // prim_purge, prim_reset, prim_guard, prim_unguard and prim_helper_clock_ms, which are bare system
-// calls. *alive becomes its number
-// before it runs; once its memory is no longer used, the OS writes 0 there, with a wake. It
-// inherits rights and scheduling from the calling thread. ENOTSUP where there is no such thing.
+// calls. *alive becomes its number before it runs; once its memory is no longer used, the OS writes
+// 0 there, with a wake. It inherits rights and scheduling from the calling thread. ENOTSUP where
+// there is no such thing.
 enum { PRIM_HELPER_BYTES = 256 * 1024 };
 INTERNAL must_use int prim_helper_start(void (*body)(void *arg), void *arg, void *memory,
                                         ATOMIC(uint32_t) *alive);

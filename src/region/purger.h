@@ -40,7 +40,7 @@ enum {
     PURGER_PATIENCE_MS = 100,
     PURGER_PAUSE_MS    = 1000, // between two attempts, when none could be started
     PURGER_MIN_SLICES  = 64,   // 4 MiB free and dirty in arena 0, or expected: worth a thread
-    PURGER_QUIET_ROUNDS = 3,
+    PURGER_QUIET_ROUNDS = 8, // what a program does once a second keeps what it needs
     PURGER_LITTLE_BYTES = 256 * 1024 // expected: not worth a look
 };
 

@@ -89,7 +89,7 @@ TEST(drain_comes_once_when_little_was_given_for_some_rounds) { IN_CHILD(quiet())
 static void give_for_some_rounds(void)
 {
     purger_expect(waits() < 10 ? PURGER_LITTLE_BYTES : PURGER_LITTLE_BYTES / 8);
-    if (waits() == 20) fake_prim_on(FAKE_PRIM_wait, NULL);
+    if (waits() == 10 + 2 * PURGER_QUIET_ROUNDS) fake_prim_on(FAKE_PRIM_wait, NULL);
 }
 
 static void busy(void)
@@ -99,7 +99,8 @@ static void busy(void)
     fake_prim_on(FAKE_PRIM_wait, give_for_some_rounds);
     EXPECT(fake_prim_run_helper());
     EXPECT_EQ(steps, STEPS);
-    EXPECT(waits_before >= 10 + PURGER_QUIET_ROUNDS - 1 && waits_before < 20);
+    EXPECT(waits_before >= 10 + PURGER_QUIET_ROUNDS - 1);
+    EXPECT(waits_before < 10 + 2 * PURGER_QUIET_ROUNDS);
 }
 
 TEST(drain_waits_while_threads_give_much) { IN_CHILD(busy()); }
@@ -202,7 +203,7 @@ static void held(void)
     start(ALWAYS);
     purger_hold();
     purger_expect(enough);
-    holds_end = 9;
+    holds_end = 2 * PURGER_QUIET_ROUNDS;
     fake_prim_on(FAKE_PRIM_wait, hold_for_some_rounds);
     EXPECT(fake_prim_run_helper());
     EXPECT_EQ(steps, STEPS);
@@ -215,7 +216,7 @@ static bool hold_in_a_step(size_t step)
         uint64_t before = prim_clock_ms();
         purger_hold(); // it waits for the step, in which it is itself
         EXPECT_EQ(prim_clock_ms(), before + PURGER_PATIENCE_MS);
-        holds_end = waits() + 3;
+        holds_end = waits() + 2 * PURGER_QUIET_ROUNDS;
         fake_prim_on(FAKE_PRIM_wait, hold_for_some_rounds);
     }
     EXPECT(steps < 3 || waits() >= holds_end);
@@ -240,7 +241,7 @@ static bool no_step_is_made(size_t step)
 
 static void end_after_some_rounds(void)
 {
-    if (waits() > 20) options_set(OPTION_background_purge, 0);
+    if (waits() > 2 * PURGER_QUIET_ROUNDS) options_set(OPTION_background_purge, 0);
 }
 
 static bool run_helper_in_a_walk(struct page *page, void *arg)
