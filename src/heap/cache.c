@@ -14,7 +14,7 @@ enum {
     CACHE_CALM   = 2,
     CACHE_RUNS   = 3,
     CACHE_STEP   = 16, // so small a part of the limit a bin gets as room at a time
-    CACHE_GIFTS  = 2,  // chains given away at a time; more if they are short
+    CACHE_GIFTS  = 1,  // chains given away at a time; more if they are short
     CACHE_LOOK_BLOCKS = 64,
     CACHE_TOLD_BYTES = 64 * 1024 // so much that was given away at a time: see purger_expect
 };
@@ -209,20 +209,21 @@ static void cache_give(struct cache *cache, size_t size_class)
 }
 
 // A cache of no use: no free is to pass without a look, and lists, which no free comes across, give
-// a chain, too.
-static void cache_close(struct cache *cache, struct block **lists)
+// a chain. false: they are empty.
+static bool cache_close(struct cache *cache, struct block **lists)
 {
-    size_t before = 0;
-    while (cache->room_bytes != before) {
-        before = cache->room_bytes;
-        cache_trim_room(cache, CACHE_ROOMY * cache->limit, 0);
+    for (unsigned i = CLASS_SHARED_FIRST; i < CLASS_COUNT; i++) {
+        if (cache->room_bytes <= CACHE_ROOMY * cache->limit) break;
+        unsigned left = cache_bin_of(cache, i)->left;
+        if (left != 0) cache_remove_room(cache, i, left);
     }
     for (unsigned size_class = CLASS_SHARED_FIRST; size_class < CLASS_BINNED_FIRST; size_class++) {
         if (cache_first(&lists[size_class], size_class) == NULL) continue;
         unsigned most = depot_chain_blocks(size_class);
         cache_give_chain(cache, size_class, cache_cut_off(&lists[size_class], size_class, most));
-        return;
+        return true;
     }
+    return false;
 }
 
 // Of the class whose turn it is: so one that is not used any more does not stay for ever. false:
@@ -333,7 +334,7 @@ static void cache_make_room(struct cache *cache, struct block **lists, size_t si
     cache_recount(cache, size_class);
     bool is_of_use = cache_is_of_use(cache);
     cache_set_limit(cache, is_of_use ? cache->limit : 0);
-    if (!is_of_use) cache_close(cache, lists);
+    bool has_given = !is_of_use && cache_close(cache, lists); // enough for one free
     if (cache->limit == 0) { // memory is wanted back
         cache_flush_bins(cache, true);
         return;
@@ -347,14 +348,14 @@ static void cache_make_room(struct cache *cache, struct block **lists, size_t si
         cache_trim_room(cache, CACHE_ROOMY * cache->limit, 0);
         return;
     }
-    cache_give_some(cache, block_bytes);
+    if (!has_given) cache_give_some(cache, block_bytes);
     if (cache->held_bytes + block_bytes <= cache->limit) {
         cache_grow_bin(cache, size_class);
     } else { // it holds too much: a closer look at each block
         cache_trim_room(cache, CACHE_ROOMY * cache->limit, 0);
         if (bin->left > 1) cache_remove_room(cache, size_class, bin->left - 1u);
     }
-    if (bin->left == 0) cache_give(cache, size_class);
+    if (bin->left == 0 && !has_given) cache_give(cache, size_class);
 }
 
 void cache_put(struct cache *cache, struct block **lists, struct page *page, struct block *block)

@@ -23,7 +23,7 @@ enum {
     DEPOT_SLOT_SHARE_BYTES = 1024 * 1024, // in pages, for each slot more
     DEPOT_BLOCK_BYTES  = 16 * 1024,
     DEPOT_CHAIN_BYTES  = 64 * 1024, // of a chain with more than one block
-    DEPOT_CHAIN_BLOCKS = 63,        // fits into the low bits of an address
+    DEPOT_CHAIN_BLOCKS = 31,        // fits into the low bits of an address
     DEPOT_REVIEW_MS    = 200,
     DEPOT_CLASSES      = 73 - CLASS_SHARED_FIRST // from that one on, up to DEPOT_BLOCK_BYTES
 };
