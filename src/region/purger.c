@@ -24,19 +24,20 @@ struct purger {
     ATOMIC(uint32_t) is_draining; // 1: it is making a step (B5)
 };
 
-// When little was added to what is expected.
+// What one helper knows of earlier rounds.
 struct purger_watch {
-    size_t expected;
-    unsigned quiet_rounds;
+    size_t expected;       // in the last one
+    unsigned quiet_rounds; // since much was added to that
 };
 
 enum { PURGER_PLACES = 2 }; // for one, and the one that replaces it
 
 static ATOMIC(char *) purger_places; // memory for them, one after another
 static ATOMIC(bool) purger_is_refused;   // for good
-static ATOMIC(purger_drain *) purger_drainer;
-static ATOMIC(size_t) purger_expected;   // see purger_expect; what was drained is taken away
-static ATOMIC(uint32_t) purger_holds;
+static ATOMIC(purger_drain *) purger_drainer; // set before there is a helper
+// see purger_expect; what was drained is taken away. relaxed: about right only
+static ATOMIC(size_t) purger_expected;
+static ATOMIC(uint32_t) purger_holds; // that have not been released
 static const size_t purger_min_bytes = (size_t)PURGER_MIN_SLICES << SLICE_SHIFT;
 static ATOMIC(uint64_t) purger_retry_ms; // before that it is of no use to try; 0: it may be
 
@@ -102,7 +103,7 @@ static bool purger_make_step(struct purger *purger, size_t step, bool *is_held)
     atomic_store_explicit(&purger->is_draining, 1, memory_order_seq_cst);
     *is_held = atomic_load_explicit(&purger_holds, memory_order_seq_cst) != 0;
     bool is_made = drain != NULL && !*is_held && drain(step);
-    // release: pairs with the acquire in purger_hold
+    // release: pairs with purger_wait_for_step
     atomic_store_explicit(&purger->is_draining, 0, memory_order_release);
     return is_made;
 }
@@ -133,7 +134,7 @@ static bool purger_drain_if_quiet(struct purger *purger, struct purger_watch *wa
 
 static bool purger_is_worthwhile(void)
 {
-    // relaxed, both: about right only
+    // relaxed: about right only
     size_t slices = atomic_load_explicit(&arena_main.dirty_free, memory_order_relaxed);
     size_t expected = atomic_load_explicit(&purger_expected, memory_order_relaxed);
     return slices >= PURGER_MIN_SLICES || expected >= purger_min_bytes;
@@ -328,7 +329,7 @@ void purger_expect(size_t bytes)
 
 static void purger_wait_for_step(struct purger *purger)
 {
-    // seq_cst, first: see purger_make_step
+    // seq_cst: see purger_hold. It also sees what a step that has ended did
     for (int waited_ms = 0; waited_ms < PURGER_PATIENCE_MS &&
          atomic_load_explicit(&purger->is_draining, memory_order_seq_cst) != 0; waited_ms++)
         prim_wait(&purger->is_draining, 1, 1);
@@ -337,11 +338,13 @@ static void purger_wait_for_step(struct purger *purger)
 void purger_hold(void)
 {
     struct purger *purger;
+    // seq_cst, here and where it waits: pair with those in purger_make_step
     atomic_fetch_add_explicit(&purger_holds, 1, memory_order_seq_cst);
     for (unsigned i = 0; (purger = purger_at(i)) != NULL; i++) purger_wait_for_step(purger);
 }
 
-void purger_release(void) { atomic_fetch_sub_explicit(&purger_holds, 1, memory_order_relaxed); }
+// release: pairs with the load in purger_make_step, so that a step begins after the walk has ended
+void purger_release(void) { atomic_fetch_sub_explicit(&purger_holds, 1, memory_order_release); }
 
 void purger_start(void)
 {

@@ -343,7 +343,7 @@ static void learns(void)
         for (unsigned i = 0; i < count; i++) many[i] = mi_malloc(MANY_BYTES);
     }
     EXPECT_EQ(fallen, 1);
-    EXPECT(main->cache.run > limit / 8);
+    EXPECT(main->cache.run > limit / 4);
     expect_rules(main);
 }
 
