@@ -7,6 +7,7 @@
  */
 #include "stress.h"
 #include <dlfcn.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -16,7 +17,8 @@ enum { SHARED_COUNT = 256, CHILD_SECONDS_LIMIT = TEST_IS_SANITIZED ? 60 : 15 };
 
 static struct item *shared[SHARED_COUNT];
 static struct stress_options options;
-static bool is_over; // [any] atomic
+static bool is_over;           // [any] atomic
+static size_t threads_running; // [any] atomic
 
 static void churn_once(struct test_random *random)
 {
@@ -28,6 +30,7 @@ static void churn_once(struct test_random *random)
 static void *churn(void *arg)
 {
     struct test_random random = stress_random(&options, (size_t)(uintptr_t)arg);
+    __atomic_fetch_add(&threads_running, 1, __ATOMIC_RELEASE);
     while (!__atomic_load_n(&is_over, __ATOMIC_ACQUIRE)) churn_once(&random);
     return NULL;
 }
@@ -137,6 +140,13 @@ static void *fork_in_worker(void *arg)
     return NULL;
 }
 
+// A thread that starts may hold a lock of the address sanitizer's malloc, which the child of a fork
+// would wait for when it starts a thread of its own.
+static void wait_for_threads(void)
+{
+    while (__atomic_load_n(&threads_running, __ATOMIC_ACQUIRE) < options.threads) sched_yield();
+}
+
 static void fork_in_every_way(void)
 {
     for (size_t i = 0; i < options.ops; i++) {
@@ -162,6 +172,7 @@ int main(int argc, char **argv)
     for (size_t i = 0; i < options.threads; i++) {
         if (pthread_create(&threads[i], NULL, churn, (void *)(uintptr_t)i) != 0) return 1;
     }
+    wait_for_threads();
     fork_in_every_way();
     __atomic_store_n(&is_over, true, __ATOMIC_RELEASE);
     for (size_t i = 0; i < options.threads; i++) pthread_join(threads[i], NULL);
