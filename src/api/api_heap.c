@@ -117,7 +117,7 @@ bool mi_heap_contains_block(mi_heap_t *heap, const void *p)
     check_rules(local_heap_broken_rule(part));
     page = page_of(p);
     if (page == NULL || !walk_is_of(page, heap)) return false;
-    bool is_claimed = page_is_shared(page) && retire_claim(page);
+    bool is_claimed = page_is_shared(page) && walk_claim(page);
     if (!is_claimed && !walk_is_readable(page)) return true;
     struct api_block_search search = {block, false};
     (void)walk_blocks(page, api_search_block, &search);

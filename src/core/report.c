@@ -105,12 +105,17 @@ static cold void report_abort(void)
 }
 
 DEFINE_DATA(ATOMIC(uint32_t) report_of_helper)
-// Where the helper found its fault; the last one counts.
+// Where the helper found its fault; further ones are only counted until it is told.
 static ATOMIC(uintptr_t) report_place_of_helper;
 static ATOMIC(size_t) report_bytes_of_helper;
 
 static cold void report_leave(enum fault fault, const void *pointer, size_t block_bytes)
 {
+    // acquire: pairs with report_fault_of_helper, so that it has read what is overwritten here
+    if (atomic_load_explicit(&report_of_helper, memory_order_acquire) != 0) {
+        stats_count(COUNT_faults, 1);
+        return;
+    }
     atomic_store_explicit(&report_place_of_helper, (uintptr_t)pointer, memory_order_relaxed);
     atomic_store_explicit(&report_bytes_of_helper, block_bytes, memory_order_relaxed);
     // release: pairs with report_fault_of_helper
@@ -120,10 +125,13 @@ static cold void report_leave(enum fault fault, const void *pointer, size_t bloc
 cold void report_fault_of_helper(void)
 {
     // acquire: pairs with report_leave
-    uint32_t left = atomic_exchange_explicit(&report_of_helper, 0, memory_order_acquire);
+    uint32_t left = atomic_load_explicit(&report_of_helper, memory_order_acquire);
     uintptr_t place = atomic_load_explicit(&report_place_of_helper, memory_order_relaxed);
     size_t block_bytes = atomic_load_explicit(&report_bytes_of_helper, memory_order_relaxed);
-    if (left != 0) report_fault((enum fault)(left - 1), "collect", (void *)place, block_bytes);
+    // release: pairs with report_leave
+    if (left != 0 && atomic_compare_exchange_strong_explicit(
+                         &report_of_helper, &left, 0, memory_order_release, memory_order_relaxed))
+        report_fault((enum fault)(left - 1), "collect", (void *)place, block_bytes);
 }
 
 cold void report_fault(enum fault fault, const char *call, const void *pointer, size_t block_bytes)

@@ -2,6 +2,7 @@
 #include "core/stats.h"
 #include "prim/prim.h"
 #include "region/limit.h"
+#include "region/purger.h"
 
 static ATOMIC(struct local_heap *) idle_slots[IDLE_SLOTS];
 static ATOMIC(unsigned) idle_count; // filled slots, so that nobody needs to look at all of them
@@ -48,21 +49,18 @@ bool idle_has_any(void)
     return atomic_load_explicit(&idle_count, memory_order_relaxed) != 0;
 }
 
-static bool idle_holds_little(const struct local_heap *main)
-{
-    return main->heartbeat <= IDLE_SLOW_PATHS &&
-           cache_bytes(&main->cache, main->list) <= IDLE_CACHE_BYTES;
-}
-
 void idle_put(struct local_heap *main)
 {
-    bool may_wait = idle_holds_little(main) && !limit_wants_memory();
+    size_t cached = cache_bytes(&main->cache, main->list);
+    bool holds_little = main->heartbeat <= IDLE_SLOW_PATHS && cached <= IDLE_CACHE_BYTES;
+    bool may_wait = holds_little && !limit_wants_memory();
     if (may_wait) {
         local_heap_leave_queues(main);
         atomic_store_explicit(&main->idle_since_ms, prim_clock_ms(), memory_order_relaxed);
         may_wait = idle_try_put(main);
     }
-    if (!may_wait) idle_end(main);
+    if (may_wait) purger_expect(cached);
+    else idle_end(main);
 }
 
 void idle_end(struct local_heap *main)

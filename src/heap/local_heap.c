@@ -429,7 +429,6 @@ bool local_heap_put_in_full(struct local_heap *heap, struct page *page, struct b
 
 void local_heap_take_back(struct local_heap *heap, struct page *page)
 {
-    if (!retire_claim(page)) return;
     ring_take_home(&heap->main->ring, page);
     if (page->out == 0) local_heap_release_page(heap, page);
     else local_heap_place(heap, page);

@@ -157,7 +157,7 @@ static inline const struct block *local_heap_first(const struct local_heap *heap
                                             : heap->cache.bin[size_class - CLASS_SHARED_FIRST].list;
 }
 
-// A page of this heap that was parked is owned again, if nobody else was first. For walks.
+// A page of this heap that was parked, and has been claimed, is owned again. For walks.
 INTERNAL void local_heap_take_back(struct local_heap *heap, struct page *page);
 // Frees the large block of a pinned heap.
 INTERNAL void local_heap_free_large(struct local_heap *heap, struct page *page);

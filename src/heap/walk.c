@@ -63,15 +63,21 @@ bool walk_is_readable(const struct page *page)
     return part != NULL && ((owner & OWNER_FULL) == 0 || part->is_pinned);
 }
 
+bool walk_claim(struct page *page)
+{
+    if (retire_claim(page)) return true;
+    purger_wait_for_steps();
+    return retire_claim(page);
+}
+
 // --- pages of one heap ---------------------------------------------------------------------------
 
 static bool walk_take_back(struct page *page, void *arg)
 {
     struct local_heap *main = (struct local_heap *)arg;
-    if (page_owner(page) == ((uintptr_t)main | OWNER_FULL) &&
-        (page->flags & PAGE_LARGE) == 0) {
-        local_heap_take_back(main, page);
-    }
+    bool is_parked = page_owner(page) == ((uintptr_t)main | OWNER_FULL) &&
+                     (page->flags & PAGE_LARGE) == 0;
+    if (is_parked && walk_claim(page)) local_heap_take_back(main, page);
     return true;
 }
 
@@ -95,7 +101,7 @@ static void walk_part(struct local_heap *part, void *arg)
 // A shared page is claimed for the visit, so that its lists can be read.
 static bool walk_shared(struct page *page, struct walk_heap_visit *walk)
 {
-    if (!retire_claim(page)) return true; // some thread is just taking blocks of it
+    if (!walk_claim(page)) return true; // some thread is just taking blocks of it
     bool goes_on = walk->visit(page, walk->arg);
     retire_park(page, false);
     return goes_on;
@@ -117,15 +123,13 @@ bool walk_heap_pages(struct mi_heap_s *heap, bool (*visit)(struct page *page, vo
     }
     // a backing heap knows only its pages with room: full ones are found by their owner word, and
     // shared ones are each backing heap's
-    purger_hold(); // else the helper might have claimed one of them
     local_heap_collect(heap->local, true);
     idle_end_all();
     depot_drain();
+    purger_wait_for_steps(); // it may have had something of that in hand
     (void)walk_all_pages(walk_take_back, heap->local);
     check_rules(walk_broken_rule(heap->local));
-    bool goes_on = walk_all_pages(walk_owned_by, &walk);
-    purger_release();
-    return goes_on;
+    return walk_all_pages(walk_owned_by, &walk);
 }
 
 // --- rules ---------------------------------------------------------------------------------------
@@ -222,6 +226,7 @@ static bool walk_add_page(struct page *page, void *arg)
 void walk_count(struct walk_totals *totals)
 {
     memset(totals, 0, sizeof(*totals));
+    purger_wait_for_steps();
     (void)walk_all_pages(walk_add_page, totals);
     for (size_t size_class = CLASS_SHARED_FIRST; size_class < CLASS_COUNT; size_class++)
         walk_subtract(totals, size_class, depot_count(size_class));

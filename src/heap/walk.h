@@ -17,6 +17,8 @@ INTERNAL bool walk_all_pages(bool (*visit)(struct page *page, void *arg), void *
 // each backing heap: they are claimed while they are visited, so that their lists can be read.
 INTERNAL bool walk_heap_pages(struct mi_heap_s *heap, bool (*visit)(struct page *page, void *arg),
                               void *arg);
+// Claims a page that nobody has, also when the helper had it for a moment.
+INTERNAL must_use bool walk_claim(struct page *page);
 // The calling thread may look at the page's lists: it owns it, or its owner has ended. Of a shared
 // page only while it is claimed.
 INTERNAL bool walk_is_readable(const struct page *page);

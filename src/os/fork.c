@@ -1,4 +1,5 @@
 #include "os/fork.h"
+#include <errno.h>
 #include "os/os.h"
 
 typedef ATOMIC(uint32_t) fork_word;
@@ -13,20 +14,20 @@ static fork_word *fork_get(void)
     return atomic_load_explicit(&fork_here, memory_order_acquire);
 }
 
-bool fork_watch(void)
+int fork_watch(void)
 {
-    if (fork_is_watched()) return true;
+    if (fork_is_watched()) return 0;
     fork_word *word = (fork_word *)os_map(os_page_bytes(), os_page_bytes()), *none = NULL;
-    if (word == NULL) return false;
+    if (word == NULL) return ENOMEM;
     atomic_store_explicit(word, FORK_WATCHED, memory_order_relaxed);
-    bool is_wiped = prim_wipe_on_fork((void *)word, os_page_bytes()) == 0;
+    int error = prim_wipe_on_fork((void *)word, os_page_bytes());
     // release: pairs with the acquire in fork_get
-    if (!is_wiped || !atomic_compare_exchange_strong_explicit(&fork_here, &none, word,
+    if (error != 0 || !atomic_compare_exchange_strong_explicit(&fork_here, &none, word,
                                                               memory_order_release,
                                                               memory_order_relaxed)) {
         os_release((void *)word, os_page_bytes());
     }
-    return is_wiped;
+    return error;
 }
 
 bool fork_is_watched(void) { return fork_get() != NULL; }

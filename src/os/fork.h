@@ -15,8 +15,8 @@
 
 enum { FORK_PATIENCE_MS = 100 };
 
-// From now on children can be recognised. false: the system cannot do that.
-INTERNAL must_use bool fork_watch(void);
+// From now on children can be recognised. 0, or ENOMEM, or the error of a system that cannot do it.
+INTERNAL must_use int fork_watch(void);
 INTERNAL bool fork_is_watched(void);
 // In a child that nobody has recognised yet, or whose state is still being mended.
 INTERNAL bool fork_is_fresh(void);

@@ -73,6 +73,7 @@ void retire_park(struct page *page, bool is_for_good)
         if (remote_try_park(page)) {
             stats_add(STAT_pages_parked, 1);
             if (has_room) retire_mark(place);
+            if (has_room && is_for_good) purger_expect(SLICE_BYTES);
             return;
         }
     }

@@ -206,6 +206,7 @@ bool purge_step_now(bool is_first, bool *is_complete)
 {
     long delay_ms = options_get(OPTION_purge_delay);
     *is_complete = true;
+    purge_set_goes_on(false); // it is the helper's now
     if (delay_ms < 0 || !purge_any_is_worthwhile()) return false;
     if (!purge_begin()) return true;
     if (is_first) purge_rewind();

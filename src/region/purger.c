@@ -24,20 +24,15 @@ struct purger {
     ATOMIC(uint32_t) is_draining; // 1: it is making a step (B5)
 };
 
-// What one helper knows of earlier rounds.
-struct purger_watch {
-    size_t expected;       // in the last one
-    unsigned quiet_rounds; // since much was added to that
-};
-
 enum { PURGER_PLACES = 2 }; // for one, and the one that replaces it
 
 static ATOMIC(char *) purger_places; // memory for them, one after another
 static ATOMIC(bool) purger_is_refused;   // for good
 static ATOMIC(purger_drain *) purger_drainer; // set before there is a helper
-// see purger_expect; what was drained is taken away. relaxed: about right only
+// see purger_expect; what was drained is taken away. relaxed, all three: about right only
 static ATOMIC(size_t) purger_expected;
-static ATOMIC(uint32_t) purger_holds; // that have not been released
+static ATOMIC(size_t) purger_seen;      // what that was in the last round of a helper
+static ATOMIC(uint64_t) purger_loud_ms; // when a round found last that much had been added
 static const size_t purger_min_bytes = (size_t)PURGER_MIN_SLICES << SLICE_SHIFT;
 static ATOMIC(uint64_t) purger_retry_ms; // before that it is of no use to try; 0: it may be
 
@@ -95,41 +90,53 @@ static bool purger_round(const struct purger *purger)
     return has_work;
 }
 
-// false: there is none of that number, or not now.
-static bool purger_make_step(struct purger *purger, size_t step, bool *is_held)
+// false: there is none of that number.
+static bool purger_make_step(struct purger *purger, size_t step)
 {
     purger_drain *drain = atomic_load_explicit(&purger_drainer, memory_order_relaxed);
-    // seq_cst, both: pair with purger_hold. Either the step is seen there, or the hold here
-    atomic_store_explicit(&purger->is_draining, 1, memory_order_seq_cst);
-    *is_held = atomic_load_explicit(&purger_holds, memory_order_seq_cst) != 0;
-    bool is_made = drain != NULL && !*is_held && drain(step);
-    // release: pairs with purger_wait_for_step
+    atomic_store_explicit(&purger->is_draining, 1, memory_order_relaxed);
+    // release: pairs with the fence in purger_wait_for_steps, so that who finds something taken by
+    // this step sees that it is being made
+    atomic_thread_fence(memory_order_release);
+    bool is_made = drain != NULL && drain(step);
+    // release: pairs with the load there, so that who has waited sees what the step did
     atomic_store_explicit(&purger->is_draining, 0, memory_order_release);
     return is_made;
 }
 
-static void purger_drain_all(struct purger *purger, size_t expected)
+static void purger_drain_all(struct purger *purger)
 {
-    bool is_held = false;
     size_t step = 0;
-    atomic_fetch_sub_explicit(&purger_expected, expected, memory_order_relaxed);
-    while (!purger_is_asked(purger) && purger_make_step(purger, step, &is_held)) step++;
-    if (is_held || purger_is_asked(purger)) // not all of it
+    size_t expected = atomic_exchange_explicit(&purger_expected, 0, memory_order_relaxed);
+    while (!purger_is_asked(purger) && purger_make_step(purger, step)) step++;
+    if (purger_is_asked(purger)) // not all of it
         atomic_fetch_add_explicit(&purger_expected, expected, memory_order_relaxed);
 }
 
-// true when something was done, or can be later.
-static bool purger_drain_if_quiet(struct purger *purger, struct purger_watch *watch)
+static void purger_see(void)
 {
     size_t expected = atomic_load_explicit(&purger_expected, memory_order_relaxed);
-    size_t added = expected - watch->expected;
-    watch->expected = expected;
-    watch->quiet_rounds = added < PURGER_LITTLE_BYTES ? watch->quiet_rounds + 1 : 0;
-    if (expected < PURGER_LITTLE_BYTES) return false;
-    if (watch->quiet_rounds < PURGER_QUIET_ROUNDS) return true;
-    purger_drain_all(purger, expected);
-    watch->expected = watch->quiet_rounds = 0;
-    return true;
+    atomic_store_explicit(&purger_seen, expected, memory_order_relaxed);
+}
+
+// How long ago a round found that much had been added.
+static uint64_t purger_quiet_ms(uint64_t now_ms)
+{
+    size_t expected = atomic_load_explicit(&purger_expected, memory_order_relaxed);
+    size_t added = expected - atomic_load_explicit(&purger_seen, memory_order_relaxed);
+    if (added >= PURGER_LITTLE_BYTES)
+        atomic_store_explicit(&purger_loud_ms, now_ms, memory_order_relaxed);
+    return now_ms - atomic_load_explicit(&purger_loud_ms, memory_order_relaxed);
+}
+
+// true when something was done, or can be later.
+static bool purger_drain_if_quiet(struct purger *purger, uint64_t now_ms)
+{
+    uint64_t quiet_ms = purger_quiet_ms(now_ms);
+    size_t expected = atomic_load_explicit(&purger_expected, memory_order_relaxed);
+    if (quiet_ms >= PURGER_QUIET_MS && expected >= PURGER_LITTLE_BYTES) purger_drain_all(purger);
+    purger_see();
+    return expected >= PURGER_LITTLE_BYTES;
 }
 
 static bool purger_is_worthwhile(void)
@@ -140,41 +147,49 @@ static bool purger_is_worthwhile(void)
     return slices >= PURGER_MIN_SLICES || expected >= purger_min_bytes;
 }
 
+static void purger_pause(uint64_t now_ms, uint64_t pause_ms)
+{
+    atomic_store_explicit(&purger_retry_ms, now_ms + pause_ms, memory_order_relaxed);
+}
+
 // It has no thread-locals and no part of the C library that needs a thread.
 static void purger_run(void *place)
 {
     struct purger *purger = (struct purger *)place;
-    struct purger_watch watch = {0, 0};
-    uint64_t old_ms = prim_helper_clock_ms() + PURGER_LIFE_MS;
+    uint64_t now_ms = prim_helper_clock_ms(), old_ms = now_ms + PURGER_LIFE_MS;
     unsigned idle = 0;
     helper_set_memory(purger_at(0), PURGER_PLACES * purger_place_bytes());
     for (unsigned round = 1; idle < PURGER_IDLE_ROUNDS && purger_wait(purger); round++) {
+        now_ms = prim_helper_clock_ms();
         bool has_work = purger_round(purger);
-        if (purger_drain_if_quiet(purger, &watch)) has_work = true;
+        if (purger_drain_if_quiet(purger, now_ms)) has_work = true;
         idle = has_work ? 0 : idle + 1;
-        if (round < PURGER_ROUNDS && prim_helper_clock_ms() < old_ms) continue;
+        if (round < PURGER_ROUNDS && now_ms < old_ms) continue;
         if (!purger_is_worthwhile()) return;
         // relaxed: a wish
         atomic_store_explicit(&purger->is_old, 1, memory_order_relaxed);
     }
+    // what is left is dirty for good, as large OS pages are
+    bool has_looked = idle == PURGER_IDLE_ROUNDS;
+    if (has_looked && purger_is_worthwhile()) purger_pause(now_ms, PURGER_VAIN_MS);
 }
 
 // --- its start -----------------------------------------------------------------------------------
 
-// false when the OS gives no memory, or none that is wiped on fork.
-static bool purger_make(void)
+// 0, or an error when the OS gives no memory, or none that is wiped on fork.
+static int purger_make(void)
 {
-    if (purger_at(0) != NULL) return true;
+    if (purger_at(0) != NULL) return 0;
     size_t bytes = PURGER_PLACES * purger_place_bytes();
     char *made = (char *)os_map(bytes, os_page_bytes()), *none = NULL;
-    if (made == NULL) return false;
-    bool is_wiped = prim_wipe_on_fork(made, bytes) == 0;
-    if (!is_wiped || !atomic_compare_exchange_strong_explicit(&purger_places, &none, made,
+    if (made == NULL) return ENOMEM;
+    int error = prim_wipe_on_fork(made, bytes);
+    if (error != 0 || !atomic_compare_exchange_strong_explicit(&purger_places, &none, made,
                                                               memory_order_release,
                                                               memory_order_relaxed)) {
         os_release(made, bytes);
     }
-    return is_wiped;
+    return error;
 }
 
 // Where the next one may start; NULL when there is one that is not old, or still one that was.
@@ -193,12 +208,8 @@ static struct purger *purger_find_place(void)
 static void purger_note(int error)
 {
     if (error == 0) return;
-    if (error == EAGAIN || error == ENOMEM) {
-        atomic_store_explicit(&purger_retry_ms, prim_clock_ms() + PURGER_PAUSE_MS,
-                              memory_order_relaxed);
-    } else {
-        atomic_store_explicit(&purger_is_refused, true, memory_order_relaxed);
-    }
+    if (error == EAGAIN || error == ENOMEM) purger_pause(prim_clock_ms(), PURGER_PAUSE_MS);
+    else atomic_store_explicit(&purger_is_refused, true, memory_order_relaxed);
 }
 
 static bool purger_may_try(void)
@@ -243,9 +254,10 @@ static int purger_try_start(struct purger *purger)
 static int purger_launch(void)
 {
     int error = purger_judge_caller();
-    if (error != 0) return error;
     // else a child might wait for ever for the purging of a helper that it does not have
-    if (!fork_watch() || !purger_make()) return ENOTSUP;
+    if (error == 0) error = fork_watch();
+    if (error == 0) error = purger_make();
+    if (error != 0) return error;
     struct purger *place = purger_find_place();
     return place == NULL ? 0 : purger_try_start(place);
 }
@@ -329,22 +341,18 @@ void purger_expect(size_t bytes)
 
 static void purger_wait_for_step(struct purger *purger)
 {
-    // seq_cst: see purger_hold. It also sees what a step that has ended did
+    // acquire: pairs with the release at its end
     for (int waited_ms = 0; waited_ms < PURGER_PATIENCE_MS &&
-         atomic_load_explicit(&purger->is_draining, memory_order_seq_cst) != 0; waited_ms++)
+         atomic_load_explicit(&purger->is_draining, memory_order_acquire) != 0; waited_ms++)
         prim_wait(&purger->is_draining, 1, 1);
 }
 
-void purger_hold(void)
+void purger_wait_for_steps(void)
 {
     struct purger *purger;
-    // seq_cst, here and where it waits: pair with those in purger_make_step
-    atomic_fetch_add_explicit(&purger_holds, 1, memory_order_seq_cst);
+    atomic_thread_fence(memory_order_acquire); // pairs with the release in purger_make_step
     for (unsigned i = 0; (purger = purger_at(i)) != NULL; i++) purger_wait_for_step(purger);
 }
-
-// release: pairs with the load in purger_make_step, so that a step begins after the walk has ended
-void purger_release(void) { atomic_fetch_sub_explicit(&purger_holds, 1, memory_order_release); }
 
 void purger_start(void)
 {

@@ -10,7 +10,7 @@
  * library, because a thread may be started there neither inside malloc nor inside free, while the
  * C library may hold its own locks. It has no thread-locals (core/helper.h) and all signals
  * blocked, and while it lives it alone purges. When threads have given little back for
- * PURGER_QUIET_ROUNDS, it drains what they share: local heaps that wait for a thread, the depot,
+ * PURGER_QUIET_MS, it drains what they share: local heaps that wait for a thread, the depot,
  * and OS pages of parked pages that hold nothing but free blocks. It ends when it has found
  * nothing to do for PURGER_IDLE_ROUNDS.
  * Rules (tested under these names in test_purger.c and test_background_purge.c):
@@ -26,8 +26,8 @@
  *       Nor by a real-time thread, whose priority it would have
  *   B4  none is started in the child of a fork before the child is recognised, and none is after
  *       purger_end: not even the memory of its code is needed then
- *   B5  it drains in steps of bounded work, and makes none while it is held: a walk over all pages
- *       finds none that it has claimed
+ *   B5  it drains in steps of bounded work, and who finds a page claimed by one, or wants to count
+ *       what it has in hand, waits for its end: what is claimed after that is another page
  */
 #ifndef REGION_PURGER_H
 #define REGION_PURGER_H
@@ -39,8 +39,9 @@ enum {
     PURGER_IDLE_ROUNDS = 4,
     PURGER_PATIENCE_MS = 100,
     PURGER_PAUSE_MS    = 1000, // between two attempts, when none could be started
+    PURGER_VAIN_MS     = 5000, // after one that found nothing to do where much is dirty
     PURGER_MIN_SLICES  = 64,   // 4 MiB free and dirty in arena 0, or expected: worth a thread
-    PURGER_QUIET_ROUNDS = 8, // what a program does once a second keeps what it needs
+    PURGER_QUIET_MS    = 2000, // what a program does once a second keeps what it needs
     PURGER_LITTLE_BYTES = 256 * 1024 // expected: not worth a look
 };
 
@@ -59,10 +60,9 @@ INTERNAL void purger_expect(size_t bytes);
 // What drains it, in steps: false when there is no step of that number, counted from 0.
 typedef bool purger_drain(size_t step);
 INTERNAL void purger_set_drain(purger_drain *drain);
-// In between the helper drains nothing (B5). Any thread; waits for one step of it, but no longer
-// than PURGER_PATIENCE_MS.
-INTERNAL void purger_hold(void);
-INTERNAL void purger_release(void);
+// Waits for the step that the helper is making, if it is (B5), but no longer than
+// PURGER_PATIENCE_MS. Any thread.
+INTERNAL void purger_wait_for_steps(void);
 // After a thread has counted itself out (B2). Waits for one step of a round in the helper at most.
 INTERNAL void purger_review(void);
 // Before the library is unmapped: waits until the helper is gone, however long that takes.

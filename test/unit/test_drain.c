@@ -6,7 +6,8 @@
 #include "heap/walk.h"
 #include "mimalloc.h"
 
-enum { ALWAYS = 2, DELAY_MS = 100, BEGIN_MS = 1000000, STEPS = 7 };
+enum { ALWAYS = 2, DELAY_MS = 250, BEGIN_MS = 1000000, STEPS = 7 };
+enum { QUIET_ROUNDS = PURGER_QUIET_MS / DELAY_MS };
 static const size_t enough = (size_t)PURGER_MIN_SLICES * SLICE_BYTES;
 
 static unsigned long starts(void) { return fake_prim_count(FAKE_PRIM_helper_start); }
@@ -59,6 +60,49 @@ static void worthwhile(void)
     EXPECT_EQ(starts(), 1);
 }
 
+enum { OWNED_BYTES = 128, OWNED_BLOCKS = 64 * 1024 };
+static void *owned[OWNED_BLOCKS];
+
+static void *leave_holes(void *unused)
+{
+    for (unsigned i = 0; i < OWNED_BLOCKS; i++) owned[i] = mi_malloc(OWNED_BYTES);
+    for (unsigned i = 0; i < OWNED_BLOCKS; i++) {
+        if (i % 16 != 0) mi_free(owned[i]);
+    }
+    EXPECT_EQ(starts(), 0); // it may use them again itself
+    return unused;
+}
+
+static void holes_left(void)
+{
+    start(ALWAYS);
+    stats_remove(STAT_threads, 1); // one that is alone claims all pages that it frees blocks of
+    run_thread(leave_holes, NULL);
+    EXPECT_EQ(starts(), 1);
+}
+
+static void *leave_a_cache(void *unused)
+{
+    enum { COUNT = 20, BYTES = 3000 };
+    void *block[COUNT];
+    for (unsigned i = 0; i < COUNT; i++) block[i] = mi_malloc(BYTES);
+    for (unsigned i = 0; i < COUNT; i++) mi_free(block[i]);
+    return unused;
+}
+
+static void caches_left(void)
+{
+    start(ALWAYS);
+    for (unsigned i = 0; i < 200 && starts() == 0; i++) run_thread(leave_a_cache, NULL);
+    EXPECT_EQ(starts(), 1);
+}
+
+TEST(drain_is_for_what_ended_threads_leave)
+{
+    IN_CHILD(holes_left());
+    IN_CHILD(caches_left());
+}
+
 static void unwanted(void)
 {
     start(0);
@@ -78,18 +122,51 @@ static void quiet(void)
     purger_expect(enough);
     EXPECT(fake_prim_run_helper());
     EXPECT_EQ(steps, STEPS);
-    EXPECT_EQ(waits_before, 1 + PURGER_QUIET_ROUNDS); // in the first round all of it is new
+    EXPECT_EQ(waits_before, 1 + QUIET_ROUNDS); // in the first round all of it is new
     EXPECT_EQ(waits(), waits_before + PURGER_IDLE_ROUNDS);
     purger_expect(enough - 1); // what was drained does not count any more
     EXPECT_EQ(starts(), 1);
 }
 
-TEST(drain_comes_once_when_little_was_given_for_some_rounds) { IN_CHILD(quiet()); }
+static void start_another(void) { purger_start(); }
+
+static void quick(void)
+{
+    enum { FEW_MS = 25, ROUNDS = PURGER_QUIET_MS / FEW_MS };
+    start(ALWAYS);
+    options_set(OPTION_purge_delay, FEW_MS);
+    purger_expect(enough);
+    EXPECT(fake_prim_run_helper());
+    EXPECT_EQ(steps, STEPS);
+    EXPECT_EQ(waits_before, 1 + ROUNDS);
+}
+
+// Each helper sees one round.
+static void slow(void)
+{
+    enum { MANY_MS = PURGER_LIFE_MS + 1 };
+    start(ALWAYS);
+    options_set(OPTION_purge_delay, MANY_MS);
+    purger_expect(enough);
+    fake_prim_on(FAKE_PRIM_wait, start_another);
+    EXPECT(fake_prim_run_helper());
+    EXPECT_EQ(steps, 0);
+    EXPECT_EQ(starts(), 2);
+    EXPECT(fake_prim_run_helper());
+    EXPECT_EQ(steps, STEPS);
+}
+
+TEST(drain_comes_once_when_little_was_given_for_some_time)
+{
+    IN_CHILD(quiet());
+    IN_CHILD(quick());
+    IN_CHILD(slow());
+}
 
 static void give_for_some_rounds(void)
 {
     purger_expect(waits() < 10 ? PURGER_LITTLE_BYTES : PURGER_LITTLE_BYTES / 8);
-    if (waits() == 10 + 2 * PURGER_QUIET_ROUNDS) fake_prim_on(FAKE_PRIM_wait, NULL);
+    if (waits() == 10 + 2 * QUIET_ROUNDS) fake_prim_on(FAKE_PRIM_wait, NULL);
 }
 
 static void busy(void)
@@ -99,8 +176,8 @@ static void busy(void)
     fake_prim_on(FAKE_PRIM_wait, give_for_some_rounds);
     EXPECT(fake_prim_run_helper());
     EXPECT_EQ(steps, STEPS);
-    EXPECT(waits_before >= 10 + PURGER_QUIET_ROUNDS - 1);
-    EXPECT(waits_before < 10 + 2 * PURGER_QUIET_ROUNDS);
+    EXPECT(waits_before >= 10 + QUIET_ROUNDS - 1);
+    EXPECT(waits_before < 10 + 2 * QUIET_ROUNDS);
 }
 
 TEST(drain_waits_while_threads_give_much) { IN_CHILD(busy()); }
@@ -191,85 +268,90 @@ TEST(drain_starts_no_helper_and_expects_nothing) { IN_CHILD(from_within()); }
 
 // --- B5 ------------------------------------------------------------------------------------------
 
-static unsigned long holds_end; // after so many rounds
-
-static void hold_for_some_rounds(void)
+static bool wait_in_a_step(size_t step)
 {
-    if (waits() == holds_end) purger_release();
-}
-
-static void held(void)
-{
-    start(ALWAYS);
-    purger_hold();
-    purger_expect(enough);
-    holds_end = 2 * PURGER_QUIET_ROUNDS;
-    fake_prim_on(FAKE_PRIM_wait, hold_for_some_rounds);
-    EXPECT(fake_prim_run_helper());
-    EXPECT_EQ(steps, STEPS);
-    EXPECT(waits_before >= holds_end);
-}
-
-static bool hold_in_a_step(size_t step)
-{
-    if (step == 2 && holds_end == 0) {
+    if (step == 2) {
         uint64_t before = prim_clock_ms();
-        purger_hold(); // it waits for the step, in which it is itself
+        purger_wait_for_steps(); // in which it is itself
         EXPECT_EQ(prim_clock_ms(), before + PURGER_PATIENCE_MS);
-        holds_end = waits() + 2 * PURGER_QUIET_ROUNDS;
-        fake_prim_on(FAKE_PRIM_wait, hold_for_some_rounds);
     }
-    EXPECT(steps < 3 || waits() >= holds_end);
     return count_step(step);
 }
 
-static void held_meanwhile(void)
+static void waited_for(void)
 {
     start(ALWAYS);
-    purger_set_drain(hold_in_a_step);
+    uint64_t before = prim_clock_ms();
+    purger_wait_for_steps(); // there is no helper
+    purger_set_drain(wait_in_a_step);
     purger_expect(enough);
+    purger_wait_for_steps(); // nor a step
+    EXPECT_EQ(prim_clock_ms(), before);
     EXPECT(fake_prim_run_helper());
-    EXPECT_EQ(steps, STEPS + 3); // from the beginning, for nobody knows what has changed
+    EXPECT_EQ(steps, STEPS);
+    before = prim_clock_ms();
+    purger_wait_for_steps();
+    EXPECT_EQ(prim_clock_ms(), before);
 }
 
-static bool no_step_is_made(size_t step)
+static void *in_use;              // a block of a shared page
+static struct page *page_in_hand; // that the helper has claimed
+
+static void let_go(void)
 {
-    (void)step;
-    EXPECT(false);
-    return false;
+    if (page_in_hand != NULL) retire_park(page_in_hand, false);
+    page_in_hand = NULL;
 }
 
-static void end_after_some_rounds(void)
+static bool find_block(struct page *page, void *arg)
 {
-    if (waits() > 2 * PURGER_QUIET_ROUNDS) options_set(OPTION_background_purge, 0);
-}
-
-static bool run_helper_in_a_walk(struct page *page, void *arg)
-{
-    (void)page;
-    if (*(int *)arg == 0) EXPECT(fake_prim_run_helper());
-    ++*(int *)arg;
+    if (page == page_of(in_use)) *(bool *)arg = true;
     return true;
 }
 
-static void walks(void)
+// Another thread looks at all pages while the helper has one of them.
+static bool walk_in_a_step(size_t step)
 {
-    int pages = 0;
-    start(ALWAYS);
-    void *block = mi_malloc(3000);
-    purger_set_drain(no_step_is_made);
-    purger_expect(enough);
-    fake_prim_on(FAKE_PRIM_wait, end_after_some_rounds);
-    EXPECT(walk_heap_pages(&thread_heap()->main->backing, run_helper_in_a_walk, &pages));
-    EXPECT(pages > 0);
-    mi_free(block);
+    bool is_found = false;
+    if (step != 1) return count_step(step);
+    page_in_hand = page_of(in_use);
+    EXPECT(retire_claim(page_in_hand));
+    fake_prim_on(FAKE_PRIM_wait, let_go);
+    EXPECT(walk_heap_pages(&thread_heap()->main->backing, find_block, &is_found));
+    fake_prim_on(FAKE_PRIM_wait, NULL);
+    EXPECT(is_found && page_in_hand == NULL);
+    return count_step(step);
 }
 
-TEST(purger_B5_makes_no_step_while_it_is_held)
+static bool ask_in_a_later_step(size_t step)
 {
-    IN_CHILD(held());
-    IN_CHILD(held_meanwhile());
-    IN_CHILD(walks());
+    if (step != 1) return count_step(step);
+    page_in_hand = page_of(in_use);
+    EXPECT(retire_claim(page_in_hand));
+    fake_prim_on(FAKE_PRIM_wait, let_go);
+    EXPECT(!mi_heap_contains_block(mi_heap_get_backing(), (char *)in_use + 3 * 3072));
+    fake_prim_on(FAKE_PRIM_wait, NULL);
+    EXPECT(page_in_hand == NULL);
+    return count_step(step);
+}
+
+static void walks(purger_drain *drain)
+{
+    start(ALWAYS);
+    in_use = mi_malloc(3000);
+    mi_collect(true);
+    purger_set_drain(drain);
+    purger_expect(enough);
+    EXPECT(fake_prim_run_helper());
+    EXPECT_EQ(steps, STEPS);
+    mi_free(in_use);
+}
+
+TEST(purger_B5_a_step_is_waited_for)
+{
+    IN_CHILD(waited_for());
+    IN_CHILD(walks(walk_in_a_step));
+    IN_CHILD(walks(ask_in_a_later_step));
 }
 
 // --- what ----------------------------------------------------------------------------------------
@@ -369,6 +451,23 @@ static void left_to_a_thread(void)
     EXPECT_EQ(counter_now(COUNT_faults), 1);
 }
 
+static void only_frees(void)
+{
+    enum { FREES = 8000 };
+    static void *freed[FREES];
+    struct fault_count faults = {EAGAIN, 0};
+    start_quietly();
+    hooks_set_error(count_fault, &faults);
+    for (int i = 0; i < FREES; i++) freed[i] = mi_malloc(200);
+    be_helper(true);
+    report_fault(FAULT_DOUBLE_FREE, "free", somewhere, 48);
+    report_fault(FAULT_LINK, "free", somewhere, 48); // is counted
+    be_helper(false);
+    for (int i = 0; i < FREES; i++) mi_free(freed[i]);
+    EXPECT_EQ(faults.count, 1);
+    EXPECT_EQ(counter_now(COUNT_faults), 2);
+}
+
 static void told_by_a_thread(void)
 {
     start_quietly();
@@ -382,6 +481,7 @@ TEST(helper_leaves_a_fault_to_the_next_thread)
 {
     const char *line = "mimalloc: corrupted free list: collect(0xabc0): block of 48 bytes\n";
     IN_CHILD(left_to_a_thread());
+    IN_CHILD(only_frees());
     if (CFG_DEBUG >= 1 || CFG_SECURE >= 1) EXPECT_DEATH(told_by_a_thread(), line);
     else EXPECT_STDERR(told_by_a_thread(), line);
 }

@@ -12,7 +12,7 @@ static void one_child(void)
 {
     start();
     EXPECT(!fork_is_watched() && !fork_is_fresh() && !fork_take());
-    EXPECT(fork_watch() && fork_watch() && fork_is_watched());
+    EXPECT(fork_watch() == 0 && fork_watch() == 0 && fork_is_watched());
     EXPECT_EQ(fake_prim_count(FAKE_PRIM_map), 1);
     EXPECT(!fork_is_fresh() && !fork_take());
     if (test_fork()) {
@@ -32,7 +32,7 @@ TEST(fork_child_is_fresh_until_one_thread_has_settled_it) { IN_CHILD(one_child()
 static void grandchild(void)
 {
     start();
-    EXPECT(fork_watch());
+    EXPECT_EQ(fork_watch(), 0);
     if (test_fork()) {
         EXPECT(fork_take());
         if (test_fork()) { // in the middle of it
@@ -52,9 +52,10 @@ static void refused(enum fake_prim_call call)
     start();
     size_t before = fake_prim_mapped_bytes();
     fake_prim_fail_once(call, 1, EINVAL);
-    EXPECT(!fork_watch() && !fork_is_watched() && !fork_take());
+    EXPECT_EQ(fork_watch(), call == FAKE_PRIM_map ? ENOMEM : EINVAL);
+    EXPECT(!fork_is_watched() && !fork_take());
     EXPECT_EQ(fake_prim_mapped_bytes(), before);
-    EXPECT(fork_watch()); // it may be tried again
+    EXPECT_EQ(fork_watch(), 0); // it may be tried again
 }
 
 TEST(fork_is_not_watched_where_the_system_cannot)

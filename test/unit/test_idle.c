@@ -369,7 +369,7 @@ static void forked(void)
 {
     start();
     run_short_thread(SMALL);
-    EXPECT(fork_watch());
+    EXPECT_EQ(fork_watch(), 0);
     if (test_fork()) {
         mi_free(mi_malloc(1000000)); // a slow path
         EXPECT_TEXT(idle_broken_rule(), NULL);

@@ -162,12 +162,31 @@ TEST(purger_tries_again_when_there_are_too_many_threads_only)
 }
 
 // n == 1: the word of forks is refused; n == 2: the helper's memory is.
-static void without_memory(enum fake_prim_call call, unsigned long n)
+static void without_memory(unsigned long n)
+{
+    start(ALWAYS);
+    give_back(ENOUGH);
+    fake_prim_fail_once(FAKE_PRIM_map, n, ENOMEM);
+    for (int i = 0; i < 10; i++) purger_consider();
+    EXPECT_EQ(starts(), 0);
+    fake_prim_advance_clock_ms(PURGER_PAUSE_MS);
+    purger_consider();
+    EXPECT_EQ(starts(), 1);
+    EXPECT(fake_prim_run_helper());
+}
+
+TEST(purger_without_memory_tries_again)
+{
+    IN_CHILD(without_memory(1));
+    IN_CHILD(without_memory(2));
+}
+
+static void without_wiping(unsigned long n)
 {
     start(ALWAYS);
     give_back(ENOUGH);
     size_t mapped = fake_prim_mapped_bytes();
-    fake_prim_fail_once(call, n, EINVAL);
+    fake_prim_fail_once(FAKE_PRIM_wipe_on_fork, n, EINVAL);
     purger_consider();
     unsigned long maps = fake_prim_count(FAKE_PRIM_map);
     fake_prim_advance_clock_ms(10 * PURGER_PAUSE_MS);
@@ -179,10 +198,8 @@ static void without_memory(enum fake_prim_call call, unsigned long n)
 
 TEST(purger_without_memory_that_is_wiped_is_given_up)
 {
-    for (unsigned long n = 1; n <= 2; n++) {
-        IN_CHILD(without_memory(FAKE_PRIM_map, n));
-        IN_CHILD(without_memory(FAKE_PRIM_wipe_on_fork, n));
-    }
+    IN_CHILD(without_wiping(1));
+    IN_CHILD(without_wiping(2));
 }
 
 // --- what it does --------------------------------------------------------------------------------
@@ -190,7 +207,9 @@ TEST(purger_without_memory_that_is_wiped_is_given_up)
 static void gives_back(void)
 {
     start_and_give_back(ALWAYS);
+    purge_goes_on = true; // a thread has made a step before it
     EXPECT(fake_prim_run_helper());
+    EXPECT(!purge_has_turn(1)); // the round is not the threads' any more
     EXPECT_EQ(arena_main.dirty_free, 0);
     EXPECT_EQ(waits(), 2 + PURGER_IDLE_ROUNDS); // marked as aging, purged, and then it lingers
     give_back(ENOUGH);
@@ -301,6 +320,16 @@ static void too_little(void)
 
 TEST(purger_B1_old_and_with_little_to_do_ends_and_the_next_round_waits) { IN_CHILD(too_little()); }
 
+// It does not come again at every page.
+static void in_vain(void)
+{
+    for (int i = 0; i < 10; i++) purger_consider();
+    EXPECT_EQ(starts(), 1);
+    fake_prim_advance_clock_ms(PURGER_VAIN_MS);
+    purger_consider();
+    EXPECT_EQ(starts(), 2);
+}
+
 static void told_once(void)
 {
     start_and_give_back(ALWAYS);
@@ -308,6 +337,7 @@ static void told_once(void)
     EXPECT(fake_prim_run_helper());
     EXPECT_EQ(arena_main.dirty_free, ENOUGH);
     EXPECT_EQ(waits(), 2 + PURGER_IDLE_ROUNDS);
+    in_vain();
 }
 
 static void pinned(void)
@@ -319,6 +349,7 @@ static void pinned(void)
     purger_consider();
     EXPECT(fake_prim_run_helper());
     EXPECT_EQ(waits(), PURGER_IDLE_ROUNDS);
+    in_vain();
 }
 
 TEST(purger_has_nothing_to_do_when_nothing_can_be_given_back)
@@ -515,7 +546,7 @@ TEST(purge_G2_goes_on_in_a_child_once_it_is_recognised) { IN_CHILD(forks_in_a_st
 static void forks_while_idle(void)
 {
     start(ALWAYS);
-    EXPECT(fork_watch());
+    EXPECT_EQ(fork_watch(), 0);
     give_back(ENOUGH);
     if (test_fork()) {
         for (int i = 0; i < 20; i++) {

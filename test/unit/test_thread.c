@@ -290,7 +290,7 @@ static void waits_for_the_mending(void)
     pthread_t thread;
     start_quietly();
     mi_free(mi_malloc(100));
-    EXPECT(fork_watch());
+    EXPECT_EQ(fork_watch(), 0);
     if (test_fork()) {
         EXPECT(fork_take());
         if (pthread_create(&thread, NULL, count_itself_in, NULL) != 0) abort();
@@ -308,7 +308,7 @@ static void waits_for_the_mending(void)
 static void waits_for_itself(void)
 {
     start_quietly();
-    EXPECT(fork_watch());
+    EXPECT_EQ(fork_watch(), 0);
     if (test_fork()) {
         EXPECT(fork_take());
         mi_free(mi_malloc(100));
@@ -322,7 +322,7 @@ static void ends_uncounted(void)
 {
     start_quietly();
     mi_free(mi_malloc(100));
-    EXPECT(fork_watch());
+    EXPECT_EQ(fork_watch(), 0);
     if (test_fork()) {
         run_thread(use_slow_path, NULL);
         thread_done();
