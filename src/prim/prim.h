@@ -129,7 +129,8 @@ enum prim_caller_flags {
     PRIM_CALLER_ELEVATED = 1, // the program has more rights than its user (set-user-ID...)
     PRIM_CALLER_MIXED    = 2, // real, effective and saved user are not the same
     PRIM_CALLER_ROOT     = 4, // one of them is root
-    PRIM_CALLER_REALTIME = 8  // its scheduling is real-time, and children inherit that
+    // its scheduling is real-time, or for when nothing else runs, and children inherit that
+    PRIM_CALLER_SCHEDULED = 8
 };
 INTERNAL unsigned prim_caller(void);
 INTERNAL unsigned prim_cpu_count(void);

@@ -226,7 +226,7 @@ static int purger_judge_caller(void)
     unsigned caller = prim_caller();
     bool is_wanted_by_root = options_get(OPTION_background_purge) >= PURGER_ALWAYS;
     if ((caller & PRIM_CALLER_ELEVATED) != 0) return EPERM;
-    if ((caller & (PRIM_CALLER_MIXED | PRIM_CALLER_REALTIME)) != 0) return EAGAIN;
+    if ((caller & (PRIM_CALLER_MIXED | PRIM_CALLER_SCHEDULED)) != 0) return EAGAIN;
     if ((caller & PRIM_CALLER_ROOT) != 0 && !is_wanted_by_root) return EAGAIN;
     return 0;
 }

@@ -136,7 +136,7 @@ static void schedule(int policy, int priority, unsigned expected)
 {
     struct sched_param param = {.sched_priority = priority};
     if (sched_setscheduler(0, policy, &param) != 0) return; // not everybody may
-    EXPECT_EQ(prim_caller() & PRIM_CALLER_REALTIME, expected);
+    EXPECT_EQ(prim_caller() & PRIM_CALLER_SCHEDULED, expected);
 }
 
 static void be_several_callers(void)
@@ -144,9 +144,10 @@ static void be_several_callers(void)
     errno = 77;
     EXPECT_EQ(prim_caller() & (PRIM_CALLER_ELEVATED | PRIM_CALLER_MIXED), 0);
     EXPECT_EQ((prim_caller() & PRIM_CALLER_ROOT) != 0, getuid() == 0);
-    schedule(SCHED_FIFO, 1, PRIM_CALLER_REALTIME);
+    schedule(SCHED_FIFO, 1, PRIM_CALLER_SCHEDULED);
     schedule(SCHED_FIFO | SCHED_RESET_ON_FORK, 1, 0);
-    schedule(SCHED_RR, 1, PRIM_CALLER_REALTIME);
+    schedule(SCHED_RR, 1, PRIM_CALLER_SCHEDULED);
+    schedule(SCHED_IDLE, 0, PRIM_CALLER_SCHEDULED);
     schedule(SCHED_BATCH, 0, 0);
     EXPECT_EQ(errno, 77);
     if (getuid() != 0) return;

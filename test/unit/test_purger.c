@@ -117,7 +117,7 @@ TEST(purger_B3_inherits_nothing_that_a_program_gives_up)
     IN_CHILD(root());
     IN_CHILD(refused_to(ALWAYS, PRIM_CALLER_ROOT, 1)); // asked for
     IN_CHILD(refused_to(ALWAYS, PRIM_CALLER_ROOT | PRIM_CALLER_MIXED, 0));
-    IN_CHILD(refused_to(WITH_THREADS, PRIM_CALLER_REALTIME, 0));
+    IN_CHILD(refused_to(WITH_THREADS, PRIM_CALLER_SCHEDULED, 0));
     IN_CHILD(elevated());
 }
 

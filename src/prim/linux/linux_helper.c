@@ -40,8 +40,8 @@ unsigned prim_caller(void)
     if (real != effective || real != saved) flags |= PRIM_CALLER_MIXED;
     if (real == 0 || effective == 0 || saved == 0) flags |= PRIM_CALLER_ROOT;
     int policy = sched_getscheduler(0); // with a bit more where children do not inherit it
-    if (policy == SCHED_FIFO || policy == SCHED_RR || policy == DEADLINE)
-        flags |= PRIM_CALLER_REALTIME;
+    if (policy == SCHED_FIFO || policy == SCHED_RR || policy == DEADLINE || policy == SCHED_IDLE)
+        flags |= PRIM_CALLER_SCHEDULED;
     errno = before;
     return flags;
 }
