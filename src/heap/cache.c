@@ -14,7 +14,8 @@ enum {
     CACHE_CALM   = 2,
     CACHE_RUNS   = 3,
     CACHE_STEP   = 16, // so small a part of the limit a bin gets as room at a time
-    CACHE_GIFTS  = 1,  // chains given away at a time; more if they are short
+    // so many chains are given away at a time, if they are shorter than the block that comes
+    CACHE_GIFTS  = 4,
     CACHE_LOOK_BLOCKS = 64,
     CACHE_TOLD_BYTES = 64 * 1024 // so much that was given away at a time: see purger_expect
 };
@@ -40,8 +41,7 @@ static void cache_set_limit(struct cache *cache, size_t limit)
 
 static void cache_end_run(struct cache *cache)
 {
-    const size_t at_a_time = CACHE_GIFTS * DEPOT_CHAIN_BYTES;
-    size_t run = cache->given > at_a_time ? cache->given - at_a_time : 0;
+    size_t run = cache->given > DEPOT_CHAIN_BYTES ? cache->given - DEPOT_CHAIN_BYTES : 0;
     if (run > CACHE_MOST_BYTES) run = CACHE_MOST_BYTES;
     if (run > cache->run) cache->run = run;
     cache->given = 0;
@@ -113,13 +113,6 @@ static void cache_trim_room(struct cache *cache, size_t bytes, size_t size_class
 
 // --- giving away ---------------------------------------------------------------------------------
 
-static unsigned cache_length(const struct block *list, size_t size_class, unsigned most)
-{
-    unsigned count = 0;
-    for (; list != NULL && count < most; list = depot_next(list, size_class)) count++;
-    return count;
-}
-
 // The first blocks of a list that is not empty, `most` of them at most.
 static struct depot_chain cache_cut_off(struct block **list, size_t size_class, unsigned most)
 {
@@ -153,35 +146,23 @@ void cache_drop(struct cache *cache, size_t size_class)
     cache_recount(cache, size_class);
 }
 
-// Blocks have left a bin. Where links led astray others have, too.
+// Blocks have left a bin. Where a link led astray all of them have.
 static void cache_count_taken(struct cache *cache, size_t size_class, unsigned count)
 {
     struct cache_bin *bin = cache_bin_of(cache, size_class);
-    bin->left += count;
-    if (CFG_STATES) {
-        unsigned length = cache_length(bin->list, size_class, cache_held(bin));
-        bin->left = bin->room - length;
-    }
+    unsigned held = bin->list == NULL || cache_held(bin) < count ? 0 : cache_held(bin) - count;
+    bin->left = bin->room - held;
     cache_recount(cache, size_class);
 }
 
-// At most a chain of a class, and no more than half of the bin: those blocks that have waited
-// longest, unless there are too many to look for them.
+// At most a chain of a class, and no more than half of the bin.
 static struct depot_chain cache_take_some(struct cache *cache, size_t size_class)
 {
     struct cache_bin *bin = cache_bin_of(cache, size_class);
-    struct block *first = cache_first(&bin->list, size_class);
-    unsigned most = depot_chain_blocks(size_class), length = cache_held(bin);
-    if (CFG_STATES) length = cache_length(first, size_class, length);
-    struct depot_chain chain = {first, length};
-    if (length > 2 * most) {
-        chain = cache_cut_off(&bin->list, size_class, most);
-    } else if (length <= 1) {
-        bin->list = NULL;
-    } else {
-        chain.count = length / 2;
-        (void)cache_cut_off(&chain.first, size_class, length - chain.count);
-    }
+    unsigned most = depot_chain_blocks(size_class), half = (cache_held(bin) + 1) / 2;
+    struct depot_chain chain = {NULL, 0};
+    if (cache_first(&bin->list, size_class) != NULL)
+        chain = cache_cut_off(&bin->list, size_class, half < most ? half : most);
     cache_count_taken(cache, size_class, chain.count);
     return chain;
 }
@@ -232,6 +213,7 @@ static bool cache_give_in_turn(struct cache *cache)
 {
     for (unsigned i = CLASS_SHARED_FIRST; i < CLASS_COUNT; i++) {
         cache->give_turn = cache_class_after(cache->give_turn);
+        cache_recount(cache, cache->give_turn); // malloc does not
         if (cache_held(cache_bin_of(cache, cache->give_turn)) == 0) continue;
         cache_give(cache, cache->give_turn);
         return true;
@@ -239,15 +221,17 @@ static bool cache_give_in_turn(struct cache *cache)
     return false;
 }
 
-// Some chains, and in any case more than what comes: so the cache holds too much for a while only,
-// after its limit has fallen.
-static void cache_give_some(struct cache *cache, size_t block_bytes)
+// Gives away, if the cache holds too much, more than what comes: so it does for a while only, after
+// its limit has fallen. false: that would be too many chains.
+static bool cache_give_some(struct cache *cache, size_t block_bytes)
 {
     size_t before = cache->held_bytes;
     for (int gifts = 0; cache->held_bytes + block_bytes > cache->limit; gifts++) {
         bool is_enough = cache->held_bytes + 2 * block_bytes <= before;
-        if ((gifts >= CACHE_GIFTS && is_enough) || !cache_give_in_turn(cache)) return;
+        if (gifts > 0 && is_enough) return true;
+        if (gifts == CACHE_GIFTS || !cache_give_in_turn(cache)) return false;
     }
+    return true;
 }
 
 static void cache_flush_list(struct block **list, size_t size_class, bool to_pages)
@@ -334,21 +318,17 @@ static void cache_make_room(struct cache *cache, struct block **lists, size_t si
     cache_recount(cache, size_class);
     bool is_of_use = cache_is_of_use(cache);
     cache_set_limit(cache, is_of_use ? cache->limit : 0);
+    if (cache->limit == 0) is_of_use = false; // memory is wanted back
     bool has_given = !is_of_use && cache_close(cache, lists); // enough for one free
-    if (cache->limit == 0) { // memory is wanted back
-        cache_flush_bins(cache, true);
-        return;
-    }
     bool is_long = size_class >= CACHE_LONG_FIRST;
     bool is_kept = block_bytes <= cache->limit && (!is_long || size_class == cache->long_class);
     cache_keep_long(cache, is_long ? (unsigned)size_class : cache->long_class);
-    if (!is_kept) { // too long, whatever was given away, or the first long one of its class
+    if (!has_given && !cache_give_some(cache, is_kept ? block_bytes : 0)) is_kept = false;
+    if (!is_kept) { // too long, also for what was given away, or the first long one of its class
         cache_remove_room(cache, size_class, bin->left);
-        cache_give_some(cache, 0);
         cache_trim_room(cache, CACHE_ROOMY * cache->limit, 0);
         return;
     }
-    if (!has_given) cache_give_some(cache, block_bytes);
     if (cache->held_bytes + block_bytes <= cache->limit) {
         cache_grow_bin(cache, size_class);
     } else { // it holds too much: a closer look at each block

@@ -82,6 +82,7 @@ static long options_get(enum option) { return 0; }
 static bool limit_is_below(enum option, int64_t) { return false; }
 static void limit_ask_system(void) {}
 static void purge_relieve(size_t) {}
+void report_fault_of_helper(void) {}
 static struct local_heap *thread_ready(struct local_heap *heap) { return heap; }
 static bool idle_has_any() { return false; }
 static void idle_review(uint64_t) {}
