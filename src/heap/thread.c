@@ -294,7 +294,7 @@ void thread_housekeep(struct local_heap *heap)
         atomic_store_explicit(&main->collect_asked, 0, memory_order_relaxed);
         thread_collect_own(main, asked > 1);
     }
-    if (!purge_has_turn(main->heartbeat)) return;
+    if (!purge_has_turn(main->heartbeat) && !depot_review_goes_on()) return;
     uint64_t now_ms = prim_clock_ms();
     cache_review(&main->cache, main->list, now_ms);
     idle_review(now_ms);

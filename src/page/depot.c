@@ -185,6 +185,11 @@ static bool depot_look_at(struct depot_class *of_class)
     return false;
 }
 
+bool depot_review_goes_on(void)
+{
+    return atomic_load_explicit(&depot_number, memory_order_relaxed) < DEPOT_CLASSES;
+}
+
 void depot_review(uint64_t now_ms)
 {
     uint64_t due = atomic_load_explicit(&depot_due_ms, memory_order_relaxed);
@@ -195,7 +200,10 @@ void depot_review(uint64_t now_ms)
         atomic_store_explicit(&depot_number, 0, memory_order_relaxed);
     }
     unsigned number = atomic_load_explicit(&depot_number, memory_order_relaxed), start = number;
-    while (number < DEPOT_CLASSES && !depot_look_at(&depot_classes[number])) number++;
+    for (unsigned chains = 0; number < DEPOT_CLASSES && chains < DEPOT_REVIEW_CHAINS;) {
+        if (depot_look_at(&depot_classes[number])) chains++;
+        else number++;
+    }
     if (number != start) atomic_store_explicit(&depot_number, number, memory_order_relaxed);
 }
 

@@ -25,6 +25,7 @@ enum {
     DEPOT_CHAIN_BYTES  = 64 * 1024, // of a chain with more than one block
     DEPOT_CHAIN_BLOCKS = 31,        // fits into the low bits of an address
     DEPOT_REVIEW_MS    = 200,
+    DEPOT_REVIEW_CHAINS = 2,
     DEPOT_CLASSES      = 73 - CLASS_SHARED_FIRST // from that one on, up to DEPOT_BLOCK_BYTES
 };
 
@@ -37,8 +38,9 @@ INTERNAL void depot_put(size_t size_class, struct depot_chain chain);
 // A chain of that class; first == NULL when there is none. Any thread.
 INTERNAL struct depot_chain depot_take(size_t size_class);
 // Now and then, `now_ms` being the time: chains that nobody has taken for DEPOT_REVIEW_MS go back
-// to their pages. A few at a time. Any thread.
+// to their pages. DEPOT_REVIEW_CHAINS at a time. Any thread.
 INTERNAL void depot_review(uint64_t now_ms);
+INTERNAL bool depot_review_goes_on(void); // and had better be called soon
 // All chains go back to their pages. Any thread.
 INTERNAL void depot_drain(void);
 INTERNAL void depot_drain_class(unsigned number); // of that class only, counted from 0
