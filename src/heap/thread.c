@@ -176,7 +176,7 @@ struct local_heap *thread_ready(struct local_heap *heap)
 
     struct local_heap *main = thread_new_main(is_transient);
     if (main == NULL) return NULL;
-    main->is_transient = is_transient;
+    main->is_transient = main->is_in_hook = is_transient;
     if (is_transient) return main;
     thread_heap_slot = main; // before the next call, which may allocate
     if (prim_thread_exit_arm(main) != 0)

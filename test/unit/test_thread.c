@@ -107,6 +107,35 @@ static void exit_order_reversed(void)
 
 TEST(thread_exit_may_come_after_other_destructors) { IN_CHILD(exit_order_reversed()); }
 
+enum { HOOK_DEEP = 3 }; // without an end it would go on until the stack has one
+static unsigned hook_calls, hook_depth;
+
+static void allocate_in_hook(bool force, unsigned long long heartbeat, void *arg)
+{
+    (void)force;
+    (void)heartbeat;
+    (void)arg;
+    EXPECT(hook_depth == 0 && thread_heap() != &thread_ended_heap);
+    hook_calls++;
+    if (hook_depth == HOOK_DEEP) return;
+    hook_depth++;
+    mi_free(mi_malloc(1000));
+    hook_depth--;
+}
+
+static void hook_and_exit(void)
+{
+    start();
+    pthread_key_create(&order_key, at_exit);
+    hooks_set_deferred_free(allocate_in_hook, NULL);
+    mi_free(mi_malloc(1));
+    run_thread(end_in_rounds, NULL);
+    EXPECT(exits == 3 && hook_calls >= 2);
+    EXPECT_EQ(level_now(STAT_threads), 1);
+}
+
+TEST(thread_that_has_ended_calls_no_deferred_free_hook) { IN_CHILD(hook_and_exit()); }
+
 static void transient(void)
 {
     start();
