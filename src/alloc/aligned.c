@@ -1,7 +1,6 @@
 #include "alloc/resize.h"
 #include <errno.h>
 #include "core/report.h"
-#include "core/stats.h"
 #include "page/refill.h"
 
 struct aligned_request {
@@ -20,11 +19,8 @@ static void *aligned_class_block(struct local_heap *heap, const struct aligned_r
     void *block = alloc_from(heap, need - ALLOC_PADDING_BYTES, request->is_zeroed);
     if (block == NULL) return NULL;
     check(bits_is_aligned(block, request->alignment));
-    if (CFG_PADDING) { // it counts with what was asked for, not with what it took
-        const struct page *page = page_of(block);
-        stats_block_removed(page->size_class, page->block_bytes, need - ALLOC_PADDING_BYTES);
-        alloc_mark(page, block, request->bytes);
-    }
+    // it counts with what was asked for, not with what it took
+    if (CFG_PADDING) alloc_mark_anew(page_of(block), block, request->bytes);
     return block;
 }
 
@@ -66,6 +62,8 @@ static void *aligned_with_offset(struct local_heap *heap, const struct aligned_r
         mi_free(block);
         return report_no_memory(request->bytes, true);
     }
+    size_t before = (size_t)(pointer - block); // so that what follows is what was asked for
+    if (CFG_PADDING) alloc_mark_anew(page_of(block), block, before + request->bytes);
     return pointer;
 }
 
@@ -80,7 +78,8 @@ static void *aligned_alloc_from(struct local_heap *heap, struct aligned_request 
         return report_no_memory(request.bytes, true);
     }
     request.offset &= request.alignment - 1;
-    if (request.bytes == 0) request.bytes = 1; // so that it is rounded up to the alignment
+    // so that it is rounded up to the alignment; padding is, too, and keeps the number
+    if (request.bytes == 0 && !CFG_PADDING) request.bytes = 1;
     if (request.offset != 0) return aligned_with_offset(heap, &request);
     if (request.alignment <= CLASS_STEP_BYTES)
         return alloc_from(heap, request.bytes, request.is_zeroed);

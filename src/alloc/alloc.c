@@ -58,6 +58,13 @@ void alloc_mark(const struct page *page, void *block, size_t bytes)
     if (CFG_STAT_BLOCKS) stats_block_added(page->size_class, page->block_bytes, bytes);
 }
 
+void alloc_mark_anew(const struct page *page, void *block, size_t bytes)
+{
+    size_t before = block_requested_bytes(block, page->block_bytes);
+    if (CFG_STAT_BLOCKS) stats_block_removed(page->size_class, page->block_bytes, before);
+    alloc_mark(page, block, bytes);
+}
+
 // --- slow paths ----------------------------------------------------------------------------------
 
 // A block that is in use is on the list: it was freed twice at the same instant, and neither free

@@ -32,6 +32,8 @@ INTERNAL cold void *alloc_bad_list(struct local_heap *heap, size_t bytes, bool i
 INTERNAL void alloc_open_block(const struct page *page, struct block *block);
 // Debug builds: writes padding, counts.
 INTERNAL void alloc_mark(const struct page *page, void *block, size_t bytes);
+// The same for a block that was marked with another number before.
+INTERNAL void alloc_mark_anew(const struct page *page, void *block, size_t bytes);
 
 INTERNAL bool alloc_padding_is_intact(const struct page *page, const void *block);
 

@@ -198,8 +198,12 @@ void *mi_expand(void *p, size_t newsize)
 {
     struct free_place place;
     if (p == NULL || newsize > ALLOC_MAX_BYTES || !free_find(p, "expand", &place)) return NULL;
-    if (newsize <= free_usable_bytes(&place, p)) return p;
-    return resize_in_place(&place, p, newsize) ? p : NULL;
+    if (newsize > free_usable_bytes(&place, p))
+        return resize_in_place(&place, p, newsize) ? p : NULL;
+    // else the padding stays as it is, for free to report
+    if (CFG_PADDING && alloc_padding_is_intact(place.page, place.block))
+        alloc_mark_anew(place.page, place.block, (size_t)((char *)p - place.block) + newsize);
+    return p;
 }
 
 void *mi_heap_realloc(mi_heap_t *heap, void *p, size_t newsize)
