@@ -155,6 +155,21 @@ static struct aligned_request aligned_ask(size_t bytes, size_t alignment, size_t
     return request;
 }
 
+static void *aligned_in_heap(mi_heap_t *heap, size_t count, struct aligned_request request)
+{
+    struct local_heap *part = alloc_part(heap);
+    return part == NULL ? NULL : alloc_finish(part, aligned_counted(part, count, request));
+}
+
+static void *aligned_resize_in_heap(mi_heap_t *heap, void *pointer, size_t count,
+                                    struct aligned_request request)
+{
+    struct local_heap *part = alloc_part(heap);
+    return part == NULL
+               ? NULL
+               : alloc_finish(part, aligned_resize_counted(part, pointer, count, request));
+}
+
 // --- public --------------------------------------------------------------------------------------
 
 void *mi_malloc_aligned(size_t size, size_t alignment)
@@ -222,85 +237,66 @@ void *mi_recalloc_aligned_at(void *p, size_t newcount, size_t size, size_t align
 void *mi_heap_malloc_aligned(mi_heap_t *heap, size_t size, size_t alignment)
 {
     struct local_heap *part = alloc_part(heap);
-    return part == NULL ? NULL : aligned_plain(part, size, alignment, false);
+    return part == NULL ? NULL : alloc_finish(part, aligned_plain(part, size, alignment, false));
 }
 
 void *mi_heap_zalloc_aligned(mi_heap_t *heap, size_t size, size_t alignment)
 {
     struct local_heap *part = alloc_part(heap);
-    return part == NULL ? NULL : aligned_plain(part, size, alignment, true);
+    return part == NULL ? NULL : alloc_finish(part, aligned_plain(part, size, alignment, true));
 }
 
 void *mi_heap_calloc_aligned(mi_heap_t *heap, size_t count, size_t size, size_t alignment)
 {
-    struct local_heap *part = alloc_part(heap);
-    return part == NULL ? NULL
-                        : aligned_counted(part, count, aligned_ask(size, alignment, 0, true));
+    return aligned_in_heap(heap, count, aligned_ask(size, alignment, 0, true));
 }
 
 void *mi_heap_realloc_aligned(mi_heap_t *heap, void *p, size_t newsize, size_t alignment)
 {
-    struct local_heap *part = alloc_part(heap);
-    return part == NULL ? NULL : aligned_resize(part, p, aligned_ask(newsize, alignment, 0, false));
+    return aligned_resize_in_heap(heap, p, 1, aligned_ask(newsize, alignment, 0, false));
 }
 
 void *mi_heap_rezalloc_aligned(mi_heap_t *heap, void *p, size_t newsize, size_t alignment)
 {
-    struct local_heap *part = alloc_part(heap);
-    return part == NULL ? NULL : aligned_resize(part, p, aligned_ask(newsize, alignment, 0, true));
+    return aligned_resize_in_heap(heap, p, 1, aligned_ask(newsize, alignment, 0, true));
 }
 
 void *mi_heap_recalloc_aligned(mi_heap_t *heap, void *p, size_t newcount, size_t size,
                                size_t alignment)
 {
-    struct local_heap *part = alloc_part(heap);
-    struct aligned_request request = aligned_ask(size, alignment, 0, true);
-    return part == NULL ? NULL : aligned_resize_counted(part, p, newcount, request);
+    return aligned_resize_in_heap(heap, p, newcount, aligned_ask(size, alignment, 0, true));
 }
 
 void *mi_heap_malloc_aligned_at(mi_heap_t *heap, size_t size, size_t alignment, size_t offset)
 {
-    struct local_heap *part = alloc_part(heap);
-    return part == NULL ? NULL
-                        : aligned_alloc_from(part, aligned_ask(size, alignment, offset, false));
+    return aligned_in_heap(heap, 1, aligned_ask(size, alignment, offset, false));
 }
 
 void *mi_heap_zalloc_aligned_at(mi_heap_t *heap, size_t size, size_t alignment, size_t offset)
 {
-    struct local_heap *part = alloc_part(heap);
-    return part == NULL ? NULL
-                        : aligned_alloc_from(part, aligned_ask(size, alignment, offset, true));
+    return aligned_in_heap(heap, 1, aligned_ask(size, alignment, offset, true));
 }
 
 void *mi_heap_calloc_aligned_at(mi_heap_t *heap, size_t count, size_t size, size_t alignment,
                                 size_t offset)
 {
-    struct local_heap *part = alloc_part(heap);
-    return part == NULL ? NULL
-                        : aligned_counted(part, count, aligned_ask(size, alignment, offset, true));
+    return aligned_in_heap(heap, count, aligned_ask(size, alignment, offset, true));
 }
 
 void *mi_heap_realloc_aligned_at(mi_heap_t *heap, void *p, size_t newsize, size_t alignment,
                                  size_t offset)
 {
-    struct local_heap *part = alloc_part(heap);
-    return part == NULL ? NULL
-                        : aligned_resize(part, p, aligned_ask(newsize, alignment, offset, false));
+    return aligned_resize_in_heap(heap, p, 1, aligned_ask(newsize, alignment, offset, false));
 }
 
 void *mi_heap_rezalloc_aligned_at(mi_heap_t *heap, void *p, size_t newsize, size_t alignment,
                                   size_t offset)
 {
-    struct local_heap *part = alloc_part(heap);
-    return part == NULL ? NULL
-                        : aligned_resize(part, p, aligned_ask(newsize, alignment, offset, true));
+    return aligned_resize_in_heap(heap, p, 1, aligned_ask(newsize, alignment, offset, true));
 }
 
 void *mi_heap_recalloc_aligned_at(mi_heap_t *heap, void *p, size_t newcount, size_t size,
                                   size_t alignment, size_t offset)
 {
-    struct local_heap *part = alloc_part(heap);
-    struct aligned_request request = aligned_ask(size, alignment, offset, true);
-    return part == NULL ? NULL : aligned_resize_counted(part, p, newcount, request);
+    return aligned_resize_in_heap(heap, p, newcount, aligned_ask(size, alignment, offset, true));
 }
-

@@ -130,6 +130,7 @@ static void *alloc_try(struct local_heap *heap, size_t bytes, size_t alignment, 
 void *alloc_slow_large(struct local_heap *heap, size_t bytes, size_t alignment, bool is_zeroed)
 {
     if (bytes > ALLOC_MAX_BYTES - ALLOC_PADDING_BYTES) return report_no_memory(bytes, true);
+    bool is_borrowed = heap == &thread_ended_heap; // here; else whoever borrowed it gives it back
     heap = thread_ready(heap);
     if (heap == NULL) return report_no_memory(bytes, false);
 
@@ -139,7 +140,7 @@ void *alloc_slow_large(struct local_heap *heap, size_t bytes, size_t alignment, 
         thread_collect(true);
         block = alloc_try(heap, bytes, alignment, is_zeroed);
     }
-    thread_finish(heap);
+    if (unlikely(is_borrowed)) thread_finish(heap);
     return block != NULL ? block : report_no_memory(bytes, false);
 }
 
@@ -208,7 +209,7 @@ void *mi_mallocn(size_t count, size_t size)
 static cold void *alloc_from_far(mi_heap_t *heap, size_t bytes, bool is_zeroed)
 {
     struct local_heap *part = alloc_find_part(heap);
-    return part == NULL ? NULL : alloc_from(part, bytes, is_zeroed);
+    return part == NULL ? NULL : alloc_finish(part, alloc_from(part, bytes, is_zeroed));
 }
 
 on_cache_line void *mi_heap_malloc(mi_heap_t *heap, size_t size)
@@ -230,11 +231,11 @@ void *mi_heap_zalloc_small(mi_heap_t *heap, size_t size) { return mi_heap_zalloc
 void *mi_heap_calloc(mi_heap_t *heap, size_t count, size_t size)
 {
     struct local_heap *part = alloc_part(heap);
-    return part == NULL ? NULL : alloc_counted(part, count, size, true);
+    return part == NULL ? NULL : alloc_finish(part, alloc_counted(part, count, size, true));
 }
 
 void *mi_heap_mallocn(mi_heap_t *heap, size_t count, size_t size)
 {
     struct local_heap *part = alloc_part(heap);
-    return part == NULL ? NULL : alloc_counted(part, count, size, false);
+    return part == NULL ? NULL : alloc_finish(part, alloc_counted(part, count, size, false));
 }

@@ -23,7 +23,8 @@ INTERNAL cold void *alloc_slow(struct local_heap *heap, size_t bytes, bool is_ze
 INTERNAL no_inline void *alloc_slow_large(struct local_heap *heap, size_t bytes, size_t alignment,
                                           bool is_zeroed);
 INTERNAL no_inline void *alloc_medium(struct local_heap *heap, size_t bytes, bool is_zeroed);
-// The thread's part of a heap; NULL when it is not usable (reported) or memory is exhausted.
+// The thread's part of a heap, for a call that ends with alloc_finish; NULL when it is not usable
+// (reported) or memory is exhausted.
 INTERNAL cold struct local_heap *alloc_find_part(mi_heap_t *heap);
 // The loaded list begins with something else than a free block: reports that, drops the list, and
 // goes on as alloc_slow.
@@ -48,6 +49,13 @@ static inline struct local_heap *alloc_part(mi_heap_t *heap)
 {
     struct local_heap *part = alloc_part_near(heap);
     return likely(part != NULL) ? part : alloc_find_part(heap);
+}
+
+// What the call gives. A thread that has ended has borrowed the part.
+static inline void *alloc_finish(struct local_heap *part, void *block)
+{
+    if (unlikely(thread_heap() == &thread_ended_heap)) thread_finish(part);
+    return block;
 }
 
 // The page of a list's first block, which may be wrong where `is_cached`: then it may be NULL.

@@ -209,31 +209,31 @@ void *mi_expand(void *p, size_t newsize)
 void *mi_heap_realloc(mi_heap_t *heap, void *p, size_t newsize)
 {
     struct local_heap *part = alloc_part(heap);
-    return part == NULL ? NULL : resize(part, p, newsize, false);
+    return part == NULL ? NULL : alloc_finish(part, resize(part, p, newsize, false));
 }
 
 void *mi_heap_rezalloc(mi_heap_t *heap, void *p, size_t newsize)
 {
     struct local_heap *part = alloc_part(heap);
-    return part == NULL ? NULL : resize(part, p, newsize, true);
+    return part == NULL ? NULL : alloc_finish(part, resize(part, p, newsize, true));
 }
 
 void *mi_heap_reallocf(mi_heap_t *heap, void *p, size_t newsize)
 {
     struct local_heap *part = alloc_part(heap);
-    return part == NULL ? NULL : resize_or_free(part, p, newsize);
+    return part == NULL ? NULL : alloc_finish(part, resize_or_free(part, p, newsize));
 }
 
 void *mi_heap_reallocn(mi_heap_t *heap, void *p, size_t count, size_t size)
 {
     struct local_heap *part = alloc_part(heap);
-    return part == NULL ? NULL : resize_counted(part, p, count, size, false);
+    return part == NULL ? NULL : alloc_finish(part, resize_counted(part, p, count, size, false));
 }
 
 void *mi_heap_recalloc(mi_heap_t *heap, void *p, size_t newcount, size_t size)
 {
     struct local_heap *part = alloc_part(heap);
-    return part == NULL ? NULL : resize_counted(part, p, newcount, size, true);
+    return part == NULL ? NULL : alloc_finish(part, resize_counted(part, p, newcount, size, true));
 }
 
 size_t mi_good_size(size_t size)

@@ -381,22 +381,41 @@ TEST(alloc_refuses_what_no_address_space_holds) { IN_CHILD(edges()); }
 // --- a thread that has ended ---------------------------------------------------------------------
 
 static pthread_key_t late_key;
+static void (*late_calls)(void);
 static mi_heap_t *shared_heap;
-static void *late_blocks[20];
+static void *late_blocks[20], *kept_block;
 
 static void late(void *rounds)
 {
     uintptr_t left = (uintptr_t)rounds;
-    if (left > 1) { // after the allocator's own destructor, whatever their order
-        pthread_setspecific(late_key, (void *)(left - 1));
-        return;
-    }
+    // after the allocator's own destructor, whatever their order
+    if (left > 1) pthread_setspecific(late_key, (void *)(left - 1));
+    else late_calls();
+}
+
+static void allocate_late(void)
+{
     for (int i = 0; i < 10; i++) {
         late_blocks[i] = mi_malloc(100);
         mi_free(mi_malloc_aligned_at(1000, 256, 32));
         late_blocks[10 + i] =
             shared_heap == NULL ? mi_malloc(MIB) : mi_heap_malloc(shared_heap, 100);
+        if (shared_heap != NULL) mi_free(mi_heap_malloc_aligned_at(shared_heap, 1000, 256, 32));
     }
+}
+
+// What takes no slow path, or fails.
+static void allocate_nothing_late(void)
+{
+    volatile size_t too_much = SIZE_MAX, no_power = 3; // compilers warn of what they know
+    EXPECT(mi_heap_realloc(shared_heap, kept_block, MIB) == kept_block);
+    EXPECT(mi_heap_malloc(shared_heap, too_much) == NULL);
+    EXPECT(mi_heap_calloc(shared_heap, too_much, 2) == NULL);
+    EXPECT(mi_heap_malloc_aligned(shared_heap, 10, no_power) == NULL);
+    EXPECT(mi_heap_malloc_aligned_at(shared_heap, too_much, 64, 8) == NULL);
+    EXPECT(mi_heap_realloc_aligned(shared_heap, kept_block, 10, no_power) == NULL);
+    mi_thread_init();
+    EXPECT(thread_heap() == &thread_ended_heap);
 }
 
 static void *ends_late(void *unused)
@@ -411,6 +430,7 @@ static void ended_thread(bool has_heap)
 {
     start();
     pthread_key_create(&late_key, late);
+    late_calls = allocate_late;
     mi_free(mi_malloc(1));
     if (has_heap) shared_heap = mi_heap_new();
     for (int i = 0; i < 10; i++) {
@@ -428,6 +448,22 @@ static void ended_thread(bool has_heap)
 
 TEST(alloc_in_a_thread_that_has_ended_keeps_nothing) { IN_CHILD(ended_thread(false)); }
 TEST(alloc_in_a_heap_by_a_thread_that_has_ended_keeps_nothing) { IN_CHILD(ended_thread(true)); }
+
+static void ended_in_vain(void)
+{
+    start();
+    pthread_key_create(&late_key, late);
+    late_calls = allocate_nothing_late;
+    shared_heap = mi_heap_new();
+    kept_block = mi_heap_malloc(shared_heap, MIB);
+    for (int i = 0; i < 10; i++) run_thread(ends_late, NULL);
+    EXPECT_EQ(level_now(STAT_threads), 1);
+    EXPECT(main_count() < 4);
+    mi_heap_destroy(shared_heap);
+    EXPECT_EQ(situation_now().slices, 0);
+}
+
+TEST(alloc_nothing_in_a_thread_that_has_ended_keeps_nothing) { IN_CHILD(ended_in_vain()); }
 
 // --- blocks of all sizes, against a shadow -------------------------------------------------------
 
