@@ -1,6 +1,8 @@
 #include "unit_test.h"
 #include "alloc/free.h"
 #include "alloc/resize.h"
+#include "core/hooks.h"
+#include "heap/ring.h"
 #include "mimalloc.h"
 
 enum { KIB = 1024, MIB = 1024 * KIB };
@@ -464,6 +466,66 @@ static void ended_in_vain(void)
 }
 
 TEST(alloc_nothing_in_a_thread_that_has_ended_keeps_nothing) { IN_CHILD(ended_in_vain()); }
+
+// --- an error handler that allocates -------------------------------------------------------------
+
+enum { OWNED_BYTES = 200, OWNED_BLOCKS = SLICE_BYTES / OWNED_BYTES };
+static void *owned_blocks[OWNED_BLOCKS], *handler_block;
+static struct page *full_page;
+
+static void allocate_in_handler(void) { handler_block = mi_malloc(OWNED_BYTES); }
+static void collect_in_handler(void) { mi_collect(true); }
+
+// As if another thread had adopted the page.
+static void lose_page_in_handler(void)
+{
+    allocate_in_handler();
+    EXPECT(retire_claim(full_page));
+    page_set_owner(full_page, (uintptr_t)&thread_ended_heap);
+}
+
+static void call_handler(int code, void *handle)
+{
+    EXPECT_EQ(code, EFAULT);
+    (*(void (**)(void))handle)();
+}
+
+// A block of the current page, which has no other free one, and with one byte too many.
+static void overflow_in_full_page(void (*handle)(void))
+{
+    unsigned count = 1;
+    start();
+    hooks_set_error(call_handler, &handle);
+    owned_blocks[0] = mi_malloc(OWNED_BYTES);
+    full_page = page_of(owned_blocks[0]);
+    struct local_heap *main = thread_heap();
+    struct local_class *own = &main->own[full_page->size_class];
+    while (page_has_room(full_page) || main->list[full_page->size_class] != NULL)
+        owned_blocks[count++] = mi_malloc(OWNED_BYTES);
+    EXPECT(own->current == full_page && full_page->out == count);
+    ((char *)owned_blocks[0])[OWNED_BYTES] ^= 1;
+    mi_free(owned_blocks[0]);
+    EXPECT(own->current != full_page);
+    if (handle == lose_page_in_handler) {
+        ring_flush(&main->ring);
+        EXPECT_EQ(remote_waiting(full_page), 1);
+        retire_park(full_page, true);
+    }
+    EXPECT_TEXT(page_broken_rule(full_page), NULL);
+    EXPECT_TEXT(remote_broken_rule(full_page), NULL);
+    EXPECT_TEXT(local_heap_broken_rule(main), NULL);
+    for (unsigned i = 1; i < count; i++) mi_free(owned_blocks[i]);
+    mi_free(handler_block);
+    EXPECT_EQ(situation_now().slices, 0);
+}
+
+TEST(alloc_free_of_an_overflowed_block_whose_page_a_handler_has_used_up)
+{
+    if (!CFG_PADDING) return;
+    IN_CHILD(overflow_in_full_page(allocate_in_handler));
+    IN_CHILD(overflow_in_full_page(collect_in_handler));
+    IN_CHILD(overflow_in_full_page(lose_page_in_handler));
+}
 
 // --- blocks of all sizes, against a shadow -------------------------------------------------------
 
