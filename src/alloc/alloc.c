@@ -43,9 +43,9 @@ bool alloc_padding_is_intact(const struct page *page, const void *block)
 
 void alloc_open_block(const struct page *page, struct block *block)
 {
-    const unsigned char *bytes = (const unsigned char *)block;
-    for (size_t i = sizeof(*block); i < page->block_bytes; i++) {
-        if (bytes[i] == FILL_FREED) continue;
+    const unsigned char *at = (const unsigned char *)block, *end = at + page->block_bytes;
+    for (at += sizeof(*block); at < end; at++) {
+        if (*at == FILL_FREED) continue;
         report_fault(FAULT_USE_AFTER_FREE, "malloc", block, page->block_bytes);
         break;
     }
@@ -99,7 +99,7 @@ static void *alloc_class_block(struct local_heap *heap, size_t bytes, bool is_ze
         if (block == NULL) return NULL;
         page = alloc_page_of(heap, size_class, block, is_cached);
         is_unlinked = is_binned ? alloc_unlink_binned(heap, page, size_class, is_cached)
-                                 : alloc_unlink(page, list, size_class, is_cached);
+                                 : alloc_unlink_listed(page, list, size_class, is_cached);
         if (unlikely(!is_unlinked)) alloc_drop_list(heap, size_class);
     } while (unlikely(!is_unlinked));
     if (is_zeroed) alloc_zeroed(heap, size_class, block);
