@@ -288,6 +288,7 @@ void thread_housekeep(struct local_heap *heap)
     if (heap->cache.beats == 0) heap->cache.beats = CACHE_BEATS;
     hooks_deferred_free(&main->is_in_hook, false, main->heartbeat);
     report_if_helper_did();
+    report_if_text_waits();
     ring_flush(&main->ring);
     uint32_t asked = atomic_load_explicit(&main->collect_asked, memory_order_relaxed);
     if (unlikely(asked != 0)) {

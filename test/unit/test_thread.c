@@ -1,6 +1,7 @@
 #include "unit_test.h"
 #include <unistd.h>
 #include "core/hooks.h"
+#include "heap/walk.h"
 #include "os/fork.h"
 #include "mimalloc.h"
 
@@ -256,6 +257,48 @@ static void warns_at_start(void)
 }
 
 TEST(thread_start_survives_an_output_hook_that_allocates) { IN_CHILD(warns_at_start()); }
+
+enum { SAID_BYTES = 100, SAID_BLOCKS = 2 * SLICE_BYTES / SAID_BYTES };
+static unsigned refusals_said;
+static void *said_block;
+
+static void say_refusal(const char *message, void *arg)
+{
+    EXPECT(arg == NULL && strstr(message, "large OS pages") != NULL);
+    refusals_said++;
+    said_block = mi_malloc(SAID_BYTES);
+}
+
+// The first page of the class is made when the system has just refused large OS pages.
+static void refusal_in_malloc(void)
+{
+    static void *blocks[SAID_BLOCKS];
+    struct prim_info info;
+    fake_prim_reset();
+    prim_info_read(&info);
+    info.large_page_bytes = (size_t)2 << 20;
+    fake_prim_set_info(&info);
+    thread_start_process();
+    options_set(OPTION_large_os_pages, 1);
+    options_set(OPTION_verbose, 1);
+    hooks_set_output(say_refusal, NULL);
+    fake_prim_fail_from(FAKE_PRIM_map_large, 1, ENOMEM);
+    blocks[0] = mi_malloc(SAID_BYTES);
+    EXPECT_EQ(refusals_said, 0);
+    EXPECT_TEXT(walk_broken_rule(thread_heap()), NULL);
+    for (unsigned i = 1; i < SAID_BLOCKS; i++) blocks[i] = mi_malloc(SAID_BYTES);
+    EXPECT_EQ(refusals_said, 1);
+    EXPECT_TEXT(walk_broken_rule(thread_heap()), NULL);
+    for (unsigned i = 0; i < SAID_BLOCKS; i++) mi_free(blocks[i]);
+    mi_free(said_block);
+    thread_collect(true);
+    EXPECT_EQ(used_slices(), 0);
+}
+
+TEST(thread_says_that_large_OS_pages_were_refused_before_it_touches_any_list)
+{
+    IN_CHILD(refusal_in_malloc());
+}
 
 static void *allocate_and_wait(void *gate)
 {
