@@ -326,7 +326,8 @@ mi_decl_export bool mi_is_in_heap_region(const void *p) mi_attr_noexcept;
 // Called now and then from inside allocations, so that a program with reference counts can free
 // what it deferred, in small steps. `force`: free everything now (mi_collect(true)). `heartbeat`
 // counts the thread's visits to the slow path, each of which calls. The function may allocate and
-// free, runs on the thread that allocates, and is not called from within itself. NULL: no function.
+// free, runs on the thread that allocates, and is not called from within itself, nor in a thread
+// that has ended (by what its last destructors allocate). NULL: no function.
 #if defined(__GNUC__) && defined(__cplusplus) && __cplusplus < 201103L
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wlong-long" // C++98 has none of its own

@@ -1,7 +1,6 @@
 #include "alloc/resize.h"
 #include <errno.h>
 #include "core/report.h"
-#include "core/stats.h"
 #include "page/refill.h"
 
 struct aligned_request {
@@ -20,11 +19,8 @@ static void *aligned_class_block(struct local_heap *heap, const struct aligned_r
     void *block = alloc_from(heap, need - ALLOC_PADDING_BYTES, request->is_zeroed);
     if (block == NULL) return NULL;
     check(bits_is_aligned(block, request->alignment));
-    if (CFG_PADDING) { // it counts with what was asked for, not with what it took
-        const struct page *page = page_of(block);
-        stats_block_removed(page->size_class, page->block_bytes, need - ALLOC_PADDING_BYTES);
-        alloc_mark(page, block, request->bytes);
-    }
+    // it counts with what was asked for, not with what it took
+    if (CFG_PADDING) alloc_mark_anew(page_of(block), block, request->bytes);
     return block;
 }
 
@@ -66,6 +62,8 @@ static void *aligned_with_offset(struct local_heap *heap, const struct aligned_r
         mi_free(block);
         return report_no_memory(request->bytes, true);
     }
+    size_t before = (size_t)(pointer - block); // so that what follows is what was asked for
+    if (CFG_PADDING) alloc_mark_anew(page_of(block), block, before + request->bytes);
     return pointer;
 }
 
@@ -80,7 +78,8 @@ static void *aligned_alloc_from(struct local_heap *heap, struct aligned_request 
         return report_no_memory(request.bytes, true);
     }
     request.offset &= request.alignment - 1;
-    if (request.bytes == 0) request.bytes = 1; // so that it is rounded up to the alignment
+    // so that it is rounded up to the alignment; padding is, too, and keeps the number
+    if (request.bytes == 0 && !CFG_PADDING) request.bytes = 1;
     if (request.offset != 0) return aligned_with_offset(heap, &request);
     if (request.alignment <= CLASS_STEP_BYTES)
         return alloc_from(heap, request.bytes, request.is_zeroed);
@@ -156,6 +155,21 @@ static struct aligned_request aligned_ask(size_t bytes, size_t alignment, size_t
     return request;
 }
 
+static void *aligned_in_heap(mi_heap_t *heap, size_t count, struct aligned_request request)
+{
+    struct local_heap *part = alloc_part(heap);
+    return part == NULL ? NULL : alloc_finish(part, aligned_counted(part, count, request));
+}
+
+static void *aligned_resize_in_heap(mi_heap_t *heap, void *pointer, size_t count,
+                                    struct aligned_request request)
+{
+    struct local_heap *part = alloc_part(heap);
+    return part == NULL
+               ? NULL
+               : alloc_finish(part, aligned_resize_counted(part, pointer, count, request));
+}
+
 // --- public --------------------------------------------------------------------------------------
 
 void *mi_malloc_aligned(size_t size, size_t alignment)
@@ -223,85 +237,66 @@ void *mi_recalloc_aligned_at(void *p, size_t newcount, size_t size, size_t align
 void *mi_heap_malloc_aligned(mi_heap_t *heap, size_t size, size_t alignment)
 {
     struct local_heap *part = alloc_part(heap);
-    return part == NULL ? NULL : aligned_plain(part, size, alignment, false);
+    return part == NULL ? NULL : alloc_finish(part, aligned_plain(part, size, alignment, false));
 }
 
 void *mi_heap_zalloc_aligned(mi_heap_t *heap, size_t size, size_t alignment)
 {
     struct local_heap *part = alloc_part(heap);
-    return part == NULL ? NULL : aligned_plain(part, size, alignment, true);
+    return part == NULL ? NULL : alloc_finish(part, aligned_plain(part, size, alignment, true));
 }
 
 void *mi_heap_calloc_aligned(mi_heap_t *heap, size_t count, size_t size, size_t alignment)
 {
-    struct local_heap *part = alloc_part(heap);
-    return part == NULL ? NULL
-                        : aligned_counted(part, count, aligned_ask(size, alignment, 0, true));
+    return aligned_in_heap(heap, count, aligned_ask(size, alignment, 0, true));
 }
 
 void *mi_heap_realloc_aligned(mi_heap_t *heap, void *p, size_t newsize, size_t alignment)
 {
-    struct local_heap *part = alloc_part(heap);
-    return part == NULL ? NULL : aligned_resize(part, p, aligned_ask(newsize, alignment, 0, false));
+    return aligned_resize_in_heap(heap, p, 1, aligned_ask(newsize, alignment, 0, false));
 }
 
 void *mi_heap_rezalloc_aligned(mi_heap_t *heap, void *p, size_t newsize, size_t alignment)
 {
-    struct local_heap *part = alloc_part(heap);
-    return part == NULL ? NULL : aligned_resize(part, p, aligned_ask(newsize, alignment, 0, true));
+    return aligned_resize_in_heap(heap, p, 1, aligned_ask(newsize, alignment, 0, true));
 }
 
 void *mi_heap_recalloc_aligned(mi_heap_t *heap, void *p, size_t newcount, size_t size,
                                size_t alignment)
 {
-    struct local_heap *part = alloc_part(heap);
-    struct aligned_request request = aligned_ask(size, alignment, 0, true);
-    return part == NULL ? NULL : aligned_resize_counted(part, p, newcount, request);
+    return aligned_resize_in_heap(heap, p, newcount, aligned_ask(size, alignment, 0, true));
 }
 
 void *mi_heap_malloc_aligned_at(mi_heap_t *heap, size_t size, size_t alignment, size_t offset)
 {
-    struct local_heap *part = alloc_part(heap);
-    return part == NULL ? NULL
-                        : aligned_alloc_from(part, aligned_ask(size, alignment, offset, false));
+    return aligned_in_heap(heap, 1, aligned_ask(size, alignment, offset, false));
 }
 
 void *mi_heap_zalloc_aligned_at(mi_heap_t *heap, size_t size, size_t alignment, size_t offset)
 {
-    struct local_heap *part = alloc_part(heap);
-    return part == NULL ? NULL
-                        : aligned_alloc_from(part, aligned_ask(size, alignment, offset, true));
+    return aligned_in_heap(heap, 1, aligned_ask(size, alignment, offset, true));
 }
 
 void *mi_heap_calloc_aligned_at(mi_heap_t *heap, size_t count, size_t size, size_t alignment,
                                 size_t offset)
 {
-    struct local_heap *part = alloc_part(heap);
-    return part == NULL ? NULL
-                        : aligned_counted(part, count, aligned_ask(size, alignment, offset, true));
+    return aligned_in_heap(heap, count, aligned_ask(size, alignment, offset, true));
 }
 
 void *mi_heap_realloc_aligned_at(mi_heap_t *heap, void *p, size_t newsize, size_t alignment,
                                  size_t offset)
 {
-    struct local_heap *part = alloc_part(heap);
-    return part == NULL ? NULL
-                        : aligned_resize(part, p, aligned_ask(newsize, alignment, offset, false));
+    return aligned_resize_in_heap(heap, p, 1, aligned_ask(newsize, alignment, offset, false));
 }
 
 void *mi_heap_rezalloc_aligned_at(mi_heap_t *heap, void *p, size_t newsize, size_t alignment,
                                   size_t offset)
 {
-    struct local_heap *part = alloc_part(heap);
-    return part == NULL ? NULL
-                        : aligned_resize(part, p, aligned_ask(newsize, alignment, offset, true));
+    return aligned_resize_in_heap(heap, p, 1, aligned_ask(newsize, alignment, offset, true));
 }
 
 void *mi_heap_recalloc_aligned_at(mi_heap_t *heap, void *p, size_t newcount, size_t size,
                                   size_t alignment, size_t offset)
 {
-    struct local_heap *part = alloc_part(heap);
-    struct aligned_request request = aligned_ask(size, alignment, offset, true);
-    return part == NULL ? NULL : aligned_resize_counted(part, p, newcount, request);
+    return aligned_resize_in_heap(heap, p, newcount, aligned_ask(size, alignment, offset, true));
 }
-

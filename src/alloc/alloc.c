@@ -43,9 +43,9 @@ bool alloc_padding_is_intact(const struct page *page, const void *block)
 
 void alloc_open_block(const struct page *page, struct block *block)
 {
-    const unsigned char *bytes = (const unsigned char *)block;
-    for (size_t i = sizeof(*block); i < page->block_bytes; i++) {
-        if (bytes[i] == FILL_FREED) continue;
+    const unsigned char *at = (const unsigned char *)block, *end = at + page->block_bytes;
+    for (at += sizeof(*block); at < end; at++) {
+        if (*at == FILL_FREED) continue;
         report_fault(FAULT_USE_AFTER_FREE, "malloc", block, page->block_bytes);
         break;
     }
@@ -56,6 +56,13 @@ void alloc_mark(const struct page *page, void *block, size_t bytes)
 {
     alloc_pad(page, block, bytes);
     if (CFG_STAT_BLOCKS) stats_block_added(page->size_class, page->block_bytes, bytes);
+}
+
+void alloc_mark_anew(const struct page *page, void *block, size_t bytes)
+{
+    size_t before = block_requested_bytes(block, page->block_bytes);
+    if (CFG_STAT_BLOCKS) stats_block_removed(page->size_class, page->block_bytes, before);
+    alloc_mark(page, block, bytes);
 }
 
 // --- slow paths ----------------------------------------------------------------------------------
@@ -92,7 +99,7 @@ static void *alloc_class_block(struct local_heap *heap, size_t bytes, bool is_ze
         if (block == NULL) return NULL;
         page = alloc_page_of(heap, size_class, block, is_cached);
         is_unlinked = is_binned ? alloc_unlink_binned(heap, page, size_class, is_cached)
-                                 : alloc_unlink(page, list, size_class, is_cached);
+                                 : alloc_unlink_listed(page, list, size_class, is_cached);
         if (unlikely(!is_unlinked)) alloc_drop_list(heap, size_class);
     } while (unlikely(!is_unlinked));
     if (is_zeroed) alloc_zeroed(heap, size_class, block);
@@ -123,6 +130,7 @@ static void *alloc_try(struct local_heap *heap, size_t bytes, size_t alignment, 
 void *alloc_slow_large(struct local_heap *heap, size_t bytes, size_t alignment, bool is_zeroed)
 {
     if (bytes > ALLOC_MAX_BYTES - ALLOC_PADDING_BYTES) return report_no_memory(bytes, true);
+    bool is_borrowed = heap == &thread_ended_heap; // here; else whoever borrowed it gives it back
     heap = thread_ready(heap);
     if (heap == NULL) return report_no_memory(bytes, false);
 
@@ -132,7 +140,7 @@ void *alloc_slow_large(struct local_heap *heap, size_t bytes, size_t alignment, 
         thread_collect(true);
         block = alloc_try(heap, bytes, alignment, is_zeroed);
     }
-    thread_finish(heap);
+    if (unlikely(is_borrowed)) thread_finish(heap);
     return block != NULL ? block : report_no_memory(bytes, false);
 }
 
@@ -201,7 +209,7 @@ void *mi_mallocn(size_t count, size_t size)
 static cold void *alloc_from_far(mi_heap_t *heap, size_t bytes, bool is_zeroed)
 {
     struct local_heap *part = alloc_find_part(heap);
-    return part == NULL ? NULL : alloc_from(part, bytes, is_zeroed);
+    return part == NULL ? NULL : alloc_finish(part, alloc_from(part, bytes, is_zeroed));
 }
 
 on_cache_line void *mi_heap_malloc(mi_heap_t *heap, size_t size)
@@ -223,11 +231,11 @@ void *mi_heap_zalloc_small(mi_heap_t *heap, size_t size) { return mi_heap_zalloc
 void *mi_heap_calloc(mi_heap_t *heap, size_t count, size_t size)
 {
     struct local_heap *part = alloc_part(heap);
-    return part == NULL ? NULL : alloc_counted(part, count, size, true);
+    return part == NULL ? NULL : alloc_finish(part, alloc_counted(part, count, size, true));
 }
 
 void *mi_heap_mallocn(mi_heap_t *heap, size_t count, size_t size)
 {
     struct local_heap *part = alloc_part(heap);
-    return part == NULL ? NULL : alloc_counted(part, count, size, false);
+    return part == NULL ? NULL : alloc_finish(part, alloc_counted(part, count, size, false));
 }

@@ -23,7 +23,8 @@ INTERNAL cold void *alloc_slow(struct local_heap *heap, size_t bytes, bool is_ze
 INTERNAL no_inline void *alloc_slow_large(struct local_heap *heap, size_t bytes, size_t alignment,
                                           bool is_zeroed);
 INTERNAL no_inline void *alloc_medium(struct local_heap *heap, size_t bytes, bool is_zeroed);
-// The thread's part of a heap; NULL when it is not usable (reported) or memory is exhausted.
+// The thread's part of a heap, for a call that ends with alloc_finish; NULL when it is not usable
+// (reported) or memory is exhausted.
 INTERNAL cold struct local_heap *alloc_find_part(mi_heap_t *heap);
 // The loaded list begins with something else than a free block: reports that, drops the list, and
 // goes on as alloc_slow.
@@ -32,6 +33,8 @@ INTERNAL cold void *alloc_bad_list(struct local_heap *heap, size_t bytes, bool i
 INTERNAL void alloc_open_block(const struct page *page, struct block *block);
 // Debug builds: writes padding, counts.
 INTERNAL void alloc_mark(const struct page *page, void *block, size_t bytes);
+// The same for a block that was marked with another number before.
+INTERNAL void alloc_mark_anew(const struct page *page, void *block, size_t bytes);
 
 INTERNAL bool alloc_padding_is_intact(const struct page *page, const void *block);
 
@@ -46,6 +49,13 @@ static inline struct local_heap *alloc_part(mi_heap_t *heap)
 {
     struct local_heap *part = alloc_part_near(heap);
     return likely(part != NULL) ? part : alloc_find_part(heap);
+}
+
+// What the call gives. A thread that has ended has borrowed the part.
+static inline void *alloc_finish(struct local_heap *part, void *block)
+{
+    if (unlikely(thread_heap() == &thread_ended_heap)) thread_finish(part);
+    return block;
 }
 
 // The page of a list's first block, which may be wrong where `is_cached`: then it may be NULL.
@@ -66,7 +76,8 @@ static always_inline bool alloc_check(const struct page *page, size_t size_class
 }
 
 // Unlinks the first block of a list: of a loaded one, or of cached blocks. false: it is no free
-// block of the class. Only debug and secure builds look.
+// block of the class. Only debug and secure builds look. Debug builds open the block when all is
+// counted, since that may call an error handler.
 static always_inline bool alloc_unlink(const struct page *page, struct block **list,
                                        size_t size_class, bool is_cached)
 {
@@ -78,17 +89,28 @@ static always_inline bool alloc_unlink(const struct page *page, struct block **l
     // The next call needs its link, and the user after that writes there: lists of blocks that were
     // used long ago lie in no cache.
     compiler_prefetch(next);
+    return true;
+}
+
+// Of a list of the heap's own.
+static always_inline bool alloc_unlink_listed(const struct page *page, struct block **list,
+                                              size_t size_class, bool is_cached)
+{
+    struct block *block = *list;
+    if (!alloc_unlink(page, list, size_class, is_cached)) return false;
     if (CFG_DEBUG >= 1) alloc_open_block(page, block);
     return true;
 }
 
-// Unlinks the first block of a bin: false as alloc_unlink.
+// Of a bin.
 static always_inline bool alloc_unlink_binned(struct local_heap *heap, const struct page *page,
                                                size_t size_class, bool is_cached)
 {
     struct cache_bin *bin = cache_bin_of(&heap->cache, size_class);
+    struct block *block = bin->list;
     if (!alloc_unlink(page, &bin->list, size_class, is_cached)) return false;
     bin->left += is_cached;
+    if (CFG_DEBUG >= 1) alloc_open_block(page, block);
     return true;
 }
 
@@ -118,7 +140,7 @@ static always_inline void *alloc_listed(struct local_heap *heap, size_t size_cla
     if (unlikely(block == NULL)) return alloc_slow(heap, bytes, is_zeroed);
     bool is_cached = CFG_STATES && local_heap_has_cached(heap, size_class);
     const struct page *page = alloc_page_of(heap, size_class, block, is_cached);
-    if (unlikely(!alloc_unlink(page, list, size_class, is_cached))) {
+    if (unlikely(!alloc_unlink_listed(page, list, size_class, is_cached))) {
         return alloc_bad_list(heap, bytes, is_zeroed);
     }
     if (is_zeroed) alloc_zeroed(heap, size_class, block);

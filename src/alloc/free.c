@@ -266,6 +266,12 @@ static always_inline bool free_try_own(struct local_heap *heap, uintptr_t units,
         return true;
     }
     if (CFG_DEBUG >= 1) free_close_block(page, block);
+    if (CFG_DEBUG >= 1 && unlikely(page_owner(page) != (uintptr_t)heap)) {
+        // an error handler has used up the page, which is parked, or another thread's by now
+        state_set(arena_state_near(units), STATE_FREED);
+        free_block(heap, page, block);
+        return true;
+    }
     if (unlikely(page_put(page, (struct block *)(void *)block))) free_emptied(page, heap);
     return true;
 }

@@ -198,38 +198,42 @@ void *mi_expand(void *p, size_t newsize)
 {
     struct free_place place;
     if (p == NULL || newsize > ALLOC_MAX_BYTES || !free_find(p, "expand", &place)) return NULL;
-    if (newsize <= free_usable_bytes(&place, p)) return p;
-    return resize_in_place(&place, p, newsize) ? p : NULL;
+    if (newsize > free_usable_bytes(&place, p))
+        return resize_in_place(&place, p, newsize) ? p : NULL;
+    // else the padding stays as it is, for free to report
+    if (CFG_PADDING && alloc_padding_is_intact(place.page, place.block))
+        alloc_mark_anew(place.page, place.block, (size_t)((char *)p - place.block) + newsize);
+    return p;
 }
 
 void *mi_heap_realloc(mi_heap_t *heap, void *p, size_t newsize)
 {
     struct local_heap *part = alloc_part(heap);
-    return part == NULL ? NULL : resize(part, p, newsize, false);
+    return part == NULL ? NULL : alloc_finish(part, resize(part, p, newsize, false));
 }
 
 void *mi_heap_rezalloc(mi_heap_t *heap, void *p, size_t newsize)
 {
     struct local_heap *part = alloc_part(heap);
-    return part == NULL ? NULL : resize(part, p, newsize, true);
+    return part == NULL ? NULL : alloc_finish(part, resize(part, p, newsize, true));
 }
 
 void *mi_heap_reallocf(mi_heap_t *heap, void *p, size_t newsize)
 {
     struct local_heap *part = alloc_part(heap);
-    return part == NULL ? NULL : resize_or_free(part, p, newsize);
+    return part == NULL ? NULL : alloc_finish(part, resize_or_free(part, p, newsize));
 }
 
 void *mi_heap_reallocn(mi_heap_t *heap, void *p, size_t count, size_t size)
 {
     struct local_heap *part = alloc_part(heap);
-    return part == NULL ? NULL : resize_counted(part, p, count, size, false);
+    return part == NULL ? NULL : alloc_finish(part, resize_counted(part, p, count, size, false));
 }
 
 void *mi_heap_recalloc(mi_heap_t *heap, void *p, size_t newcount, size_t size)
 {
     struct local_heap *part = alloc_part(heap);
-    return part == NULL ? NULL : resize_counted(part, p, newcount, size, true);
+    return part == NULL ? NULL : alloc_finish(part, resize_counted(part, p, newcount, size, true));
 }
 
 size_t mi_good_size(size_t size)

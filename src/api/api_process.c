@@ -23,7 +23,13 @@ static void api_reserve_on_request(void)
 }
 
 void mi_process_init(void) { thread_start_process(); }
-void mi_thread_init(void) { (void)thread_ready(thread_heap()); }
+
+void mi_thread_init(void)
+{
+    // an ended thread has no heap that lasts
+    if (thread_heap() != &thread_ended_heap) (void)thread_ready(thread_heap());
+}
+
 void mi_thread_done(void) { thread_done(); }
 bool mi_is_redirected(void) { return false; } // only Windows redirects
 

@@ -32,6 +32,7 @@ static const struct report_kind report_kinds[FAULT_COUNT] = { // by enum fault
     {"wrong use of a heap", EINVAL},
 };
 
+DEFINE_DATA(ATOMIC(uintptr_t) report_text_waits)
 static ATOMIC(long) report_errors;   // lines printed so far
 static ATOMIC(long) report_warnings;
 
@@ -191,6 +192,18 @@ cold void report_always(const char *text, const char *value_text)
 cold void report_verbose(const char *text, const char *value_text)
 {
     if (options_is_on(OPTION_verbose)) report_always(text, value_text);
+}
+
+// relaxed, as below: nothing but constants hangs on it
+cold void report_verbose_later(const char *text)
+{
+    atomic_store_explicit(&report_text_waits, (uintptr_t)text, memory_order_relaxed);
+}
+
+cold void report_waiting_text(void)
+{
+    uintptr_t text = atomic_exchange_explicit(&report_text_waits, 0, memory_order_relaxed);
+    if (text != 0) report_verbose((const char *)text, NULL);
 }
 
 cold void report_warning(const char *text, const char *value_text)

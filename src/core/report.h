@@ -49,6 +49,17 @@ INTERNAL cold void *report_no_memory(size_t bytes, bool is_too_large);
 // A line "mimalloc: <text><value>" that only shows with MIMALLOC_VERBOSE=1 / with
 // MIMALLOC_SHOW_ERRORS=1 / always. `value_text` may be NULL.
 INTERNAL cold void report_verbose(const char *text, const char *value_text);
+// The same from where an output hook, which may allocate, must not run: the next thread that calls
+// report_if_text_waits says it. Of several texts the last one counts; all are constants.
+INTERNAL cold void report_verbose_later(const char *text);
+INTERNAL cold void report_waiting_text(void);
+SHARED_DATA(ATOMIC(uintptr_t) report_text_waits); // the text; 0: none
+static inline void report_if_text_waits(void)
+{
+    // relaxed: report_waiting_text takes it
+    if (unlikely(atomic_load_explicit(&report_text_waits, memory_order_relaxed) != 0))
+        report_waiting_text();
+}
 // counted against max_warnings
 INTERNAL cold void report_warning(const char *text, const char *value_text);
 INTERNAL cold void report_always(const char *text, const char *value_text);

@@ -436,26 +436,23 @@ void local_heap_take_back(struct local_heap *heap, struct page *page)
 
 // --- collecting, leaving -------------------------------------------------------------------------
 
-// Puts the rest of the loaded list back. The page stays current.
-static void local_heap_unload(struct local_heap *heap, size_t size_class)
-{
-    struct page *page = heap->own[size_class].current;
-    if (page == NULL) return;
-    struct block **from = local_heap_list(heap, size_class), *list = *from;
-    *from = NULL;
-    page_put_list(page, list, list == NULL ? 0 : page_list_count(page, list));
-    refill_from_remote(page);
-}
-
-// Unloads and forgets the current page; it is queued, left full, or released.
+// Puts the rest of the loaded list back and forgets the current page; it is queued, left full, or
+// released. A list that is none of blocks that are out is lost, and they stay out.
 static void local_heap_drop_current(struct local_heap *heap, size_t size_class)
 {
     struct page *page = heap->own[size_class].current;
     if (page == NULL) return;
-    local_heap_unload(heap, size_class);
+    struct block **from = local_heap_list(heap, size_class), *list = *from;
+    unsigned count = list == NULL ? 0 : page_list_count(page, list);
+    bool is_corrupt = count > page->out;
+    *from = NULL;
     heap->own[size_class].current = NULL;
+    page_put_list(page, list, is_corrupt ? 0 : count);
+    refill_from_remote(page);
     if (page->out == 0) local_heap_release_page(heap, page);
     else local_heap_place(heap, page);
+    // last: an error handler may allocate
+    if (is_corrupt) report_fault(FAULT_LINK, "collect", list, class_block_bytes(size_class));
 }
 
 static void local_heap_collect_queue(struct local_heap *heap, size_t size_class)

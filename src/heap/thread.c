@@ -176,7 +176,7 @@ struct local_heap *thread_ready(struct local_heap *heap)
 
     struct local_heap *main = thread_new_main(is_transient);
     if (main == NULL) return NULL;
-    main->is_transient = is_transient;
+    main->is_transient = main->is_in_hook = is_transient;
     if (is_transient) return main;
     thread_heap_slot = main; // before the next call, which may allocate
     if (prim_thread_exit_arm(main) != 0)
@@ -288,6 +288,7 @@ void thread_housekeep(struct local_heap *heap)
     if (heap->cache.beats == 0) heap->cache.beats = CACHE_BEATS;
     hooks_deferred_free(&main->is_in_hook, false, main->heartbeat);
     report_if_helper_did();
+    report_if_text_waits();
     ring_flush(&main->ring);
     uint32_t asked = atomic_load_explicit(&main->collect_asked, memory_order_relaxed);
     if (unlikely(asked != 0)) {

@@ -6,8 +6,8 @@
  *
  * `thread_heap` always points to a local heap. The empty and the ended one have nothing and own
  * nothing, so that fast paths need no test. A thread in the ended state borrows a local heap for
- * each slow path and ends it again. Local heaps come from a pool, or idle.h, and go back there; one
- * that belongs to a vanished thread of a forked parent never does.
+ * each call that needs one, and ends it again. Local heaps come from a pool, or idle.h, and go back
+ * there; one that belongs to a vanished thread of a forked parent never does.
  */
 #ifndef HEAP_THREAD_H
 #define HEAP_THREAD_H
@@ -28,8 +28,8 @@ static inline bool thread_is_ready(const struct local_heap *heap)
 }
 
 // Starts process and thread where need be. Returns the default local heap, a transient one in an
-// ended thread, or NULL when memory is exhausted. A transient heap must be given back by
-// thread_finish.
+// ended thread, or NULL when memory is exhausted. Whoever got a transient heap gives it back by
+// thread_finish, also when nothing was allocated.
 INTERNAL struct local_heap *thread_ready(struct local_heap *heap);
 INTERNAL void thread_finish(struct local_heap *heap); // does nothing unless its main is transient
 // What every slow path does first: heartbeat, deferred frees, ring, collect requests, purge.

@@ -356,7 +356,7 @@ static bool arena_try_large(size_t slices)
     if (atomic_load_explicit(&is_refused, memory_order_relaxed) != 0) return false;
     if (arena_add_large(bytes > step_bytes ? bytes : step_bytes, page_bytes, -1)) return true;
     atomic_store_explicit(&is_refused, 1, memory_order_relaxed);
-    report_verbose("large OS pages are not available; going on with small ones", NULL);
+    report_verbose_later("large OS pages are not available; going on with small ones");
     return false;
 }
 

@@ -241,6 +241,21 @@ static void realloc_after_overflow(void)
     mi_free(mi_realloc(block, 100000));
 }
 
+static void expand_after_overflow(void)
+{
+    char *block = (char *)launder(mi_malloc(222));
+    block[222] ^= 1;
+    EXPECT(mi_expand(block, 100) == block);
+    mi_free(block);
+}
+
+static void write_one_past_aligned_at(void)
+{
+    char *block = (char *)launder(mi_malloc_aligned_at(100, 64, 8));
+    block[100] ^= 1;
+    mi_free(block);
+}
+
 static void free_with_other_size(void) { mi_free_size(mi_malloc(100), 99); }
 
 // --- what each build says to them ----------------------------------------------------------------
@@ -307,6 +322,10 @@ static const struct misuse misuses[] = {
     {"one past remote", write_one_past_remote, WITH_PADDING, "overflow", "overflow", EFAULT,
      EFAULT},
     {"one past realloc", realloc_after_overflow, WITH_PADDING, "overflow", "overflow", EFAULT,
+     EFAULT},
+    {"one past expand", expand_after_overflow, WITH_PADDING, "overflow", "overflow", EFAULT,
+     EFAULT},
+    {"one past aligned at", write_one_past_aligned_at, WITH_PADDING, "overflow", "overflow", EFAULT,
      EFAULT},
     {"sized free too small", free_with_other_size, WITH_PADDING, "wrong size", "wrong size", EINVAL,
      EINVAL},

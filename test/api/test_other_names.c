@@ -134,6 +134,48 @@ TEST(sized_free_accepts_the_right_size_and_checks_it_in_debug_builds)
     mi_free(block); // the wrong call was ignored
 }
 
+TEST(sized_free_accepts_a_size_of_0_whatever_the_alignment)
+{
+    mi_free_size(mi_malloc(0), 0);
+    for (size_t alignment = 1; alignment <= (size_t)4 << 20; alignment *= 4) {
+        mi_free_size_aligned(mi_malloc_aligned(0, alignment), 0, alignment);
+        mi_free_size_aligned(mi_new_aligned(0, alignment), 0, alignment);
+        mi_free_size_aligned(mi_realloc_aligned(mi_malloc(10), 0, alignment), 0, alignment);
+        mi_free_size(mi_malloc_aligned_at(0, alignment, 8), 0);
+    }
+}
+
+TEST(sized_free_accepts_the_size_of_a_block_that_is_aligned_at_an_offset)
+{
+    static const size_t sizes[] = {1, 24, 100, 1000, 20000, 700000};
+    for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
+        for (size_t alignment = 16; alignment <= 65536; alignment *= 8) {
+            char *block = (char *)mi_malloc_aligned_at(sizes[i], alignment, 8);
+            ENSURE(block != NULL);
+            memset(block, 1, sizes[i]);
+            if (TEST_IS_DEBUG) EXPECT(mi_usable_size(block) == sizes[i]);
+            mi_free_size(block, sizes[i]);
+            mi_free_size(mi_zalloc_aligned_at(sizes[i], alignment, 8), sizes[i]);
+            block = (char *)mi_malloc_aligned_at(50, alignment, 8);
+            mi_free_size(mi_realloc_aligned_at(block, sizes[i], alignment, 8), sizes[i]);
+        }
+    }
+}
+
+TEST(sized_free_accepts_the_size_that_expand_was_asked_for_last)
+{
+    static const size_t sizes[] = {1000, 20000, 3000000};
+    for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
+        void *plain = mi_malloc(sizes[i]), *moved = mi_malloc_aligned_at(sizes[i], 64, 8);
+        ENSURE(mi_expand(plain, sizes[i] - 1) == plain);
+        ENSURE(mi_expand(plain, sizes[i] / 3) == plain);
+        ENSURE(mi_expand(moved, sizes[i] / 3) == moved);
+        if (TEST_IS_DEBUG) EXPECT(mi_usable_size(moved) == sizes[i] / 3);
+        mi_free_size(plain, sizes[i] / 3);
+        mi_free_size(moved, sizes[i] / 3);
+    }
+}
+
 static char seen_text[4096];
 static void see_text(const char *text)
 {

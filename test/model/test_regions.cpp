@@ -27,7 +27,7 @@ static void stats_add(enum stats_level_id id, int64_t amount) { regions_levels[i
 static void stats_remove(enum stats_level_id id, int64_t amount) { regions_levels[id] -= amount; }
 static void stats_count(enum stats_counter_id, uint64_t) {}
 static int64_t stats_current(enum stats_level_id id) { return regions_levels[id]; }
-static void report_verbose(const char *, const char *) {}
+static void report_verbose_later(const char *) {}
 static long options_get(enum option option) { return option == OPTION_disallow_os_alloc; }
 static size_t options_get_bytes(enum option) { return 0; }
 static bool limit_is_below(enum option, int64_t) { return false; }

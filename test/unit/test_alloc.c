@@ -1,6 +1,8 @@
 #include "unit_test.h"
 #include "alloc/free.h"
 #include "alloc/resize.h"
+#include "core/hooks.h"
+#include "heap/ring.h"
 #include "mimalloc.h"
 
 enum { KIB = 1024, MIB = 1024 * KIB };
@@ -381,22 +383,41 @@ TEST(alloc_refuses_what_no_address_space_holds) { IN_CHILD(edges()); }
 // --- a thread that has ended ---------------------------------------------------------------------
 
 static pthread_key_t late_key;
+static void (*late_calls)(void);
 static mi_heap_t *shared_heap;
-static void *late_blocks[20];
+static void *late_blocks[20], *kept_block;
 
 static void late(void *rounds)
 {
     uintptr_t left = (uintptr_t)rounds;
-    if (left > 1) { // after the allocator's own destructor, whatever their order
-        pthread_setspecific(late_key, (void *)(left - 1));
-        return;
-    }
+    // after the allocator's own destructor, whatever their order
+    if (left > 1) pthread_setspecific(late_key, (void *)(left - 1));
+    else late_calls();
+}
+
+static void allocate_late(void)
+{
     for (int i = 0; i < 10; i++) {
         late_blocks[i] = mi_malloc(100);
         mi_free(mi_malloc_aligned_at(1000, 256, 32));
         late_blocks[10 + i] =
             shared_heap == NULL ? mi_malloc(MIB) : mi_heap_malloc(shared_heap, 100);
+        if (shared_heap != NULL) mi_free(mi_heap_malloc_aligned_at(shared_heap, 1000, 256, 32));
     }
+}
+
+// What takes no slow path, or fails.
+static void allocate_nothing_late(void)
+{
+    volatile size_t too_much = SIZE_MAX, no_power = 3; // compilers warn of what they know
+    EXPECT(mi_heap_realloc(shared_heap, kept_block, MIB) == kept_block);
+    EXPECT(mi_heap_malloc(shared_heap, too_much) == NULL);
+    EXPECT(mi_heap_calloc(shared_heap, too_much, 2) == NULL);
+    EXPECT(mi_heap_malloc_aligned(shared_heap, 10, no_power) == NULL);
+    EXPECT(mi_heap_malloc_aligned_at(shared_heap, too_much, 64, 8) == NULL);
+    EXPECT(mi_heap_realloc_aligned(shared_heap, kept_block, 10, no_power) == NULL);
+    mi_thread_init();
+    EXPECT(thread_heap() == &thread_ended_heap);
 }
 
 static void *ends_late(void *unused)
@@ -411,6 +432,7 @@ static void ended_thread(bool has_heap)
 {
     start();
     pthread_key_create(&late_key, late);
+    late_calls = allocate_late;
     mi_free(mi_malloc(1));
     if (has_heap) shared_heap = mi_heap_new();
     for (int i = 0; i < 10; i++) {
@@ -428,6 +450,82 @@ static void ended_thread(bool has_heap)
 
 TEST(alloc_in_a_thread_that_has_ended_keeps_nothing) { IN_CHILD(ended_thread(false)); }
 TEST(alloc_in_a_heap_by_a_thread_that_has_ended_keeps_nothing) { IN_CHILD(ended_thread(true)); }
+
+static void ended_in_vain(void)
+{
+    start();
+    pthread_key_create(&late_key, late);
+    late_calls = allocate_nothing_late;
+    shared_heap = mi_heap_new();
+    kept_block = mi_heap_malloc(shared_heap, MIB);
+    for (int i = 0; i < 10; i++) run_thread(ends_late, NULL);
+    EXPECT_EQ(level_now(STAT_threads), 1);
+    EXPECT(main_count() < 4);
+    mi_heap_destroy(shared_heap);
+    EXPECT_EQ(situation_now().slices, 0);
+}
+
+TEST(alloc_nothing_in_a_thread_that_has_ended_keeps_nothing) { IN_CHILD(ended_in_vain()); }
+
+// --- an error handler that allocates -------------------------------------------------------------
+
+enum { OWNED_BYTES = 200, OWNED_BLOCKS = SLICE_BYTES / OWNED_BYTES };
+static void *owned_blocks[OWNED_BLOCKS], *handler_block;
+static struct page *full_page;
+
+static void allocate_in_handler(void) { handler_block = mi_malloc(OWNED_BYTES); }
+static void collect_in_handler(void) { mi_collect(true); }
+
+// As if another thread had adopted the page.
+static void lose_page_in_handler(void)
+{
+    allocate_in_handler();
+    EXPECT(retire_claim(full_page));
+    page_set_owner(full_page, (uintptr_t)&thread_ended_heap);
+}
+
+static void call_handler(int code, void *handle)
+{
+    EXPECT_EQ(code, EFAULT);
+    (*(void (**)(void))handle)();
+}
+
+// A block of the current page, which has no other free one, and with one byte too many.
+static void overflow_in_full_page(void (*handle)(void))
+{
+    unsigned count = 1;
+    start();
+    hooks_set_error(call_handler, &handle);
+    owned_blocks[0] = mi_malloc(OWNED_BYTES);
+    full_page = page_of(owned_blocks[0]);
+    struct local_heap *main = thread_heap();
+    struct local_class *own = &main->own[full_page->size_class];
+    while (page_has_room(full_page) || main->list[full_page->size_class] != NULL)
+        owned_blocks[count++] = mi_malloc(OWNED_BYTES);
+    EXPECT(own->current == full_page && full_page->out == count);
+    ((char *)owned_blocks[0])[OWNED_BYTES] ^= 1;
+    mi_free(owned_blocks[0]);
+    EXPECT(own->current != full_page);
+    if (handle == lose_page_in_handler) {
+        ring_flush(&main->ring);
+        EXPECT_EQ(remote_waiting(full_page), 1);
+        retire_park(full_page, true);
+    }
+    EXPECT_TEXT(page_broken_rule(full_page), NULL);
+    EXPECT_TEXT(remote_broken_rule(full_page), NULL);
+    EXPECT_TEXT(local_heap_broken_rule(main), NULL);
+    for (unsigned i = 1; i < count; i++) mi_free(owned_blocks[i]);
+    mi_free(handler_block);
+    EXPECT_EQ(situation_now().slices, 0);
+}
+
+TEST(alloc_free_of_an_overflowed_block_whose_page_a_handler_has_used_up)
+{
+    if (!CFG_PADDING) return;
+    IN_CHILD(overflow_in_full_page(allocate_in_handler));
+    IN_CHILD(overflow_in_full_page(collect_in_handler));
+    IN_CHILD(overflow_in_full_page(lose_page_in_handler));
+}
 
 // --- blocks of all sizes, against a shadow -------------------------------------------------------
 

@@ -114,6 +114,44 @@ TEST(cache_reports_a_first_block_that_is_none)
         IN_CHILD(astray(what[i], true));
     }
 }
+
+// --- a free block of a bin was overwritten -------------------------------------------------------
+
+static void collect_in_handler(int code, void *arg)
+{
+    EXPECT(code == EFAULT && arg == NULL);
+    mi_collect(true);
+}
+
+static void free_in_handler(int code, void *arg)
+{
+    EXPECT(code == EFAULT && arg == NULL);
+    for (unsigned i = 0; i < sizeof(blocks) / sizeof(*blocks); i++) mi_free(blocks[i]);
+}
+
+static void written_after_free(hook_error *handle)
+{
+    start_quietly();
+    struct local_heap *main = thread_ready(thread_heap());
+    hooks_set_error(handle, NULL);
+    for (unsigned i = 0; i < sizeof(blocks) / sizeof(*blocks); i++)
+        blocks[i] = (struct block *)mi_malloc(BYTES);
+    char *block = (char *)mi_malloc(BYTES);
+    mi_free(block);
+    block[BYTES / 2] = 1;
+    EXPECT(mi_malloc(BYTES) == block);
+    expect_rules(main);
+    mi_free(block);
+    expect_rules(main);
+}
+
+TEST(cache_H7_holds_whatever_the_error_handler_does_that_hears_of_a_write_to_a_free_block)
+{
+    if (CFG_DEBUG == 0) return;
+    IN_CHILD(written_after_free(collect_in_handler));
+    IN_CHILD(written_after_free(free_in_handler));
+}
+
 // --- a free block of a shared page was overwritten -----------------------------------------------
 
 // A list of at least three blocks of a page that has others out, too; the link of the second one.

@@ -111,6 +111,40 @@ TEST(local_heap_T3_keeps_a_page_of_which_a_list_is_loaded)
     if (CFG_STATES) IN_CHILD(doubled());
 }
 
+static int faults_heard;
+static void allocate_in_handler(int code, void *heap)
+{
+    EXPECT_EQ(code, EFAULT);
+    faults_heard++;
+    EXPECT(pop((struct local_heap *)heap, CLASS) != NULL);
+}
+
+// The program has written to the first block of the loaded list.
+static void loaded_list_torn(bool is_loop)
+{
+    struct local_heap *heap = start();
+    hooks_set_error(allocate_in_handler, heap);
+    struct page *page = page_of(pop(heap, CLASS));
+    struct block *first = heap->list[CLASS];
+    uint32_t out = page->out;
+    EXPECT_EQ(page_list_count(page, first), out - 1);
+    if (is_loop) block_set_next(first, first, &page->key);
+    else first->link = 0x4141414141414140;
+    local_heap_collect(heap, true);
+    EXPECT_EQ(faults_heard, 1);
+    EXPECT_TEXT(local_heap_broken_rule(heap), NULL);
+    local_heap_collect(heap, true);
+    EXPECT(remote_is_parked(page) && page->out >= out);
+    EXPECT_TEXT(remote_broken_rule(page), NULL);
+    EXPECT_TEXT(page_broken_rule(page), NULL); // what was lost counts as out
+}
+
+TEST(local_heap_loses_a_loaded_list_that_is_corrupt_and_no_count)
+{
+    IN_CHILD(loaded_list_torn(false));
+    IN_CHILD(loaded_list_torn(true));
+}
+
 enum { CLAIM_PAGES = 100, CLAIM_BYTES = 240 };
 
 // Fills pages; returns how many blocks there are.

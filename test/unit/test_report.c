@@ -221,6 +221,23 @@ TEST(report_messages_show_as_the_options_say)
     EXPECT_STDERR(messages(0, 1), "mimalloc: verbose 1\nmimalloc: warning \nmimalloc: always 3\n");
 }
 
+static void said_later(long verbose)
+{
+    options_set(OPTION_verbose, verbose);
+    report_if_text_waits();
+    report_verbose_later("first");
+    report_verbose_later("second");
+    report_always("before", NULL);
+    report_if_text_waits();
+    report_if_text_waits();
+}
+
+TEST(report_verbose_later_waits_until_it_is_asked_for)
+{
+    EXPECT_STDERR(said_later(0), "mimalloc: before\n");
+    EXPECT_STDERR(said_later(1), "mimalloc: before\nmimalloc: second\n");
+}
+
 static void many_warnings(void)
 {
     options_set(OPTION_verbose, 1);

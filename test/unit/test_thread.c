@@ -1,6 +1,7 @@
 #include "unit_test.h"
 #include <unistd.h>
 #include "core/hooks.h"
+#include "heap/walk.h"
 #include "os/fork.h"
 #include "mimalloc.h"
 
@@ -106,6 +107,35 @@ static void exit_order_reversed(void)
 }
 
 TEST(thread_exit_may_come_after_other_destructors) { IN_CHILD(exit_order_reversed()); }
+
+enum { HOOK_DEEP = 3 }; // without an end it would go on until the stack has one
+static unsigned hook_calls, hook_depth;
+
+static void allocate_in_hook(bool force, unsigned long long heartbeat, void *arg)
+{
+    (void)force;
+    (void)heartbeat;
+    (void)arg;
+    EXPECT(hook_depth == 0 && thread_heap() != &thread_ended_heap);
+    hook_calls++;
+    if (hook_depth == HOOK_DEEP) return;
+    hook_depth++;
+    mi_free(mi_malloc(1000));
+    hook_depth--;
+}
+
+static void hook_and_exit(void)
+{
+    start();
+    pthread_key_create(&order_key, at_exit);
+    hooks_set_deferred_free(allocate_in_hook, NULL);
+    mi_free(mi_malloc(1));
+    run_thread(end_in_rounds, NULL);
+    EXPECT(exits == 3 && hook_calls >= 2);
+    EXPECT_EQ(level_now(STAT_threads), 1);
+}
+
+TEST(thread_that_has_ended_calls_no_deferred_free_hook) { IN_CHILD(hook_and_exit()); }
 
 static void transient(void)
 {
@@ -227,6 +257,48 @@ static void warns_at_start(void)
 }
 
 TEST(thread_start_survives_an_output_hook_that_allocates) { IN_CHILD(warns_at_start()); }
+
+enum { SAID_BYTES = 100, SAID_BLOCKS = 2 * SLICE_BYTES / SAID_BYTES };
+static unsigned refusals_said;
+static void *said_block;
+
+static void say_refusal(const char *message, void *arg)
+{
+    EXPECT(arg == NULL && strstr(message, "large OS pages") != NULL);
+    refusals_said++;
+    said_block = mi_malloc(SAID_BYTES);
+}
+
+// The first page of the class is made when the system has just refused large OS pages.
+static void refusal_in_malloc(void)
+{
+    static void *blocks[SAID_BLOCKS];
+    struct prim_info info;
+    fake_prim_reset();
+    prim_info_read(&info);
+    info.large_page_bytes = (size_t)2 << 20;
+    fake_prim_set_info(&info);
+    thread_start_process();
+    options_set(OPTION_large_os_pages, 1);
+    options_set(OPTION_verbose, 1);
+    hooks_set_output(say_refusal, NULL);
+    fake_prim_fail_from(FAKE_PRIM_map_large, 1, ENOMEM);
+    blocks[0] = mi_malloc(SAID_BYTES);
+    EXPECT_EQ(refusals_said, 0);
+    EXPECT_TEXT(walk_broken_rule(thread_heap()), NULL);
+    for (unsigned i = 1; i < SAID_BLOCKS; i++) blocks[i] = mi_malloc(SAID_BYTES);
+    EXPECT_EQ(refusals_said, 1);
+    EXPECT_TEXT(walk_broken_rule(thread_heap()), NULL);
+    for (unsigned i = 0; i < SAID_BLOCKS; i++) mi_free(blocks[i]);
+    mi_free(said_block);
+    thread_collect(true);
+    EXPECT_EQ(used_slices(), 0);
+}
+
+TEST(thread_says_that_large_OS_pages_were_refused_before_it_touches_any_list)
+{
+    IN_CHILD(refusal_in_malloc());
+}
 
 static void *allocate_and_wait(void *gate)
 {
