@@ -15,7 +15,7 @@ enum {
     CACHE_RUNS   = 3,
     CACHE_STEP   = 16, // so small a part of the limit a bin gets as room at a time
     // so many chains are given away at a time, if they are shorter than the block that comes
-    CACHE_GIFTS  = 4,
+    CACHE_GIFTS  = 8,
     CACHE_LOOK_BLOCKS = 64,
     CACHE_TOLD_BYTES = 64 * 1024 // so much that was given away at a time: see purger_expect
 };

@@ -18,8 +18,8 @@ enum {
     MOST_FREE_CALLS = PURGE_STEP_RUNS * PURGE_RUN_CALLS + 1,
     MOST_CALLS = MOST_FREE_CALLS + 7 + 2 + 1,
     MOST_RESIZE_CALLS = MOST_CALLS + PURGE_STEP_RUNS * PURGE_RUN_CALLS,
-    // an overflow gives five chains away; each may find no room, and make another one return
-    MOST_PAGES = 2 * 5 * DEPOT_CHAIN_BLOCKS
+    // an overflow gives nine chains away; each may find no room, and make another one return
+    MOST_PAGES = 2 * 9 * DEPOT_CHAIN_BLOCKS
 };
 
 static unsigned long os_calls(void)
