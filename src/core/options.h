@@ -35,7 +35,7 @@
     X(max_warnings, 16, COUNT, NULL) \
     X(reserve_huge_os_pages_at, -1, COUNT, NULL) \
     X(reserve_os_memory, 0, KIB, NULL) \
-    X(purge_delay, 250, MS, NULL) \
+    X(purge_delay, 200, MS, NULL) \
     X(use_numa_nodes, 0, COUNT, "memory lies on the node of the thread that touches it first") \
     X(disallow_os_alloc, 0, FLAG, NULL) \
     X(destroy_on_exit, 0, FLAG, NULL) \

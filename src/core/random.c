@@ -39,7 +39,7 @@ void random_init(struct chacha *chacha)
     uint64_t nonce = atomic_fetch_add_explicit(&random_generators, 1, memory_order_relaxed);
     if (prim_random(seed, sizeof seed) != 0) {
         random_seed_weakly(seed, seed);
-        report_verbose("the system gives no random numbers: seeded from clock and addresses", NULL);
+        report_verbose_later("the system gives no random numbers: seeded from clock and addresses");
     }
     chacha_init(chacha, seed, nonce);
     random_wipe(seed, sizeof seed);

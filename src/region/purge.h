@@ -19,7 +19,7 @@
 
 // the most that one step visits, and the runs of slices that it gives back; the calls of the OS for
 // each: one for its states (state.h), too
-enum { PURGE_STEP_CHUNKS = 32, PURGE_STEP_RUNS = 8, PURGE_RUN_CALLS = CFG_STATES ? 2 : 1 };
+enum { PURGE_STEP_CHUNKS = 32, PURGE_STEP_RUNS = 16, PURGE_RUN_CALLS = CFG_STATES ? 2 : 1 };
 
 // One step of a round if one is due.
 INTERNAL void purge_tick(void);
@@ -35,7 +35,7 @@ static inline bool purge_has_turn(uint64_t count)
 }
 
 // More is in use than the user wants, and so many slices are about to be: steps, due or not, and
-// without regard to age, until more than that was given back: two steps, and one more for each 8
+// without regard to age, until more than that was given back: two steps, and one more for each 16
 // slices, with PURGE_STEP_RUNS runs, and one more for each slice.
 INTERNAL void purge_relieve(size_t slices);
 // The same, if somebody wants memory back.

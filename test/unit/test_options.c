@@ -25,7 +25,7 @@ static long value_after(const char *name, const char *value, enum option option)
 
 TEST(options_have_their_defaults_before_they_are_read)
 {
-    EXPECT_EQ(options_get(OPTION_purge_delay), 250);
+    EXPECT_EQ(options_get(OPTION_purge_delay), 200);
     EXPECT_EQ(options_get(OPTION_max_errors), 16);
     EXPECT_EQ(options_get(OPTION_on_foreign), -1);
     EXPECT_EQ(options_get(OPTION_show_errors), CFG_DEBUG);
@@ -80,7 +80,7 @@ static void early(void)
     fake_prim_set_env("MIMALLOC_PURGE_DELAY", "7");
     fake_prim_set_env_ready(false);
     options_init();
-    EXPECT_EQ(options_get(OPTION_purge_delay), 250);
+    EXPECT_EQ(options_get(OPTION_purge_delay), 200);
     EXPECT_EQ(fake_prim_count(FAKE_PRIM_env), 0);
     fake_prim_set_env_ready(true);
     options_init();
@@ -182,12 +182,12 @@ TEST(options_read_a_limit_as_a_size_or_as_that_of_the_group)
 
 TEST(O2_a_value_that_cannot_be_read_leaves_the_default_and_prints_one_line)
 {
-    EXPECT_STDERR(expect_value("MIMALLOC_PURGE_DELAY", "soon", OPTION_purge_delay, 250),
+    EXPECT_STDERR(expect_value("MIMALLOC_PURGE_DELAY", "soon", OPTION_purge_delay, 200),
                   "mimalloc: option purge_delay: \"soon\" is not a number of milliseconds; "
-                  "it stays 250\n");
-    EXPECT_STDERR(expect_value("MIMALLOC_PURGE_DELAY", "5k", OPTION_purge_delay, 250),
+                  "it stays 200\n");
+    EXPECT_STDERR(expect_value("MIMALLOC_PURGE_DELAY", "5k", OPTION_purge_delay, 200),
                   "mimalloc: option purge_delay: \"5k\" is not a number of milliseconds; "
-                  "it stays 250\n");
+                  "it stays 200\n");
     EXPECT_STDERR(expect_value("MIMALLOC_SHOW_STATS", "2", OPTION_show_stats, 0),
                   "mimalloc: option show_stats: \"2\" is not 0 or 1; it stays 0\n");
     EXPECT_STDERR(expect_value("MIMALLOC_ON_FOREIGN", "yes", OPTION_on_foreign, -1),
@@ -203,10 +203,10 @@ TEST(O2_a_value_that_cannot_be_read_leaves_the_default_and_prints_one_line)
 
 TEST(O2_a_value_out_of_range_leaves_the_default_and_prints_one_line)
 {
-    EXPECT_STDERR(expect_value("MIMALLOC_PURGE_DELAY", "-2", OPTION_purge_delay, 250),
-                  "mimalloc: option purge_delay: \"-2\" is out of range; it stays 250\n");
-    EXPECT_STDERR(expect_value("MIMALLOC_PURGE_DELAY", "2147483648", OPTION_purge_delay, 250),
-                  "mimalloc: option purge_delay: \"2147483648\" is out of range; it stays 250\n");
+    EXPECT_STDERR(expect_value("MIMALLOC_PURGE_DELAY", "-2", OPTION_purge_delay, 200),
+                  "mimalloc: option purge_delay: \"-2\" is out of range; it stays 200\n");
+    EXPECT_STDERR(expect_value("MIMALLOC_PURGE_DELAY", "2147483648", OPTION_purge_delay, 200),
+                  "mimalloc: option purge_delay: \"2147483648\" is out of range; it stays 200\n");
     EXPECT_STDERR(expect_value("MIMALLOC_ARENA_RESERVE", "-1", OPTION_arena_reserve, 0),
                   "mimalloc: option arena_reserve: \"-1\" is out of range; it stays 0\n");
     EXPECT_STDERR(expect_value("MIMALLOC_ON_FOREIGN", "3", OPTION_on_foreign, -1),
