@@ -229,9 +229,9 @@ static bool cache_give_some(struct cache *cache, size_t block_bytes)
     for (int gifts = 0; cache->held_bytes + block_bytes > cache->limit; gifts++) {
         bool is_enough = cache->held_bytes + 2 * block_bytes <= before;
         if (gifts > 0 && is_enough) return true;
-        if (gifts == CACHE_GIFTS || !cache_give_in_turn(cache)) return false;
+        if (gifts == CACHE_GIFTS || !cache_give_in_turn(cache)) break;
     }
-    return true;
+    return cache->held_bytes + block_bytes <= cache->limit;
 }
 
 static void cache_flush_list(struct block **list, size_t size_class, bool to_pages)

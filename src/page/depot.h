@@ -40,7 +40,7 @@ INTERNAL struct depot_chain depot_take(size_t size_class);
 // Now and then, `now_ms` being the time: chains that nobody has taken for DEPOT_REVIEW_MS go back
 // to their pages. DEPOT_REVIEW_CHAINS at a time. Any thread.
 INTERNAL void depot_review(uint64_t now_ms);
-INTERNAL bool depot_review_goes_on(void); // and had better be called soon
+INTERNAL bool depot_review_goes_on(void); // there is more to do: it had better be called soon
 // All chains go back to their pages. Any thread.
 INTERNAL void depot_drain(void);
 INTERNAL void depot_drain_class(unsigned number); // of that class only, counted from 0

@@ -60,6 +60,36 @@ TEST(shared_blocks_leave_the_slow_path_its_turn_in_a_thread_that_begins_with_a_f
     IN_CHILD(begins_with_a_free());
 }
 
+// --- what a cache is counted to hold, malloc has taken meanwhile ---------------------------------
+
+static void *allocate_other(void *place)
+{
+    *(void **)place = mi_malloc(9000);
+    return NULL;
+}
+
+static void taken_meanwhile(void)
+{
+    enum { COUNT = 64 };
+    void *taken[COUNT], *other;
+    start_quietly();
+    for (unsigned i = 0; i < COUNT; i++) taken[i] = mi_malloc(BYTES);
+    for (unsigned i = 0; i < COUNT; i++) mi_free(taken[i]);
+    for (unsigned i = 0; i < COUNT; i++) taken[i] = mi_malloc(BYTES);
+    struct local_heap *main = thread_heap()->main;
+    EXPECT(main->cache.held_bytes > CACHE_LEAST_BYTES);
+    main->cache.limit = main->cache.held_bytes;
+    run_thread(allocate_other, &other); // so there is no room for it yet
+    const struct cache_bin *bin = cache_bin_of(&main->cache, page_of(other)->size_class);
+    unsigned before = cache_held(bin);
+    mi_free(other);
+    EXPECT_EQ(cache_held(bin), before + 1);
+    EXPECT(main->cache.held_bytes < CACHE_LEAST_BYTES);
+    for (unsigned i = 0; i < COUNT; i++) mi_free(taken[i]);
+}
+
+TEST(cache_keeps_a_block_where_others_have_been_taken) { IN_CHILD(taken_meanwhile()); }
+
 // --- the first block of a list is where an overwritten link led ----------------------------------
 
 static void begin_astray(void)
