@@ -215,7 +215,7 @@ static cold void free_emptied(struct page *page, struct local_heap *heap)
     if (!purge_has_turn(++heap->main->free_turns)) return;
     if (idle_has_any()) idle_review(prim_clock_ms());
     purger_tick();
-    report_if_helper_did();
+    report_if_left();
 }
 
 // The usual case of another thread's block.

@@ -95,6 +95,6 @@ run_at_exit static void api_at_exit(void)
     report_statistics_at_exit();
     thread_end_process();
     purger_end(); // this code may be unmapped next
-    report_if_helper_did();
+    report_if_left();
     if (options_is_on(OPTION_destroy_on_exit)) arena_unmap_all();
 }

@@ -118,6 +118,12 @@ static void hooks_leave(struct hook_visit *visit)
     if (visit != NULL) atomic_store_explicit(&visit->thread, 0, memory_order_relaxed);
 }
 
+bool hooks_are_set(void)
+{
+    void *arg;
+    return hooks_get(&hooks_of_output, &arg) != NULL || hooks_get(&hooks_of_error, &arg) != NULL;
+}
+
 void hooks_output(const char *message)
 {
     void *arg = NULL;

@@ -21,6 +21,8 @@ INTERNAL void hooks_set_deferred_free(hook_deferred_free *function, void *arg); 
 // Hands one NUL-terminated piece of text to the output hook, or to stderr. Re-entrancy safe: text
 // written by an output hook that allocates, from within itself, goes to stderr.
 INTERNAL void hooks_output(const char *message);
+// There is a hook for either, which may allocate.
+INTERNAL bool hooks_are_set(void);
 // true when a hook took the error.
 INTERNAL bool hooks_error(int code);
 // Calls the deferred-free hook unless this thread is inside it already. `is_inside` is the caller's

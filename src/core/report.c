@@ -11,6 +11,9 @@ enum { REPORT_LINE_BYTES = 512 };
 // What happens after a fault; also the values of option on_foreign.
 enum { REPORT_AS_BUILT = -1, REPORT_IGNORES, REPORT_GOES_ON, REPORT_ABORTS };
 
+// report_left, besides faults: some thread is about to say which.
+static const uint32_t REPORT_LEAVING = UINT32_MAX;
+
 struct report_line {
     struct text text;
     char        buffer[REPORT_LINE_BYTES];
@@ -105,40 +108,47 @@ static cold void report_abort(void)
     prim_abort();
 }
 
-DEFINE_DATA(ATOMIC(uint32_t) report_of_helper)
-// Where the helper found its fault; further ones are only counted until it is told.
-static ATOMIC(uintptr_t) report_place_of_helper;
-static ATOMIC(size_t) report_bytes_of_helper;
+DEFINE_DATA(ATOMIC(uint32_t) report_left)
+// Of the fault that was left; further ones are only counted until it is told.
+static ATOMIC(const char *) report_left_call;
+static ATOMIC(uintptr_t) report_left_place;
+static ATOMIC(size_t) report_left_bytes;
 
-static cold void report_leave(enum fault fault, const void *pointer, size_t block_bytes)
+static cold void report_leave(enum fault fault, const char *call, const void *pointer,
+                              size_t block_bytes)
 {
-    // acquire: pairs with report_fault_of_helper, so that it has read what is overwritten here
-    if (atomic_load_explicit(&report_of_helper, memory_order_acquire) != 0) {
+    uint32_t none = 0;
+    // acquire: pairs with report_left_fault, so that it has read what is overwritten here
+    if (!atomic_compare_exchange_strong_explicit(&report_left, &none, REPORT_LEAVING,
+                                                 memory_order_acquire, memory_order_relaxed)) {
         stats_count(COUNT_faults, 1);
         return;
     }
-    atomic_store_explicit(&report_place_of_helper, (uintptr_t)pointer, memory_order_relaxed);
-    atomic_store_explicit(&report_bytes_of_helper, block_bytes, memory_order_relaxed);
-    // release: pairs with report_fault_of_helper
-    atomic_store_explicit(&report_of_helper, (uint32_t)fault + 1, memory_order_release);
+    atomic_store_explicit(&report_left_call, call, memory_order_relaxed);
+    atomic_store_explicit(&report_left_place, (uintptr_t)pointer, memory_order_relaxed);
+    atomic_store_explicit(&report_left_bytes, block_bytes, memory_order_relaxed);
+    // release: pairs with report_left_fault
+    atomic_store_explicit(&report_left, (uint32_t)fault + 1, memory_order_release);
 }
 
-cold void report_fault_of_helper(void)
+cold void report_left_fault(void)
 {
     // acquire: pairs with report_leave
-    uint32_t left = atomic_load_explicit(&report_of_helper, memory_order_acquire);
-    uintptr_t place = atomic_load_explicit(&report_place_of_helper, memory_order_relaxed);
-    size_t block_bytes = atomic_load_explicit(&report_bytes_of_helper, memory_order_relaxed);
+    uint32_t left = atomic_load_explicit(&report_left, memory_order_acquire);
+    const char *call = atomic_load_explicit(&report_left_call, memory_order_relaxed);
+    uintptr_t place = atomic_load_explicit(&report_left_place, memory_order_relaxed);
+    size_t block_bytes = atomic_load_explicit(&report_left_bytes, memory_order_relaxed);
+    if (left == 0 || left == REPORT_LEAVING) return;
     // release: pairs with report_leave
-    if (left != 0 && atomic_compare_exchange_strong_explicit(
-                         &report_of_helper, &left, 0, memory_order_release, memory_order_relaxed))
-        report_fault((enum fault)(left - 1), "collect", (void *)place, block_bytes);
+    if (atomic_compare_exchange_strong_explicit(&report_left, &left, 0, memory_order_release,
+                                                memory_order_relaxed))
+        report_fault((enum fault)(left - 1), call, (void *)place, block_bytes);
 }
 
 cold void report_fault(enum fault fault, const char *call, const void *pointer, size_t block_bytes)
 {
     if (helper_is_here()) {
-        report_leave(fault, pointer, block_bytes);
+        report_leave(fault, "collect", pointer, block_bytes);
         return;
     }
     int before = errno; // free leaves it alone, whatever a hook does
@@ -158,6 +168,13 @@ cold void report_fault(enum fault fault, const char *call, const void *pointer, 
         if (!is_told) (void)report_end_error(&line);
     }
     errno = before;
+}
+
+cold void report_fault_within(enum fault fault, const char *call, const void *pointer,
+                              size_t block_bytes)
+{
+    if (hooks_are_set() && !helper_is_here()) report_leave(fault, call, pointer, block_bytes);
+    else report_fault(fault, call, pointer, block_bytes);
 }
 
 cold void *report_no_memory(size_t bytes, bool is_too_large)

@@ -31,15 +31,18 @@ enum fault {
 INTERNAL cold void report_fault(enum fault fault, const char *call, const void *pointer,
                                 size_t block_bytes);
 
-// A fault that the helper found (helper.h) waits for the next thread that calls this; "collect" is
-// its call.
-INTERNAL cold void report_fault_of_helper(void);
-SHARED_DATA(ATOMIC(uint32_t) report_of_helper); // 1 more than the fault; 0: none
-static inline void report_if_helper_did(void)
+// The same from where lists are not whole, and a hook, which may allocate, must not run: when there
+// is one, and for what the helper finds (helper.h), the fault is left to the next thread that calls
+// report_if_left.
+INTERNAL cold void report_fault_within(enum fault fault, const char *call, const void *pointer,
+                                       size_t block_bytes);
+INTERNAL cold void report_left_fault(void);
+SHARED_DATA(ATOMIC(uint32_t) report_left); // 1 more than the fault; 0: none
+static inline void report_if_left(void)
 {
-    // relaxed: report_fault_of_helper takes it
-    if (unlikely(atomic_load_explicit(&report_of_helper, memory_order_relaxed) != 0))
-        report_fault_of_helper();
+    // relaxed: report_left_fault takes it
+    if (unlikely(atomic_load_explicit(&report_left, memory_order_relaxed) != 0))
+        report_left_fault();
 }
 
 // Out of memory or a request too large: calls the error hook with ENOMEM or EOVERFLOW, prints under

@@ -134,7 +134,7 @@ static struct block *cache_first(struct block **list, size_t size_class)
     struct block *first = *list;
     if (!CFG_STATES || first == NULL || depot_may_hold(first, size_class)) return first;
     *list = NULL;
-    report_fault(FAULT_LINK, "collect", first, class_block_bytes(size_class));
+    report_fault_within(FAULT_LINK, "collect", first, class_block_bytes(size_class));
     return NULL;
 }
 

@@ -202,7 +202,7 @@ static void local_heap_check_page(const struct page *page)
     if (CFG_DEBUG >= 1 && broken == NULL) broken = remote_broken_rule(page);
     if (broken == NULL) return;
     report_always("a page is not as it should be: ", broken);
-    report_fault(FAULT_LINK, "malloc", page->start, page->block_bytes);
+    report_fault_within(FAULT_LINK, "malloc", page->start, page->block_bytes);
 }
 
 // Makes `current` a page whose free list is not empty.
@@ -383,7 +383,7 @@ static bool local_heap_has_doubled(struct local_heap *heap, struct page *page)
     const struct block *list = *local_heap_list(heap, page->size_class);
     if (!CFG_STATES || likely(list == NULL)) return false;
     page->out = page_list_count(page, list);
-    report_fault(FAULT_DOUBLE_FREE, "free", list, page->block_bytes);
+    report_fault_within(FAULT_DOUBLE_FREE, "free", list, page->block_bytes);
     return true;
 }
 

@@ -16,7 +16,7 @@ static bool ring_clear_slot(struct ring *ring, struct ring_slot *slot)
     slot->page = NULL;
     ring->bytes -= (size_t)slot->count * slot->block_bytes;
     if (!CFG_STATES || likely(ring_leads_home(page, slot->first))) return true;
-    report_fault(FAULT_DOUBLE_FREE, "free", slot->first, slot->block_bytes);
+    report_fault_within(FAULT_DOUBLE_FREE, "free", slot->first, slot->block_bytes);
     return false;
 }
 

@@ -277,6 +277,7 @@ void thread_collect(bool is_forced)
     if (is_forced) depot_drain();
     if (is_forced) (void)purge_all();
     else purger_tick();
+    report_if_left();
 }
 
 void thread_housekeep(struct local_heap *heap)
@@ -287,7 +288,7 @@ void thread_housekeep(struct local_heap *heap)
     main->claims = 0;
     if (heap->cache.beats == 0) heap->cache.beats = CACHE_BEATS;
     hooks_deferred_free(&main->is_in_hook, false, main->heartbeat);
-    report_if_helper_did();
+    report_if_left();
     report_if_text_waits();
     ring_flush(&main->ring);
     uint32_t asked = atomic_load_explicit(&main->collect_asked, memory_order_relaxed);

@@ -49,7 +49,7 @@ struct block *depot_next(const struct block *block, size_t size_class)
     const struct page *page = page_of(block);
     struct block *next = block_next(block, &page->key);
     if (next == NULL || depot_may_hold(next, size_class)) return next;
-    report_fault(FAULT_LINK, "collect", next, page->block_bytes);
+    report_fault_within(FAULT_LINK, "collect", next, page->block_bytes);
     return NULL;
 }
 

@@ -50,8 +50,8 @@ INTERNAL void depot_return(struct depot_chain chain);
 INTERNAL size_t depot_count(size_t size_class);
 
 // The next block of a list whose blocks are those of several shared pages; NULL at its end, and
-// after report_fault() where a link leads to anything but a free block of the class. Only debug and
-// secure builds look.
+// after report_fault_within() where a link leads to anything but a free block of the class. Only
+// debug and secure builds look.
 INTERNAL struct block *depot_next(const struct block *block, size_t size_class);
 // Such a block: of a shared page, and, as far as the build can tell, not with the user.
 INTERNAL bool depot_may_hold(const struct block *block, size_t size_class);

@@ -128,7 +128,7 @@ static bool page_has_doubled(struct page *page)
     if (!CFG_STATES || page->out != 0 || page_is_idle(page, 0, page->capacity)) return false;
     uintptr_t interior = page_owner(page) & OWNER_INTERIOR;
     if (!page_is_shared(page)) page_set_owner(page, OWNER_FULL | interior);
-    report_fault(FAULT_DOUBLE_FREE, "free", page->start, page->block_bytes);
+    report_fault_within(FAULT_DOUBLE_FREE, "free", page->start, page->block_bytes);
     return true;
 }
 
@@ -278,7 +278,7 @@ struct block *page_next(const struct page *page, const struct block *block)
     if (!CFG_STATES || next == NULL) return next;
     const struct state *state = page_state_at(page, next);
     if (state != NULL && state_is_idle(state)) return next;
-    report_fault(FAULT_LINK, "collect", next, page->block_bytes);
+    report_fault_within(FAULT_LINK, "collect", next, page->block_bytes);
     return NULL;
 }
 

@@ -316,8 +316,8 @@ static always_inline struct state *page_state_at(const struct page *page, const 
     return likely(is_in_page) ? page->states + granule : NULL;
 }
 
-// The next block of a list of the page's. NULL at its end, and after report_fault() where a link
-// leads to anything but an idle block of the page. Only debug and secure builds look.
+// The next block of a list of the page's. NULL at its end, and after report_fault_within() where a
+// link leads to anything but an idle block of the page. Only debug and secure builds look.
 INTERNAL struct block *page_next(const struct page *page, const struct block *block);
 
 #endif

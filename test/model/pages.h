@@ -56,7 +56,11 @@ static void stats_add_tally(struct stats_tally *tally)
 }
 static void stats_block_added(unsigned, size_t, size_t) {}
 static void stats_block_removed(unsigned, size_t, size_t) {}
-static void report_fault(enum fault, const char *, const void *, size_t)
+void report_fault(enum fault, const char *, const void *, size_t)
+{
+    model_fail("a correct call was reported as a mistake");
+}
+static void report_fault_within(enum fault, const char *, const void *, size_t)
 {
     model_fail("a correct call was reported as a mistake");
 }
@@ -82,7 +86,7 @@ static long options_get(enum option) { return 0; }
 static bool limit_is_below(enum option, int64_t) { return false; }
 static void limit_ask_system(void) {}
 static void purge_relieve(size_t) {}
-void report_fault_of_helper(void) {}
+void report_left_fault(void) {}
 static struct local_heap *thread_ready(struct local_heap *heap) { return heap; }
 static bool idle_has_any() { return false; }
 static void idle_review(uint64_t) {}

@@ -1,6 +1,7 @@
 /* test_cache_corners.c: cache and depot where numbers or links are not what they should be. */
 #include "shared_test.h"
 #include "core/hooks.h"
+#include "core/report.h"
 #include "mimalloc.h"
 
 // --- pages that other threads have added and not told of yet -------------------------------------
@@ -133,6 +134,7 @@ static void astray(void (*then)(void), bool goes_on)
     if (goes_on) hooks_set_error(count_fault, &faults);
     begin_astray();
     then();
+    report_if_left();
     EXPECT(faults.count > 0);
 }
 
@@ -210,6 +212,7 @@ static void overwritten_in_page(bool goes_on)
     if (goes_on) hooks_set_error(count_fault, &faults);
     *link = 0x4141414141414140;
     for (unsigned i = 0; i < many; i++) EXPECT(mi_malloc(BYTES) != NULL);
+    report_if_left();
     EXPECT_EQ(faults.count, 1);
     mi_collect(true);
     EXPECT(retire_claim(page));

@@ -1,5 +1,6 @@
 #include "unit_test.h"
 #include "core/hooks.h"
+#include "core/report.h"
 #include "heap/cache.h"
 #include "mimalloc.h"
 #include "page/depot.h"
@@ -164,6 +165,7 @@ static void go_on_allocating(void)
     struct fault_count faults = {EFAULT, 0};
     hooks_set_error(count_fault, &faults);
     corrupt_and_allocate();
+    report_if_left();
     EXPECT_EQ(faults.count, 1);
     expect_rules();
     EXPECT(mi_malloc(BYTES) != blocks[0] && faults.count == 1);
@@ -174,6 +176,7 @@ static void go_on_flushing(void)
     struct fault_count faults = {EFAULT, 0};
     hooks_set_error(count_fault, &faults);
     corrupt_and_flush(true);
+    report_if_left();
     EXPECT(faults.count >= 1);
     struct local_heap *main = thread_heap()->main;
     EXPECT(main->cache.held_bytes == 0 && *local_heap_list(main, size_class) == NULL);

@@ -1,5 +1,6 @@
 #include "unit_test.h"
 #include "core/hooks.h"
+#include "core/report.h"
 #include "page/depot.h"
 
 // CLASS: 8 KiB, eight blocks in a page and in a chain. Others come from other ends of the table.
@@ -483,6 +484,7 @@ static void go_on_after(struct block *next)
     struct depot_chain chain = chain_of(0, 4, 1);
     block_set_next(blocks[1], next, &page_of(blocks[1])->key);
     depot_return(chain);
+    report_if_left();
     EXPECT_EQ(faults.count, 1);
     struct page *page = page_of(blocks[0]);
     EXPECT_EQ(remote_waiting(page), 2); // what can be trusted

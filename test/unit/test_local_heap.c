@@ -1,5 +1,6 @@
 #include "unit_test.h"
 #include "core/hooks.h"
+#include "core/report.h"
 #include "heap/cache.h"
 #include "heap/ring.h"
 #include "mimalloc.h"
@@ -101,6 +102,7 @@ static void doubled(void)
     page->out = 1;
     EXPECT(listed > 0 && page_put(page, block));
     local_heap_page_is_empty(heap, page);
+    report_if_left();
     EXPECT_EQ(faults.count, 1);
     EXPECT(page->out == listed && heap->own[CLASS].current == page);
     EXPECT_TEXT(local_heap_broken_rule(heap), NULL);

@@ -1,5 +1,6 @@
 #include "unit_test.h"
 #include "core/hooks.h"
+#include "core/report.h"
 
 enum { MAX_BLOCKS = 4096 };
 static struct block *blocks[MAX_BLOCKS];
@@ -425,6 +426,7 @@ static void doubled(void)
     struct block *used = page->free;
     mark(used, STATE_IN_USE);
     page_release(page);
+    report_if_left();
     EXPECT_EQ(faults.count, 1);
     EXPECT(page_of(used) == page && page->block_bytes != 0 && level_now(STAT_pages) == 1);
     mark(used, STATE_FREE);

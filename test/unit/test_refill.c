@@ -1,5 +1,6 @@
 #include "unit_test.h"
 #include "core/hooks.h"
+#include "core/report.h"
 
 enum { CLASS = 64, MAX_BLOCKS = 4096 };
 static struct block *blocks[MAX_BLOCKS];
@@ -151,6 +152,7 @@ static void corrupt_and_go_on(void)
     struct fault_count faults = {EFAULT, 0};
     hooks_set_error(count_fault, &faults);
     struct page *page = corrupt_link();
+    report_if_left();
     EXPECT_EQ(faults.count, 1);
     EXPECT_EQ(page->free_count, 3); // what can be trusted, and an end to the list
     EXPECT_TEXT(page_broken_rule(page), NULL);

@@ -90,6 +90,57 @@ TEST(report_with_show_errors_the_line_comes_before_the_handler)
                   "mimalloc: corrupted free list: malloc(0xabc0): block of 16 bytes\n");
 }
 
+// As where lists are not whole.
+static void from_within(void)
+{
+    quiet();
+    report_fault_within(FAULT_LINK, "free", somewhere, 48);
+}
+
+static int code_told;
+static void note_code(int code, void *arg)
+{
+    (void)arg;
+    code_told = code;
+}
+
+static void from_within_with_a_handler(void)
+{
+    hooks_set_error(note_code, NULL);
+    for (int i = 0; i < 2; i++) from_within();
+    EXPECT_EQ(code_told, 0);
+    report_if_left();
+    EXPECT_EQ(code_told, EFAULT);
+    code_told = 0;
+    report_if_left(); // the other one was only counted
+    EXPECT_EQ(code_told, 0);
+}
+
+static void write_line(const char *message, void *arg)
+{
+    (void)arg;
+    prim_write_error(message, strlen(message));
+}
+
+static void from_within_with_an_output_hook(void)
+{
+    hooks_set_output(write_line, NULL);
+    from_within();
+    prim_write_error("-", 1);
+    report_if_left();
+}
+
+TEST(report_fault_within_waits_where_there_is_a_hook)
+{
+    const char *line = "mimalloc: corrupted free list: free(0xabc0): block of 48 bytes\n";
+    const char *late = "-mimalloc: corrupted free list: free(0xabc0): block of 48 bytes\n";
+    EXPECT_STDERR(from_within_with_a_handler(), "");
+    if (IS_STRICT) EXPECT_DEATH(from_within(), line);
+    else EXPECT_STDERR(from_within(), line);
+    if (IS_STRICT) EXPECT_DEATH(from_within_with_an_output_hook(), late);
+    else EXPECT_STDERR(from_within_with_an_output_hook(), late);
+}
+
 static void foreign(long on_foreign)
 {
     quiet();

@@ -1,5 +1,6 @@
 #include "unit_test.h"
 #include "core/hooks.h"
+#include "core/report.h"
 
 enum { CLASS = 64, MAX_BLOCKS = 4096 }; // CLASS: blocks of 9 KiB and more, few in a page
 static struct block *blocks[MAX_BLOCKS];
@@ -320,6 +321,7 @@ static void doubled(void)
     EXPECT(park_full(page));
     free_all(page, 0, count - 1);
     retire_push(page, blocks[0], blocks[0], 1);
+    report_if_left();
     EXPECT_EQ(faults.count, 1);
     EXPECT(page_of(blocks[count - 1]) == page && level_now(STAT_pages) == 1);
     EXPECT(page_named_by(page_owner(page)) == NULL); // nobody's

@@ -1,5 +1,6 @@
 #include "unit_test.h"
 #include "core/hooks.h"
+#include "core/report.h"
 #include "heap/ring.h"
 #include "mimalloc.h"
 
@@ -129,6 +130,7 @@ static void page_is_gone(bool is_made_anew)
     page_release(page);
     if (is_made_anew) EXPECT(new_page(4, bits_align_up((uintptr_t)stranger, 8)) == page);
     ring_flush(&main->ring);
+    report_if_left();
     EXPECT(faults.count == 1 && main->ring.bytes == 0 && !ring_has(&main->ring, page));
     EXPECT_EQ(remote_waiting(page), 0);
 }
