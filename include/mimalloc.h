@@ -345,8 +345,8 @@ mi_decl_export void mi_register_output(mi_output_fun *out) mi_attr_noexcept;
 // Called instead of the default reaction when the program made a mistake, and when memory ran out.
 // When it returns, a call with a bad pointer is ignored, and an allocation gives NULL. NULL: the
 // default, which prints a line about a mistake, and ends the process in debug and secure builds;
-// about memory it says nothing unless show_errors is set. Damage that is found in the midst of a list
-// is told a little later, when the hook may allocate.
+// about memory it says nothing unless show_errors is set. Damage found in the midst of a list is
+// told a little later, when the hook may allocate.
 //   EAGAIN double free; EFAULT corrupt memory; EINVAL not a valid pointer, heap, size or alignment;
 //   ENOMEM out of memory; EOVERFLOW request too large
 typedef void(mi_cdecl mi_error_fun)(int err, void *arg);

@@ -146,7 +146,7 @@ mutant test_shared heap/local_heap.c "a page that moves to a heap with a cache i
 mutant test_shared heap/local_heap.c "sharing a page once more forgets its interior pointers" \
     "$(in_function local_heap_place) s/if \(!page_is_shared\(page\)\) page_share/page_share/"
 mutant test_shared heap/cache.c "a block that is given away stays in the cache" \
-    "$(in_function cache_take_some) s/bin->list = NULL;//"
+    "$(in_function cache_cut_off) s/\*list = rest;//"
 mutant test_shared page/page.h "sharing a page does not release" \
     "$(in_function page_share) s/memory_order_release/memory_order_relaxed/"
 mutant test_shared page/page.h "a page with interior pointers takes any address for a block" \
