@@ -37,11 +37,14 @@ class Allocator:
         return self.name in LIMITS
 
     def description(self):
-        """For the result file: paths in this tree without the place where the tree lies."""
-        path = self.path
-        if path is not None and Path(path).is_relative_to(ROOT):
-            path = str(Path(path).relative_to(ROOT))
+        """For the result file."""
+        path = None if self.path is None else path_in_tree(self.path)
         return {"name": self.name, "path": path, "version": self.version}
+
+
+def path_in_tree(path):
+    """Without the place where the tree lies, if it is in there."""
+    return str(Path(path).relative_to(ROOT)) if Path(path).is_relative_to(ROOT) else str(path)
 
 
 def library_folders():

@@ -45,8 +45,9 @@ class Options:
 
     def description(self):
         """For the result file."""
+        libraries = {name: allocators.path_in_tree(path) for name, path in self.libraries.items()}
         return {"allocators": self.names, "workloads": self.patterns, "groups": self.groups,
-                "threads": self.threads, "lib": self.libraries, "instructions": self.instructions,
+                "threads": self.threads, "lib": libraries, "instructions": self.instructions,
                 "seeded": self.is_seeded}
 
 

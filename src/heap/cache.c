@@ -255,14 +255,6 @@ static void cache_flush_bin(struct cache *cache, size_t size_class, bool to_page
     cache_remove_room(cache, size_class, bin->left);
 }
 
-static void cache_flush_bins(struct cache *cache, bool to_pages)
-{
-    for (size_t size_class = CLASS_SHARED_FIRST; size_class < CLASS_COUNT; size_class++) {
-        const struct cache_bin *bin = cache_bin_of(cache, size_class);
-        if (bin->list != NULL || bin->room != 0) cache_flush_bin(cache, size_class, to_pages);
-    }
-}
-
 // Puts a list behind what is in the bin, and takes it away.
 static void cache_join(struct cache *cache, size_t size_class, struct block **list)
 {
@@ -283,7 +275,10 @@ void cache_flush(struct cache *cache, struct block **lists, bool to_pages)
 {
     for (size_t size_class = CLASS_SHARED_FIRST; size_class < CLASS_BINNED_FIRST; size_class++)
         cache_join(cache, size_class, &lists[size_class]);
-    cache_flush_bins(cache, to_pages);
+    for (size_t size_class = CLASS_SHARED_FIRST; size_class < CLASS_COUNT; size_class++) {
+        const struct cache_bin *bin = cache_bin_of(cache, size_class);
+        if (bin->list != NULL || bin->room != 0) cache_flush_bin(cache, size_class, to_pages);
+    }
 }
 
 // --- blocks come and go --------------------------------------------------------------------------

@@ -1,5 +1,4 @@
 #include "os/fork.h"
-#include <errno.h>
 #include "os/os.h"
 
 typedef ATOMIC(uint32_t) fork_word;
@@ -17,17 +16,16 @@ static fork_word *fork_get(void)
 int fork_watch(void)
 {
     if (fork_is_watched()) return 0;
-    fork_word *word = (fork_word *)os_map(os_page_bytes(), os_page_bytes()), *none = NULL;
-    if (word == NULL) return ENOMEM;
-    atomic_store_explicit(word, FORK_WATCHED, memory_order_relaxed);
-    int error = prim_wipe_on_fork((void *)word, os_page_bytes());
+    fork_word *none = NULL;
+    void *made;
+    int error = os_map_wiped(os_page_bytes(), &made);
+    if (error != 0) return error;
+    atomic_store_explicit((fork_word *)made, FORK_WATCHED, memory_order_relaxed);
     // release: pairs with the acquire in fork_get
-    if (error != 0 || !atomic_compare_exchange_strong_explicit(&fork_here, &none, word,
-                                                              memory_order_release,
-                                                              memory_order_relaxed)) {
-        os_release((void *)word, os_page_bytes());
-    }
-    return error;
+    if (!atomic_compare_exchange_strong_explicit(&fork_here, &none, (fork_word *)made,
+                                                 memory_order_release, memory_order_relaxed))
+        os_release(made, os_page_bytes());
+    return 0;
 }
 
 bool fork_is_watched(void) { return fork_get() != NULL; }

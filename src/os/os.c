@@ -58,6 +58,15 @@ void *os_map(size_t bytes, size_t alignment)
     return os_map_anywhere(bytes, alignment, PRIM_MAP_ANYWHERE);
 }
 
+int os_map_wiped(size_t bytes, void **memory)
+{
+    *memory = os_map(bytes, os_page_bytes());
+    if (*memory == NULL) return ENOMEM;
+    int error = prim_wipe_on_fork(*memory, bytes);
+    if (error != 0) os_release(*memory, bytes);
+    return error;
+}
+
 void *os_find_hole(size_t bytes, size_t alignment)
 {
     if (bytes > SIZE_MAX - alignment) return NULL;

@@ -18,6 +18,9 @@ INTERNAL size_t os_page_bytes(void);
 INTERNAL void *os_reserve(size_t bytes, size_t alignment);
 // Zeroed memory anywhere, aligned.
 INTERNAL void *os_map(size_t bytes, size_t alignment);
+// The same in whole OS pages, which the child of a fork sees zeroed. 0, or ENOMEM, or the error of
+// a system that has none.
+INTERNAL must_use int os_map_wiped(size_t bytes, void **memory);
 // Zeroed memory at exactly `start`. taken is set when something else is mapped there.
 INTERNAL bool os_map_at(void *start, size_t bytes, bool *taken);
 // A place where `bytes` of addresses were free a moment ago; nothing is kept reserved.

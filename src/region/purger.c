@@ -120,9 +120,8 @@ static void purger_see(void)
 }
 
 // How long ago a round found that much had been added.
-static uint64_t purger_quiet_ms(uint64_t now_ms)
+static uint64_t purger_quiet_ms(size_t expected, uint64_t now_ms)
 {
-    size_t expected = atomic_load_explicit(&purger_expected, memory_order_relaxed);
     size_t added = expected - atomic_load_explicit(&purger_seen, memory_order_relaxed);
     if (added >= PURGER_LITTLE_BYTES)
         atomic_store_explicit(&purger_loud_ms, now_ms, memory_order_relaxed);
@@ -132,8 +131,8 @@ static uint64_t purger_quiet_ms(uint64_t now_ms)
 // true when something was done, or can be later.
 static bool purger_drain_if_quiet(struct purger *purger, uint64_t now_ms)
 {
-    uint64_t quiet_ms = purger_quiet_ms(now_ms);
     size_t expected = atomic_load_explicit(&purger_expected, memory_order_relaxed);
+    uint64_t quiet_ms = purger_quiet_ms(expected, now_ms);
     if (quiet_ms >= PURGER_QUIET_MS && expected >= PURGER_LITTLE_BYTES) purger_drain_all(purger);
     purger_see();
     return expected >= PURGER_LITTLE_BYTES;
@@ -181,15 +180,15 @@ static int purger_make(void)
 {
     if (purger_at(0) != NULL) return 0;
     size_t bytes = PURGER_PLACES * purger_place_bytes();
-    char *made = (char *)os_map(bytes, os_page_bytes()), *none = NULL;
-    if (made == NULL) return ENOMEM;
-    int error = prim_wipe_on_fork(made, bytes);
-    if (error != 0 || !atomic_compare_exchange_strong_explicit(&purger_places, &none, made,
-                                                              memory_order_release,
-                                                              memory_order_relaxed)) {
+    char *none = NULL;
+    void *made;
+    int error = os_map_wiped(bytes, &made);
+    if (error != 0) return error;
+    // release: pairs with the acquire in purger_at
+    if (!atomic_compare_exchange_strong_explicit(&purger_places, &none, (char *)made,
+                                                 memory_order_release, memory_order_relaxed))
         os_release(made, bytes);
-    }
-    return error;
+    return 0;
 }
 
 // Where the next one may start; NULL when there is one that is not old, or still one that was.

@@ -11,7 +11,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent / "bench"))
 
 from harness import (
     allocators, callgrind, machine, options, progress, results, runner, schedule, suite)
-from harness.common import BENCH, BadInput
+from harness.common import BENCH, ROOT, BadInput
 from harness.launcher import Crashed, TimedOut
 
 ENTRY = {"name": "mixed", "text": "a mix", "group": "stress", "program": "mixed", "threads": "N",
@@ -136,6 +136,14 @@ class OptionsTest(unittest.TestCase):
         names = allocators.parse_names("mimalloc,tbb,glibc,ours,extra", {"extra": "/x.so"})
         self.assertEqual(names, ["ours", "tbbmalloc", "glibc", "extra"])
         self.assertEqual(allocators.parse_names(None, {"extra": "/x.so"})[-1], "extra")
+
+    def test_results_do_not_tell_where_the_tree_lies(self):
+        inside = str(BENCH / "run")  # any file
+        chosen = options.parse(["--lib", f"one={inside}", "--lib", "two=/bin/sh"])
+        told = chosen.description()["lib"]
+        self.assertEqual(told["one"], str(Path(inside).relative_to(ROOT)))
+        self.assertTrue(told["two"].startswith("/"))
+        self.assertEqual(allocators.Allocator("one", inside).description()["path"], told["one"])
 
 
 class FakeSampler:

@@ -309,29 +309,38 @@ static bool find_block(struct page *page, void *arg)
     return true;
 }
 
+// The helper has the page until somebody waits.
+static void take_in_hand(void)
+{
+    page_in_hand = page_of(in_use);
+    EXPECT(retire_claim(page_in_hand));
+    fake_prim_on(FAKE_PRIM_wait, let_go);
+}
+
+static void expect_let_go(void)
+{
+    fake_prim_on(FAKE_PRIM_wait, NULL);
+    EXPECT(page_in_hand == NULL);
+}
+
 // Another thread looks at all pages while the helper has one of them.
 static bool walk_in_a_step(size_t step)
 {
     bool is_found = false;
     if (step != 1) return count_step(step);
-    page_in_hand = page_of(in_use);
-    EXPECT(retire_claim(page_in_hand));
-    fake_prim_on(FAKE_PRIM_wait, let_go);
+    take_in_hand();
     EXPECT(walk_heap_pages(&thread_heap()->main->backing, find_block, &is_found));
-    fake_prim_on(FAKE_PRIM_wait, NULL);
-    EXPECT(is_found && page_in_hand == NULL);
+    expect_let_go();
+    EXPECT(is_found);
     return count_step(step);
 }
 
 static bool ask_in_a_later_step(size_t step)
 {
     if (step != 1) return count_step(step);
-    page_in_hand = page_of(in_use);
-    EXPECT(retire_claim(page_in_hand));
-    fake_prim_on(FAKE_PRIM_wait, let_go);
+    take_in_hand();
     EXPECT(!mi_heap_contains_block(mi_heap_get_backing(), (char *)in_use + 3 * 3072));
-    fake_prim_on(FAKE_PRIM_wait, NULL);
-    EXPECT(page_in_hand == NULL);
+    expect_let_go();
     return count_step(step);
 }
 
