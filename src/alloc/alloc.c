@@ -137,6 +137,7 @@ void *alloc_slow_large(struct local_heap *heap, size_t bytes, size_t alignment, 
     thread_housekeep(heap);
     void *block = alloc_try(heap, bytes, alignment, is_zeroed);
     if (unlikely(block == NULL)) { // once more, after giving back what lies idle
+        if (heap->is_pinned) local_heap_collect(heap, true);
         thread_collect(true);
         block = alloc_try(heap, bytes, alignment, is_zeroed);
     }
@@ -169,7 +170,7 @@ on_cache_line void *alloc_medium(struct local_heap *heap, size_t bytes, bool is_
     return alloc_hand_out(page, block, bytes);
 }
 
-struct local_heap *alloc_find_part(mi_heap_t *heap)
+static cold struct local_heap *alloc_find_far_part(mi_heap_t *heap)
 {
     struct local_heap *now = thread_ready(thread_heap());
     if (now == NULL) return (struct local_heap *)report_no_memory(0, false);
@@ -180,6 +181,16 @@ struct local_heap *alloc_find_part(mi_heap_t *heap)
     if (is_valid) return (struct local_heap *)report_no_memory(sizeof(*part), false);
     report_fault(FAULT_HEAP, "mi_heap_malloc", heap, 0);
     return NULL;
+}
+
+// Whose the thread's last part is can be told without a look at the handle: a part that is on its
+// list, and names that heap, is its part of that heap.
+struct local_heap *alloc_find_part(mi_heap_t *heap)
+{
+    const struct local_heap *main = thread_heap()->main; // NULL: the thread has none
+    if (unlikely(main == NULL || heap == NULL)) return alloc_find_far_part(heap);
+    bool is_near = atomic_load_explicit(&main->near->heap, memory_order_relaxed) == heap;
+    return likely(is_near) ? main->near : alloc_find_far_part(heap);
 }
 
 // --- public --------------------------------------------------------------------------------------
@@ -206,7 +217,7 @@ void *mi_mallocn(size_t count, size_t size)
     return alloc_counted(thread_heap(), count, size, false);
 }
 
-static cold void *alloc_from_far(mi_heap_t *heap, size_t bytes, bool is_zeroed)
+static no_inline void *alloc_from_far(mi_heap_t *heap, size_t bytes, bool is_zeroed)
 {
     struct local_heap *part = alloc_find_part(heap);
     return part == NULL ? NULL : alloc_finish(part, alloc_from(part, bytes, is_zeroed));
@@ -214,14 +225,16 @@ static cold void *alloc_from_far(mi_heap_t *heap, size_t bytes, bool is_zeroed)
 
 on_cache_line void *mi_heap_malloc(mi_heap_t *heap, size_t size)
 {
-    struct local_heap *part = alloc_part_near(heap);
-    return likely(part != NULL) ? alloc_from(part, size, false) : alloc_from_far(heap, size, false);
+    struct local_heap *now = thread_heap();
+    if (unlikely(!alloc_is_part_of(now, heap))) return alloc_from_far(heap, size, false);
+    return alloc_from(now, size, false);
 }
 
 void *mi_heap_zalloc(mi_heap_t *heap, size_t size)
 {
-    struct local_heap *part = alloc_part_near(heap);
-    return likely(part != NULL) ? alloc_from(part, size, true) : alloc_from_far(heap, size, true);
+    struct local_heap *now = thread_heap();
+    if (unlikely(!alloc_is_part_of(now, heap))) return alloc_from_far(heap, size, true);
+    return alloc_from(now, size, true);
 }
 
 void *mi_heap_malloc_small(mi_heap_t *heap, size_t size) { return mi_heap_malloc(heap, size); }

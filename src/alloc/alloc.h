@@ -25,7 +25,7 @@ INTERNAL no_inline void *alloc_slow_large(struct local_heap *heap, size_t bytes,
 INTERNAL no_inline void *alloc_medium(struct local_heap *heap, size_t bytes, bool is_zeroed);
 // The thread's part of a heap, for a call that ends with alloc_finish; NULL when it is not usable
 // (reported) or memory is exhausted.
-INTERNAL cold struct local_heap *alloc_find_part(mi_heap_t *heap);
+INTERNAL no_inline struct local_heap *alloc_find_part(mi_heap_t *heap);
 // The loaded list begins with something else than a free block: reports that, drops the list, and
 // goes on as alloc_slow.
 INTERNAL cold void *alloc_bad_list(struct local_heap *heap, size_t bytes, bool is_zeroed);
@@ -38,17 +38,17 @@ INTERNAL void alloc_mark_anew(const struct page *page, void *block, size_t bytes
 
 INTERNAL bool alloc_padding_is_intact(const struct page *page, const void *block);
 
-// The usual case, without a call: the heap's part when that is what malloc uses, else NULL.
-static always_inline struct local_heap *alloc_part_near(const mi_heap_t *heap)
+// The usual case, without a call: `now`, which malloc uses, is the thread's part of that heap. The
+// handle is not read: it may be none.
+static always_inline bool alloc_is_part_of(const struct local_heap *now, const mi_heap_t *heap)
 {
-    struct local_heap *now = thread_heap();
-    return likely(heap != NULL && heap->local == now) ? now : NULL;
+    return heap != NULL && atomic_load_explicit(&now->heap, memory_order_relaxed) == heap;
 }
 
 static inline struct local_heap *alloc_part(mi_heap_t *heap)
 {
-    struct local_heap *part = alloc_part_near(heap);
-    return likely(part != NULL) ? part : alloc_find_part(heap);
+    struct local_heap *now = thread_heap();
+    return likely(alloc_is_part_of(now, heap)) ? now : alloc_find_part(heap);
 }
 
 // What the call gives. A thread that has ended has borrowed the part.

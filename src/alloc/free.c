@@ -147,17 +147,19 @@ static void free_to_others(struct local_heap *heap, struct page *page, struct bl
     else free_to_ring(heap, page, block);
 }
 
-// A large block keeps PAGE_PINNED when its heap is deleted and its page parked: retire_push knows
-// what to do with it in either state.
+// A large block keeps PAGE_PINNED when its heap is deleted and its page parked: retire_push_large
+// knows what to do with it in either state.
 static void free_large(struct local_heap *part, struct page *page, char *block)
 {
-    if (part != NULL && part->is_pinned) {
-        local_heap_free_large(part, page);
-    } else if ((page->flags & PAGE_PINNED) != 0) {
-        retire_push(page, (struct block *)(void *)block, (struct block *)(void *)block, 1);
-    } else if (!retire_large(page)) {
-        free_refuse(NULL, block, "free");
+    if ((page->flags & PAGE_PINNED) == 0) {
+        if (!retire_large(page)) free_refuse(NULL, block, "free");
+        return;
     }
+    bool is_own = part != NULL && part->is_pinned, is_freed = false;
+    if (!is_own) is_freed = !retire_push_large(page);
+    else if (remote_waiting(page) != 0) is_freed = true;
+    else local_heap_free_large(part, page);
+    if (is_freed) free_refuse(page, block, "free");
 }
 
 // Own page that is full or has interior pointers, or is another heap's than the default one's.

@@ -4,77 +4,87 @@
 #include "heap/walk.h"
 #include "page/retire.h"
 
-// NULL when memory is exhausted, and in a thread that has ended: it has no heaps of its own.
+// The thread's main local heap, for a call that ends with thread_finish: one that has ended borrows
+// one. NULL when memory is exhausted.
 static struct local_heap *api_main(void)
 {
-    if (thread_heap() == &thread_ended_heap) return NULL;
     struct local_heap *now = thread_ready(thread_heap());
     return now == NULL ? NULL : now->main;
 }
 
-static bool api_is_usable(mi_heap_t *heap, const char *call)
+// NULL in a thread that has ended, too: it has no heaps of its own.
+static struct local_heap *api_lasting_main(void)
 {
-    const struct local_heap *main = api_main();
-    if (main != NULL && heap_is_valid(heap, main)) return true;
+    return thread_heap() == &thread_ended_heap ? NULL : api_main();
+}
+
+// The same as api_main; NULL after a report if the heap is none.
+static struct local_heap *api_main_for(mi_heap_t *heap, const char *call)
+{
+    struct local_heap *main = api_main();
+    if (main == NULL || heap_is_valid(heap, main)) return main;
+    thread_finish(main);
     report_fault(FAULT_HEAP, call, heap, 0);
-    return false;
+    return NULL;
 }
 
 mi_heap_t *mi_heap_new(void)
 {
-    struct local_heap *main = api_main();
+    struct local_heap *main = api_lasting_main();
     mi_heap_t *heap = main == NULL ? NULL : heap_new(main);
     return heap != NULL ? heap : (mi_heap_t *)report_no_memory(sizeof(struct local_heap), false);
 }
 
-// true when the heap can end; it is not the default one any more then.
-static bool api_prepare_end(mi_heap_t *heap, const char *call)
+// Not a backing heap, which ends with its thread. No heap that ends stays the default one.
+static void api_end(mi_heap_t *heap, const char *call,
+                    void (*end)(struct mi_heap_s *heap, struct local_heap *main))
 {
-    if (heap == NULL || !api_is_usable(heap, call)) return false;
-    if (heap->state == HEAP_BACKING) return false;
-    if (thread_heap()->heap == heap) thread_set_default(thread_heap()->main);
-    return true;
+    struct local_heap *main = heap == NULL ? NULL : api_main_for(heap, call);
+    if (main == NULL) return;
+    bool is_default = atomic_load_explicit(&thread_heap()->heap, memory_order_relaxed) == heap;
+    if (heap->state != HEAP_BACKING) {
+        if (is_default) thread_set_default(main);
+        end(heap, main);
+    }
+    thread_finish(main);
 }
 
-void mi_heap_delete(mi_heap_t *heap)
-{
-    if (api_prepare_end(heap, "mi_heap_delete")) heap_delete(heap, api_main());
-}
-
-void mi_heap_destroy(mi_heap_t *heap)
-{
-    if (api_prepare_end(heap, "mi_heap_destroy")) heap_destroy(heap, api_main());
-}
+void mi_heap_delete(mi_heap_t *heap) { api_end(heap, "mi_heap_delete", heap_delete); }
+void mi_heap_destroy(mi_heap_t *heap) { api_end(heap, "mi_heap_destroy", heap_destroy); }
 
 mi_heap_t *mi_heap_get_backing(void)
 {
-    struct local_heap *main = api_main();
+    struct local_heap *main = api_lasting_main();
     return main == NULL ? NULL : &main->backing;
 }
 
 mi_heap_t *mi_heap_get_default(void)
 {
-    if (api_main() == NULL) return NULL;
+    if (api_lasting_main() == NULL) return NULL;
     return atomic_load_explicit(&thread_heap()->heap, memory_order_relaxed);
 }
 
 mi_heap_t *mi_heap_set_default(mi_heap_t *heap)
 {
     mi_heap_t *before = mi_heap_get_default();
-    if (before == NULL || !api_is_usable(heap, "mi_heap_set_default")) return before;
-    struct local_heap *part = heap_local(heap, api_main());
+    if (before == NULL) return NULL;
+    struct local_heap *main = api_main_for(heap, "mi_heap_set_default");
+    struct local_heap *part = main == NULL ? NULL : heap_local(heap, main);
     if (part != NULL) thread_set_default(part);
     return before;
 }
 
 void mi_heap_collect(mi_heap_t *heap, bool force)
 {
-    struct local_heap *main = api_main();
-    if (main == NULL || !api_is_usable(heap, "mi_heap_collect")) return;
-    struct local_heap *part = heap_local(heap, main);
-    if (part == NULL) return;
-    local_heap_collect(part, force);
-    check_rules(local_heap_broken_rule(part));
+    struct local_heap *main = api_main_for(heap, "mi_heap_collect");
+    if (main == NULL) return;
+    struct local_heap *part = heap_own_part(heap, main);
+    if (part != NULL) {
+        local_heap_collect(part, force);
+        check_rules(local_heap_broken_rule(part));
+    }
+    if (heap->state == HEAP_MADE) heap_visit_parts(heap, heap_collect_left, main);
+    thread_finish(main);
 }
 
 bool mi_is_in_heap_region(const void *p) { return arena_of(p) != NULL && page_of(p) != NULL; }
@@ -99,23 +109,27 @@ static bool api_search_block(void *block, void *arg)
     return !search->found;
 }
 
-// The page's lists tell which blocks are live, if they are this thread's to read; of other pages
-// only the block's place can be checked. Collecting may park the page (then each of its blocks is
-// out) or release it.
-bool mi_heap_contains_block(mi_heap_t *heap, const void *p)
+// Whose lists have to be unloaded before those of one of the heap's pages can be read: the part
+// that owns it; of a shared page the thread's cache. NULL: they are another thread's. *is_held:
+// another thread has left the part.
+static struct local_heap *api_part_to_read(const struct page *page, struct local_heap *main,
+                                           bool *is_held)
 {
-    struct local_heap *main = api_main();
-    struct page *page = page_of(p);
-    if (page == NULL || heap == NULL || main == NULL || !walk_is_of(page, heap)) return false;
-    void *block = page_block_at(page, page_index_of(page, p));
-    if (block != p && (page_owner(page) & OWNER_INTERIOR) == 0) return false;
-    if (!page_is_shared(page) && !walk_is_readable(page)) return true;
+    struct local_heap *part = page_named_by(page_owner(page));
+    *is_held = false;
+    if (page_is_shared(page)) return main;
+    if (part == NULL) return NULL; // parked just now
+    if (part == main || atomic_load_explicit(&part->thread, memory_order_relaxed) == main)
+        return part;
+    *is_held = heap_hold_part(part);
+    return *is_held ? part : NULL;
+}
 
-    struct local_heap *part = heap_local(heap, main);
-    if (part == NULL) return true;
-    local_heap_collect(part, true);
-    check_rules(local_heap_broken_rule(part));
-    page = page_of(p);
+// The block is not free, as far as that can be told. Collecting may have parked the page (then each
+// of its blocks is out) or released it.
+static bool api_is_live(mi_heap_t *heap, void *block)
+{
+    struct page *page = page_of(block);
     if (page == NULL || !walk_is_of(page, heap)) return false;
     bool is_claimed = page_is_shared(page) && walk_claim(page);
     if (!is_claimed && !walk_is_readable(page)) return true;
@@ -123,6 +137,32 @@ bool mi_heap_contains_block(mi_heap_t *heap, const void *p)
     (void)walk_blocks(page, api_search_block, &search);
     if (is_claimed) retire_park(page, false);
     return search.found;
+}
+
+static bool api_contains_block(mi_heap_t *heap, struct local_heap *main, const void *p)
+{
+    struct page *page = page_of(p);
+    if (page == NULL || heap == NULL || !walk_is_of(page, heap)) return false;
+    void *block = page_block_at(page, page_index_of(page, p));
+    if (block != p && (page_owner(page) & OWNER_INTERIOR) == 0) return false;
+
+    bool is_held;
+    struct local_heap *part = api_part_to_read(page, main, &is_held);
+    if (part == NULL) return true; // only the block's place can be checked
+    local_heap_collect(part, true);
+    check_rules(local_heap_broken_rule(part));
+    bool is_live = api_is_live(heap, block);
+    if (is_held) heap_let_go_part(part, main);
+    return is_live;
+}
+
+bool mi_heap_contains_block(mi_heap_t *heap, const void *p)
+{
+    struct local_heap *main = api_main();
+    if (main == NULL) return false;
+    bool is_contained = api_contains_block(heap, main, p);
+    thread_finish(main);
+    return is_contained;
 }
 
 // --- visiting ------------------------------------------------------------------------------------
@@ -177,12 +217,16 @@ bool mi_heap_visit_blocks(const mi_heap_t *heap, bool visit_all_blocks, mi_block
                           void *arg)
 {
     mi_heap_t *handle = (mi_heap_t *)(uintptr_t)heap;
-    if (visitor == NULL || !api_is_usable(handle, "mi_heap_visit_blocks")) return false;
+    if (visitor == NULL) return false;
+    struct local_heap *main = api_main_for(handle, "mi_heap_visit_blocks");
+    if (main == NULL) return false;
     struct api_visit visit;
     memset((void *)&visit, 0, sizeof(visit));
     visit.heap = heap;
     visit.blocks = visit_all_blocks;
     visit.visitor = visitor;
     visit.arg = arg;
-    return walk_heap_pages(handle, api_visit_page, &visit);
+    bool is_complete = walk_heap_pages(handle, main, api_visit_page, &visit);
+    thread_finish(main);
+    return is_complete;
 }

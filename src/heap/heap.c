@@ -53,9 +53,16 @@ static struct mi_heap_s *heap_of_part(const struct local_heap *part)
     return atomic_load_explicit(&part->heap, memory_order_relaxed);
 }
 
-// A part ends when both its thread and its heap are gone. Whoever comes second is told so.
-enum { PART_THREAD_IS_GONE = 4, PART_HEAP_IS_GONE = 8 };
+// What `is_used` says of a part; 0: its thread and its heap are there. See F3.
+enum {
+    PART_THREAD_IS_GONE  = 4,
+    PART_HEAP_IS_GONE    = 8,
+    PART_IS_HELD         = 16, // some thread looks into a part whose thread is gone
+    PART_IS_ENDING       = 32, // its heap ends: by now nobody else may begin to use it
+    PART_IS_DESTROYED    = 64  // with that, and all that is in it
+};
 
+// A part ends when both its thread and its heap are gone. Whoever comes second is told so.
 static bool heap_part_loses(struct local_heap *part, uint32_t what)
 {
     uint32_t both = PART_THREAD_IS_GONE | PART_HEAP_IS_GONE;
@@ -64,10 +71,27 @@ static bool heap_part_loses(struct local_heap *part, uint32_t what)
     return ((before | what) & both) == both;
 }
 
-// One of the thread's parts whose heap is gone, to be used again.
+// Of a part that its thread has left, to a thread that takes it over, 0, or holds it. false: the
+// thread is still there, or somebody else was faster.
+static bool heap_part_changes(struct local_heap *part, uint32_t to)
+{
+    uint32_t left = PART_THREAD_IS_GONE;
+    // acquire: pairs with the release of whoever left it so
+    return atomic_load_explicit(&part->is_used, memory_order_relaxed) == left &&
+           atomic_compare_exchange_strong_explicit(&part->is_used, &left, to, memory_order_acquire,
+                                                   memory_order_relaxed);
+}
+
+// One of the thread's parts whose heap is gone, to be used again. A few are looked at, going round:
+// so each is, now and then, and a thread with many heaps makes another one as fast.
 static struct local_heap *heap_find_spare(struct local_heap *main)
 {
-    for (struct local_heap *part = main; part != NULL; part = part->next_of_thread) {
+    enum { TRIES = 8 };
+    for (int i = 0; i < TRIES; i++) {
+        struct local_heap *part = main->next_spare;
+        if (part == NULL) part = main->next_of_thread;
+        if (part == NULL) return NULL;
+        main->next_spare = part->next_of_thread;
         // acquire: pairs with the release in heap_part_loses
         uint32_t used = atomic_load_explicit(&part->is_used, memory_order_acquire);
         if ((used & PART_HEAP_IS_GONE) != 0) return part;
@@ -75,8 +99,15 @@ static struct local_heap *heap_find_spare(struct local_heap *main)
     return NULL;
 }
 
+static const struct local_heap *heap_thread_of(const struct local_heap *part)
+{
+    return atomic_load_explicit(&part->thread, memory_order_relaxed);
+}
+
+// First where it most often is. The heap is valid.
 static struct local_heap *heap_find_part(const struct mi_heap_s *heap, struct local_heap *main)
 {
+    if (heap_thread_of(heap->local) == main) return heap->local;
     for (struct local_heap *part = main; part != NULL; part = part->next_of_thread) {
         if (heap_of_part(part) == heap) return part;
     }
@@ -91,6 +122,27 @@ static void heap_give_part(struct local_heap *part, struct local_heap *main)
     atomic_store_explicit(&part->thread, main, memory_order_relaxed);
 }
 
+// To the thread, and on its list.
+static void heap_link_part(struct local_heap *part, struct local_heap *main)
+{
+    struct local_heap *next = main->next_of_thread;
+    part->next_of_thread = next;
+    part->prev_of_thread = main;
+    if (next != NULL) next->prev_of_thread = part;
+    main->next_of_thread = part;
+    heap_give_part(part, main);
+}
+
+static void heap_unlink_part(struct local_heap *part, struct local_heap *main)
+{
+    struct local_heap *next = part->next_of_thread;
+    part->prev_of_thread->next_of_thread = next;
+    if (next != NULL) next->prev_of_thread = part->prev_of_thread;
+    if (main->next_spare == part) main->next_spare = next;
+    if (main->near == part) main->near = main;
+    heap_give_part(part, NULL);
+}
+
 // One of the thread's parts whose heap is gone, or a new one, for `heap`.
 static struct local_heap *heap_add_part(struct local_heap *main, struct mi_heap_s *heap)
 {
@@ -98,10 +150,8 @@ static struct local_heap *heap_add_part(struct local_heap *main, struct mi_heap_
     if (part == NULL) {
         part = heap_take_item(&heap_parts);
         if (part == NULL) return NULL;
-        part->next_of_thread = main->next_of_thread;
-        main->next_of_thread = part;
+        heap_link_part(part, main);
     }
-    heap_give_part(part, main);
     part->is_pinned = true;
     part->cache.beats = CACHE_BEATS;
     part->next_of_heap = NULL;
@@ -110,40 +160,51 @@ static struct local_heap *heap_add_part(struct local_heap *main, struct mi_heap_
     return part;
 }
 
-static void heap_unlink_part(struct local_heap *part)
+// Ends a part that owns nothing any more. Another thread's stays on that thread's list (F1).
+static void heap_drop_part(struct local_heap *part, struct local_heap *main)
 {
-    struct local_heap *before = part->main;
-    while (before->next_of_thread != part) before = before->next_of_thread;
-    before->next_of_thread = part->next_of_thread;
+    bool is_own = heap_thread_of(part) == main;
+    if (is_own) heap_unlink_part(part, main);
+    else atomic_store_explicit(&part->heap, NULL, memory_order_relaxed);
+    if (is_own || heap_part_loses(part, PART_HEAP_IS_GONE)) pool_put(&heap_parts, part);
 }
 
-// Ends a part that owns nothing any more. Another thread's stays on that thread's list (F1).
-static void heap_drop_part(struct local_heap *part, const struct local_heap *main)
+// What is in a part whose heap ends, and that nobody else can come to any more.
+static void heap_empty_part(struct local_heap *part, struct local_heap *main, bool is_destroyed)
 {
-    bool is_own = part->main == main;
-    if (is_own) {
-        heap_unlink_part(part);
-        heap_give_part(part, NULL);
+    if (is_destroyed) {
+        local_heap_destroy_pages(part);
     } else {
-        atomic_store_explicit(&part->heap, NULL, memory_order_relaxed);
+        local_heap_move_pages(part, main);
+        check_rules(local_heap_broken_rule(part));
+        check_rules(local_heap_broken_rule(main));
     }
-    if (is_own || heap_part_loses(part, PART_HEAP_IS_GONE)) pool_put(&heap_parts, part);
+    heap_drop_part(part, main);
+}
+
+bool heap_hold_part(struct local_heap *part)
+{
+    return heap_part_changes(part, PART_THREAD_IS_GONE | PART_IS_HELD);
+}
+
+void heap_let_go_part(struct local_heap *part, struct local_heap *main)
+{
+    // acq_rel: pairs with heap_part_changes, and with who ends the heap
+    uint32_t used = atomic_fetch_and_explicit(&part->is_used, ~(uint32_t)PART_IS_HELD,
+                                              memory_order_acq_rel);
+    if ((used & PART_IS_ENDING) != 0)
+        heap_empty_part(part, main, (used & PART_IS_DESTROYED) != 0);
 }
 
 // --- rules ---------------------------------------------------------------------------------------
 
-static const struct local_heap *heap_thread_of(const struct local_heap *part)
-{
-    return atomic_load_explicit(&part->thread, memory_order_relaxed);
-}
-
 // Only this thread makes a part its own, so that others do not disturb.
 static const char *heap_broken_list(const struct local_heap *main)
 {
-    const struct local_heap *part = main->next_of_thread;
+    const struct local_heap *part = main->next_of_thread, *before = main;
     uint32_t most = pool_used(&heap_parts), listed = 0, own = 0;
-    for (; part != NULL; part = part->next_of_thread, listed++) {
-        if (listed == most || !pool_owns(&heap_parts, part))
+    for (; part != NULL; before = part, part = part->next_of_thread, listed++) {
+        if (listed == most || !pool_owns(&heap_parts, part) || part->prev_of_thread != before)
             return "F1: the list of a thread's parts is torn";
         if (part->main != main || heap_thread_of(part) != main)
             return "F1: a part is on another thread's list";
@@ -215,13 +276,33 @@ void heap_visit_parts(struct mi_heap_s *heap, void (*visit)(struct local_heap *p
     if (heap->local != NULL) visit(heap->local, arg);
 }
 
+// A part that another thread left when it ended, with all that is in it.
+static struct local_heap *heap_take_over(struct mi_heap_s *heap, struct local_heap *main)
+{
+    // acquire: pairs with the release in heap_local
+    struct local_heap *part = atomic_load_explicit(&heap->others, memory_order_acquire);
+    while (part != NULL && !heap_part_changes(part, 0)) part = part->next_of_heap;
+    if (part == NULL && heap_part_changes(heap->local, 0)) part = heap->local;
+    if (part != NULL) heap_link_part(part, main);
+    return part;
+}
+
+struct local_heap *heap_own_part(struct mi_heap_s *heap, struct local_heap *main)
+{
+    return heap == &main->backing ? main : heap_find_part(heap, main);
+}
+
 struct local_heap *heap_local(struct mi_heap_s *heap, struct local_heap *main)
 {
-    struct local_heap *part = heap_find_part(heap, main);
-    if (part != NULL || !heap_is_valid(heap, main)) return part;
-
+    struct local_heap *part = heap_own_part(heap, main);
+    if (part == NULL) part = heap_take_over(heap, main);
+    if (part != NULL) {
+        main->near = part;
+        return part;
+    }
     part = heap_add_part(main, heap);
     if (part == NULL) return NULL;
+    main->near = part;
     struct local_heap *others = atomic_load_explicit(&heap->others, memory_order_relaxed);
     do {
         part->next_of_heap = others;
@@ -239,26 +320,40 @@ static void heap_end(struct mi_heap_s *heap)
     stats_remove(STAT_heaps, 1);
 }
 
-static void heap_move_part(struct local_heap *part, void *main)
+// Of a thread that vanished in a fork, perhaps in the midst of a change to this part.
+static bool heap_has_vanished(const struct local_heap *part)
 {
-    local_heap_move_pages(part, (struct local_heap *)main);
-    check_rules(local_heap_broken_rule(part));
-    check_rules(local_heap_broken_rule((struct local_heap *)main));
-    heap_drop_part(part, (struct local_heap *)main);
+    const struct local_heap *thread = heap_thread_of(part);
+    return thread != NULL && atomic_load_explicit(&thread->is_used, memory_order_relaxed) == 2;
+}
+
+static void heap_end_part(struct local_heap *part, struct local_heap *main, uint32_t how)
+{
+    if (heap_has_vanished(part)) { // what is in it is not used again
+        atomic_store_explicit(&part->heap, NULL, memory_order_relaxed);
+        return;
+    }
+    // acq_rel: pairs with heap_let_go_part, and with the thread that has left it
+    uint32_t used = atomic_fetch_or_explicit(&part->is_used, how, memory_order_acq_rel);
+    if ((used & PART_IS_HELD) == 0) heap_empty_part(part, main, (how & PART_IS_DESTROYED) != 0);
+}
+
+static void heap_delete_part(struct local_heap *part, void *main)
+{
+    heap_end_part(part, (struct local_heap *)main, PART_IS_ENDING);
+}
+
+static void heap_destroy_part(struct local_heap *part, void *main)
+{
+    heap_end_part(part, (struct local_heap *)main, PART_IS_ENDING | PART_IS_DESTROYED);
 }
 
 void heap_delete(struct mi_heap_s *heap, struct local_heap *main)
 {
     check_rules(heap_broken_rule(heap, main));
-    heap_visit_parts(heap, heap_move_part, main);
+    heap_visit_parts(heap, heap_delete_part, main);
     heap_end(heap);
     check_rules(heap_broken_rule(NULL, main));
-}
-
-static void heap_destroy_part(struct local_heap *part, void *main)
-{
-    local_heap_destroy_pages(part);
-    heap_drop_part(part, (struct local_heap *)main);
 }
 
 void heap_destroy(struct mi_heap_s *heap, struct local_heap *main)
@@ -269,6 +364,22 @@ void heap_destroy(struct mi_heap_s *heap, struct local_heap *main)
     check_rules(heap_broken_rule(NULL, main));
 }
 
+void heap_collect_left(struct local_heap *part, void *main)
+{
+    if (!heap_hold_part(part)) return;
+    local_heap_collect(part, true);
+    check_rules(local_heap_broken_rule(part));
+    heap_let_go_part(part, (struct local_heap *)main);
+}
+
+// F2: the heap lives on with this part and what is in it.
+static void heap_leave_part(struct local_heap *part, struct local_heap *main)
+{
+    heap_unlink_part(part, main);
+    if (heap_part_loses(part, PART_THREAD_IS_GONE)) pool_put(&heap_parts, part);
+    else heap_collect_left(part, main);
+}
+
 void heap_leave_all(struct local_heap *main)
 {
     struct local_heap *part;
@@ -276,12 +387,7 @@ void heap_leave_all(struct local_heap *main)
         struct mi_heap_s *heap = heap_of_part(part);
         bool is_alone = heap != NULL && heap->local == part &&
                         atomic_load_explicit(&heap->others, memory_order_acquire) == NULL;
-        if (is_alone) {
-            heap_delete(heap, main); // ends the part too
-            continue;
-        }
-        main->next_of_thread = part->next_of_thread;
-        heap_give_part(part, NULL); // F2: the heap lives on with this part's pages
-        if (heap_part_loses(part, PART_THREAD_IS_GONE)) pool_put(&heap_parts, part);
+        if (is_alone) heap_delete(heap, main); // ends the part too
+        else heap_leave_part(part, main);
     }
 }

@@ -5,11 +5,21 @@
  *             `--- others -> part of thread B -> part of thread C     (next_of_heap)
  *   main local heap of thread B -> its parts of other heaps            (next_of_thread)
  *
- * Parts are pinned: their pages are never parked, so that they can be found and released at once.
+ * Parts are pinned: their pages are never parked, so that they can be found and released at once. A
+ * part whose thread has ended waits, with what is in it, for the next thread that allocates in the
+ * heap:
+ *
+ *   in use ---- its thread ends ----> left ----> taken over by a thread: in use
+ *                                     | ^
+ *                  heap_hold_part     v |     heap_let_go_part
+ *                                     held
+ *
  * Rules (see heap_broken_rule):
  *   F1  a part is on its thread's list until that thread ends, also after its heap is gone (heap ==
  *       NULL)
  *   F2  a heap whose making thread ends lives on only if another thread has a part in it
+ *   F3  what is in a part is changed by its thread; when it is left, by who holds it; when its heap
+ *       ends, by who ends that, or if the part is held just then, by who lets go of it
  * `main` is always the calling thread's main local heap. Deleting or destroying a heap while
  * another thread allocates in it is the user's mistake; that a thread which has no part in it frees
  * its blocks during a delete is not.
@@ -34,8 +44,16 @@ INTERNAL void heap_delete(struct mi_heap_s *heap, struct local_heap *main);
 // everything is freed at once
 INTERNAL void heap_destroy(struct mi_heap_s *heap, struct local_heap *main);
 INTERNAL bool heap_is_valid(const struct mi_heap_s *heap, const struct local_heap *main);
-// The calling thread's part; made when it has none. NULL when memory is exhausted.
+// The calling thread's part of a valid heap; when it has none, one that was left, or a new one.
+// NULL when memory is exhausted.
 INTERNAL struct local_heap *heap_local(struct mi_heap_s *heap, struct local_heap *main);
+// The same, NULL when it has none.
+INTERNAL struct local_heap *heap_own_part(struct mi_heap_s *heap, struct local_heap *main);
+// To look into a part that its thread has left; false: it has not, or somebody else is at it.
+INTERNAL must_use bool heap_hold_part(struct local_heap *part);
+INTERNAL void heap_let_go_part(struct local_heap *part, struct local_heap *main);
+// For heap_visit_parts: gives back what is free in a part that was left. `main`: a local heap.
+INTERNAL void heap_collect_left(struct local_heap *part, void *main);
 // The thread ends: heaps that it made are deleted, unless F2.
 INTERNAL void heap_leave_all(struct local_heap *main);
 // NULL while F1 holds for the thread's parts, and F1 and F2 for `heap`, which no other thread is

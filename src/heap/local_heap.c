@@ -41,13 +41,18 @@ static void local_heap_unqueue(struct local_heap *heap, struct page *page)
     page_list_remove(&heap->own[page->size_class].queue, page);
 }
 
+static struct full_pages *local_heap_full_of(struct local_heap *heap, const struct page *page)
+{
+    return (page->flags & PAGE_LARGE) != 0 ? &heap->large : &heap->full;
+}
+
 // The page is full: a pinned one goes on the heap's list, others are parked. false when it has room
 // after all.
 static bool local_heap_leave_full(struct local_heap *heap, struct page *page)
 {
     if (!heap->is_pinned) return retire_full(page, &heap->main->tally);
     page_set_owner(page, page_owner(page) | OWNER_FULL);
-    page_list_add(&heap->full, page);
+    page_list_add(&local_heap_full_of(heap, page)->first, page);
     return true;
 }
 
@@ -79,9 +84,10 @@ static void local_heap_unkeep(struct local_heap *heap, struct page *page)
 
 static void local_heap_release_page(struct local_heap *heap, struct page *page)
 {
-    struct local_heap *main = heap->main; // NULL: of a thread that has ended
+    struct local_heap *main = heap->main; // not to be read where another thread may end this heap
     size_t slice = arena_slice_of(&arena_main, page->start);
-    bool is_found_again = main != NULL && page->slices == 1 && page_arena(page) == &arena_main;
+    bool is_found_again =
+        !heap->is_pinned && page->slices == 1 && page_arena(page) == &arena_main;
     if (is_found_again && slice < UINT32_MAX)
         main->released[main->released_count++ % LOCAL_HEAP_RELEASED] = (uint32_t)slice + 1;
     local_heap_unkeep(heap, page);
@@ -131,17 +137,18 @@ static struct page *local_heap_dequeue(struct local_heap *heap, size_t size_clas
 
 static void local_heap_unlink_full(struct local_heap *heap, struct page *page)
 {
-    if (heap->full_cursor == page) heap->full_cursor = page->next;
-    page_list_remove(&heap->full, page);
+    struct full_pages *full = local_heap_full_of(heap, page);
+    if (full->cursor == page) full->cursor = page->next;
+    page_list_remove(&full->first, page);
 }
 
 // A few of the full pages, going round: others may have freed into them.
-static void local_heap_scan_full(struct local_heap *heap)
+static void local_heap_scan_full(struct local_heap *heap, struct full_pages *full)
 {
     for (int i = 0; i < LOCAL_HEAP_FULL_SCAN; i++) {
-        struct page *page = heap->full_cursor != NULL ? heap->full_cursor : heap->full;
+        struct page *page = full->cursor != NULL ? full->cursor : full->first;
         if (page == NULL) return;
-        heap->full_cursor = page->next;
+        full->cursor = page->next;
         if (remote_waiting(page) == 0 && !page_has_room(page)) continue;
         local_heap_unlink_full(heap, page);
         refill_from_remote(page);
@@ -185,7 +192,7 @@ static struct page *local_heap_next_page(struct local_heap *heap, size_t size_cl
     struct page *page = local_heap_dequeue(heap, size_class);
     if (page != NULL) return page;
     if (heap->is_pinned) {
-        local_heap_scan_full(heap);
+        local_heap_scan_full(heap, &heap->full);
         page = local_heap_dequeue(heap, size_class);
     } else {
         page = retire_adopt(size_class, local_heap_take_other, heap);
@@ -339,6 +346,7 @@ void *local_heap_take_large(struct local_heap *heap, size_t bytes, size_t alignm
     plan.slices = (uint32_t)slices;
     if (alignment < SLICE_BYTES) alignment = SLICE_BYTES;
 
+    if (heap->is_pinned) local_heap_scan_full(heap, &heap->large);
     char *memory = (char *)arena_claim(slices, alignment, is_zero);
     if (memory == NULL) return NULL;
     size_t end_bytes = slices << SLICE_SHIFT;
@@ -474,9 +482,9 @@ static void local_heap_park_queue(struct local_heap *heap, size_t size_class, bo
     }
 }
 
-static void local_heap_collect_full(struct local_heap *heap)
+static void local_heap_collect_full(struct local_heap *heap, struct full_pages *full)
 {
-    for (struct page *page = heap->full, *next; page != NULL; page = next) {
+    for (struct page *page = full->first, *next; page != NULL; page = next) {
         next = page->next;
         refill_from_remote(page);
         if (page->out == page->capacity) continue;
@@ -489,7 +497,8 @@ static void local_heap_collect_full(struct local_heap *heap)
 void local_heap_collect(struct local_heap *heap, bool is_forced)
 {
     if (is_forced && !heap->is_pinned) cache_flush(&heap->cache, heap->list, true);
-    local_heap_collect_full(heap);
+    local_heap_collect_full(heap, &heap->full);
+    local_heap_collect_full(heap, &heap->large);
     for (size_t size_class = 0; size_class < local_heap_owned_classes(heap); size_class++) {
         if (is_forced) local_heap_drop_current(heap, size_class);
         local_heap_collect_queue(heap, size_class);
@@ -545,7 +554,7 @@ void local_heap_move_pages(struct local_heap *heap, struct local_heap *to)
             local_heap_move_page(to, page);
         }
     }
-    while ((page = heap->full) != NULL) {
+    while ((page = heap->full.first) != NULL || (page = heap->large.first) != NULL) {
         local_heap_unlink_full(heap, page);
         local_heap_move_page(to, page);
     }
@@ -570,26 +579,7 @@ void local_heap_destroy_pages(struct local_heap *heap)
         if (page != NULL) page_release(page);
         local_heap_release_list(&heap->own[size_class].queue);
     }
-    local_heap_release_list(&heap->full);
-    heap->full_cursor = NULL;
-}
-
-static bool local_heap_visit_list(struct page *page, bool (*visit)(struct page *page, void *arg),
-                                  void *arg)
-{
-    for (struct page *next; page != NULL; page = next) {
-        next = page->next;
-        if (!visit(page, arg)) return false;
-    }
-    return true;
-}
-
-bool local_heap_visit_pages(struct local_heap *heap, bool (*visit)(struct page *page, void *arg),
-                            void *arg)
-{
-    local_heap_collect(heap, true);
-    for (size_t size_class = 0; size_class < local_heap_owned_classes(heap); size_class++) {
-        if (!local_heap_visit_list(heap->own[size_class].queue, visit, arg)) return false;
-    }
-    return local_heap_visit_list(heap->full, visit, arg);
+    local_heap_release_list(&heap->full.first);
+    local_heap_release_list(&heap->large.first);
+    heap->full.cursor = heap->large.cursor = NULL;
 }

@@ -7,14 +7,14 @@
  *               freed (cache.h); list[c] then has what was taken out of the bin or of any page
  *   own[c]      current: the page of list[c], or NULL; queue: other pages with room, owned, in the
  *               order in which they are taken. Not of shared classes that have a cache
- *   full        pages without room, of heaps that can be destroyed; other heaps park theirs
- *               (remote.h) and forget them
+ *   full,       pages without room, of heaps that can be destroyed; other heaps park theirs
+ *   large       (remote.h) and forget them
  *   ring        blocks of other threads' pages on their way home, in chains by page
  *
  * Rules (see local_heap_broken_rule; that no page of the heap is anywhere else, walk_broken_rule):
  *   H1  list[c] != NULL only with own[c].current != NULL, and its blocks belong to that page; but
  *       for classes that have a cache, see H6
- *   H2  a page is current, in one queue, on `full`, or parked: exactly one of these
+ *   H2  a page is current, in one queue, on `full` or `large`, or parked: exactly one of these
  *   H3  a queued page has room, and its class is the queue's
  *   H4  ring: at most RING_MAX_BYTES of blocks; none of a pinned page, none of its own pages
  *   H5  kept_bytes is the sum of those of its pages, which are empty, and LOCAL_HEAP_KEPT_BYTES at
@@ -54,17 +54,22 @@ enum heap_state { HEAP_UNUSED = 0, HEAP_BACKING = 0x6861, HEAP_MADE = 0x6862 };
 // Of a class whose pages the local heap owns.
 struct local_class { struct page *current, *queue; };
 
+// Pages without room of a heap that can be destroyed. `cursor`: where the search for remote frees
+// goes on.
+struct full_pages { struct page *first, *cursor; };
+
 struct local_heap {
     struct block      *list[CLASS_BINNED_FIRST]; // of other classes: local_heap_list
     // bit c: blocks of the list of class c read as zeroes but for their links
     uint64_t           zero_list[2];
     struct cache       cache;               // main only, but for `beats` and the bins' lists
-    struct page       *full;
-    struct page       *full_cursor;         // where the search for remote frees goes on
+    struct full_pages  full, large;         // of small blocks; of large ones
     // of the same thread; itself for the main one; NULL: that thread has ended
     struct local_heap *main;
     // local parts of other heaps in this thread (from the main one on)
-    struct local_heap *next_of_thread;
+    struct local_heap *next_of_thread, *prev_of_thread;
+    struct local_heap *next_spare;          // main only: where the search for spare parts goes on
+    struct local_heap *near;                // main only: the last part asked for, or itself
     struct local_heap *next_of_heap;        // see mi_heap_s.others
     struct mi_heap_s   backing;             // handle of the main local heap
     struct ring        ring;                // main only, as all below
@@ -176,10 +181,6 @@ INTERNAL void local_heap_leave_queues(struct local_heap *heap);
 INTERNAL void local_heap_move_pages(struct local_heap *heap, struct local_heap *to);
 // All pages are released, whatever is in them.
 INTERNAL void local_heap_destroy_pages(struct local_heap *heap);
-// Calls visit(page, arg) for each page that is current, queued or on `full`, until it returns
-// false. With the lists unloaded first, so that every block that is not free is the user's.
-INTERNAL bool local_heap_visit_pages(struct local_heap *heap,
-                                     bool (*visit)(struct page *page, void *arg), void *arg);
 
 // NULL while all rules hold. Bounded also when lists are corrupt. Owner only.
 INTERNAL const char *local_heap_broken_rule(const struct local_heap *heap);

@@ -76,10 +76,11 @@ static const char *local_heap_broken_queue(const struct local_heap *heap, size_t
     return NULL;
 }
 
-static const char *local_heap_broken_full(const struct local_heap *heap)
+static const char *local_heap_broken_full(const struct local_heap *heap,
+                                          const struct full_pages *full)
 {
-    const struct page *first = heap->full, *page = first, *before = NULL;
-    bool has_cursor = heap->full_cursor == NULL;
+    const struct page *first = full->first, *page = first, *before = NULL;
+    bool has_cursor = full->cursor == NULL;
     if (page != NULL && !heap->is_pinned) return "H2: a full page is not parked";
     for (; page != NULL; before = page, page = page->next) {
         if (!page_list_is_linked(first, page, before))
@@ -87,7 +88,9 @@ static const char *local_heap_broken_full(const struct local_heap *heap)
         if (local_heap_named_by(page) != ((uintptr_t)heap | OWNER_FULL))
             return "H2: a full page has another owner";
         if (remote_is_parked(page)) return "H2: a full page is parked and on the list";
-        has_cursor = has_cursor || page == heap->full_cursor;
+        bool is_large = (page->flags & PAGE_LARGE) != 0;
+        if (is_large != (full == &heap->large)) return "H2: a full page is on the other list";
+        has_cursor = has_cursor || page == full->cursor;
     }
     return has_cursor ? NULL : "H2: the search goes on at a page that is not full";
 }
@@ -158,7 +161,8 @@ const char *local_heap_broken_rule(const struct local_heap *heap)
         broken = local_heap_broken_current(heap, size_class);
         if (broken == NULL) broken = local_heap_broken_queue(heap, size_class);
     }
-    if (broken == NULL) broken = local_heap_broken_full(heap);
+    if (broken == NULL) broken = local_heap_broken_full(heap, &heap->full);
+    if (broken == NULL) broken = local_heap_broken_full(heap, &heap->large);
     if (broken == NULL) broken = local_heap_broken_counts(heap);
     if (broken == NULL)
         broken = heap->is_pinned ? local_heap_broken_bins(heap) : local_heap_broken_cache(heap);

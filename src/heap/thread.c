@@ -137,7 +137,7 @@ static struct local_heap *thread_new_main(bool is_transient)
     if (main == NULL) main = heap_take_main();
     if (main == NULL) return NULL;
     thread_begin_counts(main);
-    main->main = main;
+    main->main = main->near = main;
     atomic_store_explicit(&main->heap, &main->backing, memory_order_relaxed);
     main->cache.beats = CACHE_BEATS;
     main->backing.local = main;

@@ -54,13 +54,12 @@ bool walk_blocks(struct page *page, bool (*visit)(void *block, void *arg), void 
 bool walk_is_readable(const struct page *page)
 {
     uintptr_t owner = page_owner(page);
-    struct local_heap *named = page_named_by(owner);
-    struct local_heap *part = thread_heap()->main;
-    // of an ended thread, in a made heap
-    bool is_pinned = (page->flags & PAGE_PINNED) != 0 && named != NULL && named->is_pinned;
-    if (is_pinned && named->main == NULL) return true;
-    while (part != NULL && part != named) part = part->next_of_thread;
-    return part != NULL && ((owner & OWNER_FULL) == 0 || part->is_pinned);
+    const struct local_heap *named = page_named_by(owner), *main = thread_heap()->main;
+    if (named == NULL || (named == main && (owner & OWNER_FULL) == 0)) return named != NULL;
+    if (!named->is_pinned) return false; // another thread's, or parked
+    const struct local_heap *thread =
+        atomic_load_explicit(&named->thread, memory_order_relaxed);
+    return thread == NULL || thread == main;
 }
 
 bool walk_claim(struct page *page)
@@ -81,6 +80,26 @@ static bool walk_take_back(struct page *page, void *arg)
     return true;
 }
 
+static bool walk_list(struct page *page, bool (*visit)(struct page *page, void *arg), void *arg)
+{
+    for (struct page *next; page != NULL; page = next) {
+        next = page->next;
+        if (!visit(page, arg)) return false;
+    }
+    return true;
+}
+
+// With the lists unloaded first, so that every block that is not free is the user's.
+static bool walk_pages_of(struct local_heap *heap, bool (*visit)(struct page *page, void *arg),
+                          void *arg)
+{
+    local_heap_collect(heap, true);
+    for (size_t size_class = 0; size_class < local_heap_owned_classes(heap); size_class++) {
+        if (!walk_list(heap->own[size_class].queue, visit, arg)) return false;
+    }
+    return walk_list(heap->full.first, visit, arg) && walk_list(heap->large.first, visit, arg);
+}
+
 struct walk_heap_visit {
     struct local_heap *main; // of the calling thread
     struct local_heap *part;
@@ -92,10 +111,12 @@ struct walk_heap_visit {
 static void walk_part(struct local_heap *part, void *arg)
 {
     struct walk_heap_visit *walk = (struct walk_heap_visit *)arg;
-    if (part->main != walk->main && part->main != NULL) return; // a running thread's: left alone
+    bool is_own = atomic_load_explicit(&part->thread, memory_order_relaxed) == walk->main;
+    if (!is_own && !heap_hold_part(part)) return; // a running thread's: left alone
     check_rules(walk_broken_rule(part));
-    if (walk->goes_on) walk->goes_on = local_heap_visit_pages(part, walk->visit, walk->arg);
+    if (walk->goes_on) walk->goes_on = walk_pages_of(part, walk->visit, walk->arg);
     check_rules(local_heap_broken_rule(part));
+    if (!is_own) heap_let_go_part(part, walk->main);
 }
 
 // A shared page is claimed for the visit, so that its lists can be read.
@@ -114,9 +135,10 @@ static bool walk_owned_by(struct page *page, void *arg)
     return page_named_by(page_owner(page)) != walk->part || walk->visit(page, walk->arg);
 }
 
-bool walk_heap_pages(struct mi_heap_s *heap, bool (*visit)(struct page *page, void *arg), void *arg)
+bool walk_heap_pages(struct mi_heap_s *heap, struct local_heap *main,
+                     bool (*visit)(struct page *page, void *arg), void *arg)
 {
-    struct walk_heap_visit walk = {thread_heap()->main, heap->local, visit, arg, true};
+    struct walk_heap_visit walk = {main, heap->local, visit, arg, true};
     if (heap->state == HEAP_MADE) {
         heap_visit_parts(heap, walk_part, &walk);
         return walk.goes_on;
@@ -163,7 +185,7 @@ const char *walk_broken_rule(const struct local_heap *heap)
 {
     const char *broken = local_heap_broken_rule(heap);
     if (broken != NULL) return broken;
-    size_t count = walk_list_length(heap->full);
+    size_t count = walk_list_length(heap->full.first) + walk_list_length(heap->large.first);
     for (size_t size_class = 0; size_class < local_heap_owned_classes(heap); size_class++) {
         count += heap->own[size_class].current != NULL;
         count += walk_list_length(heap->own[size_class].queue);

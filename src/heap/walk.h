@@ -15,12 +15,13 @@ INTERNAL bool walk_all_pages(bool (*visit)(struct page *page, void *arg), void *
 // The same for the pages of one heap; the calling thread's own lists are unloaded first, and its
 // parked pages taken back. Its parts in other running threads are left out. Shared pages are of
 // each backing heap: they are claimed while they are visited, so that their lists can be read.
-INTERNAL bool walk_heap_pages(struct mi_heap_s *heap, bool (*visit)(struct page *page, void *arg),
-                              void *arg);
+// `main`: of the calling thread.
+INTERNAL bool walk_heap_pages(struct mi_heap_s *heap, struct local_heap *main,
+                              bool (*visit)(struct page *page, void *arg), void *arg);
 // Claims a page that nobody has, also when the helper had it for a moment.
 INTERNAL must_use bool walk_claim(struct page *page);
-// The calling thread may look at the page's lists: it owns it, or its owner has ended. Of a shared
-// page only while it is claimed.
+// The calling thread may look at the page's lists: it owns it, or holds the part that does, which
+// its thread has left. Not said of shared pages, which are claimed to be read.
 INTERNAL bool walk_is_readable(const struct page *page);
 // Calls visit(block, arg) for each block of a readable page that is with the user (or in some
 // thread's ring), until it returns false. The page's list must not be loaded.

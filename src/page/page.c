@@ -158,7 +158,8 @@ void page_release(struct page *page)
     page_count_removed(page);
     if (CFG_STATES) page_set_states(page, 0, page->capacity, STATE_NONE);
     bool is_usable = page_unguard(page);
-    bool is_clean = (page->flags & PAGE_CLEAN) != 0;
+    // where others free a heap's block they leave a link in it
+    bool is_clean = (page->flags & (PAGE_CLEAN | PAGE_PINNED)) == PAGE_CLEAN;
     if ((page->flags & PAGE_MOVED) != 0) is_clean = os_restore(start, bytes);
 
     bool has_one =

@@ -54,6 +54,16 @@ enum remote_result remote_push(struct page *page, struct block *first, struct bl
                                                                              : REMOTE_DONE;
 }
 
+bool remote_push_large(struct page *page)
+{
+    struct block *block = page_block_at(page, 0);
+    uint32_t none = 0;
+    block_set_next(block, NULL, &page->key);
+    // release (R3): pairs with remote_take
+    return atomic_compare_exchange_strong_explicit(&page->remote, &none, remote_word(1, 1, 0),
+                                                   memory_order_release, memory_order_relaxed);
+}
+
 struct remote_list remote_take(struct page *page)
 {
     struct remote_list taken = {NULL, 0};

@@ -42,6 +42,9 @@ struct remote_list { struct block *first; unsigned count; };
 // Adds a chain of `count` blocks, first .. last, all out until now. Any thread.
 INTERNAL must_use enum remote_result remote_push(struct page *page, struct block *first,
                                                  struct block *last, unsigned count);
+// The same for the one block of a large page that is owned; false, and nothing happened: it is on
+// the list already, or the page is parked.
+INTERNAL must_use bool remote_push_large(struct page *page);
 // Takes the remote list. Owner only.
 INTERNAL struct remote_list remote_take(struct page *page);
 // Gives up ownership; the caller may not touch the page any more (R6). false, and nothing happened:

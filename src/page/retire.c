@@ -132,6 +132,14 @@ bool retire_large(struct page *page)
     return true;
 }
 
+bool retire_push_large(struct page *page)
+{
+    do {
+        if (retire_large(page) || remote_push_large(page)) return true;
+    } while (remote_is_parked(page)); // its heap was deleted just now
+    return false;
+}
+
 struct page *retire_adopt(size_t size_class, void (*take_other)(void *taker, struct page *page),
                           void *taker)
 {

@@ -24,6 +24,9 @@ INTERNAL must_use bool retire_full(struct page *page, struct stats_tally *tally)
 
 // Frees a parked large block from any thread; false when another free was first.
 INTERNAL must_use bool retire_large(struct page *page);
+// The same for one of a heap that can be destroyed, which is parked only when that heap was
+// deleted: else it goes to its owner. Not by that.
+INTERNAL must_use bool retire_push_large(struct page *page);
 
 // Gives back the OS pages that hold nothing but free blocks (holes.h), of every parked page with
 // room: of the number-th chunk, all arenas counted; false when there is none. Any thread.

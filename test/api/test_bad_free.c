@@ -220,6 +220,20 @@ static void free_never_allocated(void)
 static void free_larger_than_block(void) { mi_free_size(mi_malloc(100), 100000); }
 static void free_with_wrong_alignment(void) { mi_free_aligned(mi_malloc(64), launder_size(48)); }
 
+static mi_heap_t *heap_in_use;
+static void free_twice_in_heap(void)
+{
+    heap_in_use = mi_heap_new();
+    void *alias = launder(mi_heap_malloc(heap_in_use, 1 << 20));
+    in_thread(call_free, alias); // which waits for its owner
+    in_thread(call_free, alias);
+}
+
+static void allocate_in_no_heap(void)
+{
+    EXPECT(mi_heap_malloc((mi_heap_t *)launder((void *)(uintptr_t)16), 100) == NULL);
+}
+
 static void write_one_past(void)
 {
     char *block = (char *)launder(mi_malloc(100));
@@ -272,6 +286,7 @@ struct misuse {
 
 static const char INVALID[] = "invalid pointer";
 static const char DOUBLE[] = "double free";
+static const char HEAP[] = "wrong use of a heap";
 
 static const struct misuse misuses[] = {
     {"stack", free_stack, IN_EVERY_BUILD, INVALID, INVALID, EINVAL, EINVAL},
@@ -291,6 +306,9 @@ static const struct misuse misuses[] = {
     {"realloc static", realloc_static, IN_EVERY_BUILD, INVALID, INVALID, EINVAL, EINVAL},
     {"realloc unmapped", realloc_unmapped, IN_EVERY_BUILD, INVALID, INVALID, EINVAL, EINVAL},
     {"sized free foreign", sized_free_foreign, IN_EVERY_BUILD, INVALID, INVALID, EINVAL, EINVAL},
+
+    {"large of a heap twice", free_twice_in_heap, IN_EVERY_BUILD, DOUBLE, DOUBLE, EAGAIN, EAGAIN},
+    {"no heap", allocate_in_no_heap, IN_EVERY_BUILD, HEAP, HEAP, EINVAL, EINVAL},
 
     {"interior", free_interior, WITH_STATES, INVALID, INVALID, EINVAL, EINVAL},
     {"interior medium", free_interior_medium, WITH_STATES, INVALID, INVALID, EINVAL, EINVAL},

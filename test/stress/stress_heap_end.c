@@ -13,22 +13,30 @@ static pthread_barrier_t gate;
 static mi_heap_t *heap; // handed over by the barrier
 static bool is_over;    // [any] atomic
 
+static size_t elsewhere_bytes(size_t i)
+{
+    return i % 2 == 0 ? 3000 + i % 50 * 100 : 16 + i % 200;
+}
+
 static void *use(void *arg)
 {
     void *blocks[ELSEWHERE];
     for (size_t round = 0; round < options.ops; round++) {
         pthread_barrier_wait(&gate); // the heap is there
-        for (size_t i = 0; i < IN_HEAP; i++)
-            EXPECT(mi_heap_malloc(heap, 16 + i % 20 * 100) != NULL);
+        for (size_t i = 0; i < IN_HEAP; i++) {
+            void *block = mi_heap_malloc(heap, 16 + i % 20 * 100);
+            EXPECT(block != NULL);
+            if (round % 3 == 0) mi_free(block); // its pages are empty when the heap ends
+        }
         pthread_barrier_wait(&gate); // and is ended from here on
         for (size_t i = 0; i < ELSEWHERE; i++) {
-            size_t bytes = 3000 + i % 50 * 100;
+            size_t bytes = elsewhere_bytes(i);
             blocks[i] = mi_malloc(bytes);
             EXPECT(blocks[i] != NULL);
             pattern_fill(blocks[i], bytes, i);
         }
         for (size_t i = 0; i < ELSEWHERE; i++) {
-            EXPECT(pattern_is_kept(blocks[i], 3000 + i % 50 * 100, i));
+            EXPECT(pattern_is_kept(blocks[i], elsewhere_bytes(i), i));
             mi_free(blocks[i]);
         }
         pthread_barrier_wait(&gate); // it has ended

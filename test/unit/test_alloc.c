@@ -222,11 +222,11 @@ TEST(alloc_gives_all_of_an_exhausted_window_again_after_it_was_freed)
 
 static void outgrow_window(void)
 {
-    enum { COUNT = 6000 };
+    enum { COUNT = 2000 };
     unsigned count = 0;
     start_with_limit(32 * MIB);
     while (count < COUNT && mi_malloc(256 * KIB) != NULL) count++;
-    EXPECT_EQ(count, COUNT); // 1.5 GiB, untouched
+    EXPECT_EQ(count, COUNT); // half a GiB, untouched but in debug builds
 }
 
 TEST(alloc_goes_on_beyond_the_window_of_arena_0) { IN_CHILD(outgrow_window()); }
@@ -240,15 +240,21 @@ static void *dirty_run(size_t bytes)
     return block;
 }
 
-static void zero_after_move(void)
+static void zero_after_move(bool is_of_heap)
 {
     start();
+    mi_heap_t *heap = mi_heap_new();
     void *dirty = dirty_run(MOVED_BYTES);
     void *barrier = mi_malloc(MIB);
     mi_free(dirty);
-    void *block = dirty_run(MOVED_BYTES - 50000); // there again: its run ends in old data
+    size_t bytes = MOVED_BYTES - 50000; // there again: its run ends in old data
+    void *block = is_of_heap ? mi_heap_malloc(heap, bytes) : mi_malloc(bytes);
+    EXPECT(block == dirty || CFG_SECURE);
+    fill(block, bytes);
+    mi_heap_delete(heap);
     void *moved = mi_realloc(block, 8 * MIB);
     if (!CFG_PADDING) EXPECT_EQ(counter_now(COUNT_move_calls), 1);
+    expect_arena_rules();
     for (int i = 0; i < 8; i++) {
         char *zeroed = (char *)mi_calloc(1, MIB);
         EXPECT(zeroed != NULL && is_zero(zeroed, MIB));
@@ -257,7 +263,11 @@ static void zero_after_move(void)
     mi_free(barrier);
 }
 
-TEST(alloc_calloc_is_zero_where_a_block_moved_away) { IN_CHILD(zero_after_move()); }
+TEST(alloc_calloc_is_zero_where_a_block_moved_away)
+{
+    IN_CHILD(zero_after_move(false));
+    IN_CHILD(zero_after_move(true)); // others' frees of such a block leave a link in it
+}
 
 static void zero_random(void)
 {
@@ -466,6 +476,46 @@ static void ended_in_vain(void)
 }
 
 TEST(alloc_nothing_in_a_thread_that_has_ended_keeps_nothing) { IN_CHILD(ended_in_vain()); }
+
+static bool count_visited(const mi_heap_t *heap, const mi_heap_area_t *area, void *block,
+                          size_t block_size, void *count)
+{
+    (void)heap, (void)area, (void)block_size;
+    *(size_t *)count += block != NULL;
+    return true;
+}
+
+static void end_heap_late(void)
+{
+    size_t count = 0;
+    void *block = mi_heap_malloc(shared_heap, 100);
+    EXPECT(mi_heap_visit_blocks(shared_heap, true, count_visited, &count) && count == 1);
+    EXPECT(mi_heap_contains_block(shared_heap, block));
+    mi_heap_collect(shared_heap, true);
+    EXPECT(mi_heap_new() == NULL && mi_heap_get_default() == NULL);
+    if (kept_block == NULL) mi_heap_destroy(shared_heap);
+    else mi_heap_delete(shared_heap);
+    shared_heap = NULL;
+}
+
+static void heap_ended_late(void)
+{
+    start();
+    pthread_key_create(&late_key, late);
+    late_calls = end_heap_late;
+    mi_free(mi_malloc(1));
+    for (int i = 0; i < 10; i++) {
+        shared_heap = mi_heap_new();
+        kept_block = i % 2 == 0 ? NULL : mi_heap_malloc(shared_heap, 1000);
+        run_thread(ends_late, NULL);
+        EXPECT(shared_heap == NULL && level_now(STAT_heaps) == 0);
+        mi_free(kept_block);
+    }
+    EXPECT_EQ(level_now(STAT_threads), 1);
+    EXPECT(main_count() < 16);
+}
+
+TEST(mi_heap_delete_in_a_thread_that_has_ended_ends_the_heap) { IN_CHILD(heap_ended_late()); }
 
 // --- an error handler that allocates -------------------------------------------------------------
 

@@ -329,7 +329,8 @@ static bool walk_in_a_step(size_t step)
     bool is_found = false;
     if (step != 1) return count_step(step);
     take_in_hand();
-    EXPECT(walk_heap_pages(&thread_heap()->main->backing, find_block, &is_found));
+    struct local_heap *main = thread_heap()->main;
+    EXPECT(walk_heap_pages(&main->backing, main, find_block, &is_found));
     expect_let_go();
     EXPECT(is_found);
     return count_step(step);

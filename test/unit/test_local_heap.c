@@ -289,7 +289,7 @@ static void pinned(size_t size_class)
     size_t per_page = blocks_in_page(size_class), count = 20 * per_page;
     for (size_t i = 0; i < count; i++) blocks[i] = pop(part, size_class);
     EXPECT_EQ(level_now(STAT_pages_parked), 0);
-    EXPECT(part->full != NULL && (part->full->flags & PAGE_PINNED) != 0);
+    EXPECT(part->full.first != NULL && (part->full.first->flags & PAGE_PINNED) != 0);
     for (size_t i = 0; i < count; i += 2) { // from elsewhere
         mark(blocks[i], STATE_FREED);
         retire_push(page_of(blocks[i]), blocks[i], blocks[i], 1);
@@ -554,7 +554,8 @@ static struct local_heap *part_with_full_pages(void)
     struct local_heap *part = heap_new(start())->local;
     size_t count = 3 * blocks_in_page(CLASS) + 1;
     for (size_t i = 0; i < count; i++) blocks[i] = pop(part, CLASS);
-    EXPECT(part->full != NULL && part->full->next != NULL && part->full->next->next != NULL);
+    struct page *page = part->full.first;
+    EXPECT(page != NULL && page->next != NULL && page->next->next != NULL);
     EXPECT_TEXT(local_heap_broken_rule(part), NULL);
     return part;
 }
@@ -562,21 +563,21 @@ static struct local_heap *part_with_full_pages(void)
 static void full_is_torn(void)
 {
     struct local_heap *part = part_with_full_pages();
-    part->full->next->next->next = part->full->next;
+    part->full.first->next->next->next = part->full.first->next;
     EXPECT_TEXT(local_heap_broken_rule(part), "H2: the list of full pages is torn");
 }
 
 static void full_of_other_owner(void)
 {
     struct local_heap *part = part_with_full_pages();
-    page_set_owner(part->full, (uintptr_t)part);
+    page_set_owner(part->full.first, (uintptr_t)part);
     EXPECT_TEXT(local_heap_broken_rule(part), "H2: a full page has another owner");
 }
 
 static void full_and_parked(void)
 {
     struct local_heap *part = part_with_full_pages();
-    EXPECT(remote_try_park(part->full));
+    EXPECT(remote_try_park(part->full.first));
     EXPECT_TEXT(local_heap_broken_rule(part), "H2: a full page is parked and on the list");
 }
 
@@ -587,12 +588,20 @@ static void full_of_heap_that_parks(void)
     EXPECT_TEXT(local_heap_broken_rule(part), "H2: a full page is not parked");
 }
 
+static void full_on_other_list(void)
+{
+    struct local_heap *part = part_with_full_pages();
+    part->large.first = part->full.first;
+    part->full.first = part->full.cursor = NULL;
+    EXPECT_TEXT(local_heap_broken_rule(part), "H2: a full page is on the other list");
+}
+
 static void cursor_elsewhere(void)
 {
     struct local_heap *part = part_with_full_pages();
-    part->full_cursor = part->full->next;
+    part->full.cursor = part->full.first->next;
     EXPECT_TEXT(local_heap_broken_rule(part), NULL);
-    part->full_cursor = part->own[CLASS].current;
+    part->full.cursor = part->own[CLASS].current;
     EXPECT_TEXT(local_heap_broken_rule(part),
                 "H2: the search goes on at a page that is not full");
 }
@@ -614,6 +623,7 @@ TEST(local_heap_H2_notices_full_pages_of_a_heap_that_parks_its_own)
 {
     IN_CHILD(full_of_heap_that_parks());
 }
+TEST(local_heap_H2_notices_a_full_page_on_the_other_list) { IN_CHILD(full_on_other_list()); }
 TEST(local_heap_H2_notices_a_search_that_left_the_full_pages) { IN_CHILD(cursor_elsewhere()); }
 TEST(local_heap_H1_notices_a_list_without_a_page) { IN_CHILD(list_without_page()); }
 TEST(local_heap_H1_notices_a_list_of_another_page) { IN_CHILD(list_of_other_page()); }

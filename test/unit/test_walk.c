@@ -116,10 +116,10 @@ static void heap_pages(void)
     struct mi_heap_s *heap = heap_new(thread_heap()->main);
     for (unsigned i = 0; i < COUNT; i++) blocks[i] = mi_heap_malloc(heap, 16 + i % 40 * 100);
     for (unsigned i = 0; i < COUNT; i += 3) mi_free(blocks[i]);
-    EXPECT(walk_heap_pages(heap, see_page, &seen));
+    EXPECT(walk_heap_pages(heap, thread_heap()->main, see_page, &seen));
     EXPECT_EQ(seen.blocks, COUNT - COUNT / 3);
     seen = (struct seen){0, 0, 5};
-    EXPECT(!walk_heap_pages(heap, see_page, &seen) && seen.blocks == 5);
+    EXPECT(!walk_heap_pages(heap, thread_heap()->main, see_page, &seen) && seen.blocks == 5);
     for (unsigned i = 0; i < COUNT; i++) EXPECT(i % 3 == 0 || walk_is_of(page_of(blocks[i]), heap));
     heap_destroy(heap, thread_heap()->main);
 }
@@ -150,7 +150,7 @@ static void own_page_in_ring(bool is_all)
     ring_flush(&main->ring);
     for (unsigned i = freed - IN_RING; i < freed; i++) mi_free(blocks[i]);
     EXPECT(ring_count(&main->ring, page) == IN_RING && remote_is_parked(page));
-    EXPECT(walk_heap_pages(&main->backing, see_page_or_all, &seen));
+    EXPECT(walk_heap_pages(&main->backing, main, see_page_or_all, &seen));
     EXPECT_EQ(seen.blocks, COUNT - freed);
     EXPECT(!ring_has(&main->ring, page) && (page_of(blocks[0]) == NULL) == is_all);
     EXPECT_TEXT(local_heap_broken_rule(main), NULL);
@@ -190,11 +190,11 @@ static void shared_pages(void)
     struct mi_heap_s *heap = &thread_heap()->main->backing;
     run_thread(free_some_and_end, NULL);
     for (unsigned i = 1; i < COUNT; i += 3) mi_free(blocks[i]);
-    EXPECT(walk_heap_pages(heap, see_page, &seen));
+    EXPECT(walk_heap_pages(heap, thread_heap()->main, see_page, &seen));
     EXPECT_EQ(seen.blocks, COUNT / 3);
     expect_shared_pages_parked();
     seen = (struct seen){0, 0, 5};
-    EXPECT(!walk_heap_pages(heap, see_page, &seen) && seen.blocks == 5);
+    EXPECT(!walk_heap_pages(heap, thread_heap()->main, see_page, &seen) && seen.blocks == 5);
     expect_shared_pages_parked();
     for (unsigned i = 2; i < COUNT; i += 3) mi_free(blocks[i]);
     mi_collect(true);
@@ -276,7 +276,8 @@ static void backing_pages(void)
     start_quietly();
     for (unsigned i = 0; i < COUNT; i++) blocks[i] = mi_malloc(200);
     ignore_result(steal_full_page());
-    EXPECT(walk_heap_pages(&thread_heap()->main->backing, see_backing_page, &seen));
+    struct local_heap *main = thread_heap()->main;
+    EXPECT(walk_heap_pages(&main->backing, main, see_backing_page, &seen));
     EXPECT(seen > 0);
 }
 
@@ -297,7 +298,8 @@ static void claimed_page(void)
     struct page *claimed = page_of(mi_malloc(3000));
     EXPECT(page_is_shared(claimed) && retire_claim(claimed)); // as a thread does that takes blocks
     EXPECT(!retire_claim(claimed));
-    EXPECT(walk_heap_pages(&thread_heap()->main->backing, see_no_claimed_page, claimed));
+    struct local_heap *main = thread_heap()->main;
+    EXPECT(walk_heap_pages(&main->backing, main, see_no_claimed_page, claimed));
     retire_park(claimed, false);
     EXPECT(remote_is_parked(claimed) && page_owner(claimed) == PAGE_OWNER_ALL);
 }
@@ -326,11 +328,11 @@ static void full_nowhere(void)
     allocate();
     struct mi_heap_s *heap = heap_new(thread_heap()->main);
     for (unsigned i = 0; i < COUNT; i++) blocks[i] = mi_heap_malloc(heap, 1000);
-    EXPECT(heap->local->full != NULL && heap->local->full->next != NULL);
+    EXPECT(heap->local->full.first != NULL && heap->local->full.first->next != NULL);
     EXPECT_TEXT(walk_broken_rule(heap->local), NULL);
-    struct page *last = heap->local->full->prev;
-    heap->local->full = heap->local->full->next;
-    heap->local->full->prev = last;
+    struct page *last = heap->local->full.first->prev;
+    heap->local->full.first = heap->local->full.first->next;
+    heap->local->full.first->prev = last;
     EXPECT_TEXT(walk_broken_rule(heap->local), "H2: an owned page is nowhere");
 }
 
