@@ -62,16 +62,18 @@ static void resize_shrink_large(struct page *page, size_t block_bytes)
 {
     size_t slices = chunk_slices_for(block_bytes + resize_guard_bytes(page));
     size_t spare = page->slices - slices;
-    // a moved mapping belongs to the whole run: then it stays whole
-    if (spare == 0 || (page->flags & PAGE_MOVED) != 0) return;
+    if (spare == 0) return;
+    char *tail = page->start + (slices << SLICE_SHIFT);
+    // of a moved mapping the end is mapped again, as what lies behind it; the rest is one as before
+    bool is_moved = (page->flags & PAGE_MOVED) != 0;
+    if (is_moved && !os_map_again(tail, spare << SLICE_SHIFT)) return;
     bool is_guarded = (page->flags & PAGE_GUARDED) != 0;
     if (!page_unguard(page)) return;
-    char *tail = page->start + (slices << SLICE_SHIFT);
     resize_set_slices(page, slices, block_bytes);
     if (is_guarded) {
         page->flags = (uint8_t)(page->flags | page_guard(page->start, slices << SLICE_SHIFT));
     }
-    arena_release(tail, spare, true);
+    arena_release(tail, spare, !is_moved);
     purger_consider();
 }
 

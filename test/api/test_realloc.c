@@ -263,6 +263,45 @@ TEST(growing_to_a_gibibyte_keeps_contents_and_copies_little)
     if (!may_copy) EXPECT(minor_faults() - before < 100000);
 }
 
+static long long statistic(const char *object, const char *key)
+{
+    static char json[1 << 16];
+    EXPECT(mi_stats_get_json(sizeof json, json) == json);
+    return json_number(json, object, key);
+}
+
+TEST(a_large_block_that_was_moved_gives_its_end_back_when_it_shrinks)
+{
+    enum { BLOCKERS = 80 };
+    static void *blockers[BLOCKERS];
+    if (TEST_IS_SANITIZED || TEST_IS_DEBUG) return; // they move no memory
+    size_t *block = (size_t *)mi_malloc(8 * MIB);
+    ENSURE(block != NULL);
+    set_marks(block, 0, 8 * MIB);
+    for (size_t i = 0; i < BLOCKERS; i++) blockers[i] = mi_malloc(MIB);
+    long long moves = statistic("", "move_calls");
+    block = (size_t *)mi_realloc(block, 64 * MIB);
+    ENSURE(block != NULL);
+    EXPECT(statistic("", "move_calls") == moves + 1);
+    memset((char *)block + 8 * MIB, 1, 56 * MIB);
+    mi_collect(true);
+    long long committed = statistic("committed", "current");
+    size_t resident_kib = process_resident_kib();
+    block = (size_t *)mi_realloc(block, MIB);
+    ENSURE(block != NULL);
+    EXPECT(marks_are(block, MIB) && mi_usable_size(block) < 2 * MIB);
+    mi_collect(true);
+    EXPECT(statistic("committed", "current") <= committed - (long long)(62 * MIB));
+    EXPECT(process_resident_kib() + 54 * 1024 <= resident_kib);
+    EXPECT(statistic("", "move_calls") == moves + 1);
+    // what is behind it reads as zeroes and can be taken again
+    block = (size_t *)mi_rezalloc(block, 32 * MIB);
+    ENSURE(block != NULL);
+    EXPECT(marks_are(block, MIB) && is_zero((char *)block + MIB, 31 * MIB));
+    mi_free(block);
+    for (size_t i = 0; i < BLOCKERS; i++) mi_free(blockers[i]);
+}
+
 TEST(growing_in_small_steps_is_not_quadratic)
 {
     double start = process_cpu_seconds();
