@@ -211,19 +211,21 @@ void *mi_expand(void *p, size_t newsize)
 void *mi_heap_realloc(mi_heap_t *heap, void *p, size_t newsize)
 {
     struct local_heap *part = alloc_part(heap);
-    return part == NULL ? NULL : alloc_finish(part, resize(part, p, newsize, false));
+    return part == NULL ? NULL : alloc_finish(part, resize(part, p, newsize));
 }
 
 void *mi_heap_rezalloc(mi_heap_t *heap, void *p, size_t newsize)
 {
     struct local_heap *part = alloc_part(heap);
-    return part == NULL ? NULL : alloc_finish(part, resize(part, p, newsize, true));
+    return part == NULL ? NULL : alloc_finish(part, resize_zeroed(part, p, newsize));
 }
 
 void *mi_heap_reallocf(mi_heap_t *heap, void *p, size_t newsize)
 {
     struct local_heap *part = alloc_part(heap);
-    return part == NULL ? NULL : alloc_finish(part, resize_or_free(part, p, newsize));
+    if (part != NULL) return alloc_finish(part, resize_or_free(part, p, newsize));
+    mi_free(p);
+    return NULL;
 }
 
 void *mi_heap_reallocn(mi_heap_t *heap, void *p, size_t count, size_t size)
