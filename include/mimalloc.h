@@ -529,7 +529,8 @@ mi_decl_export void mi_free_aligned(void *p, size_t alignment) mi_attr_noexcept;
 // --- C++ ----------------------------------------------------------------------------------------
 // operator new: these call the new-handler until there is memory. Without a handler they throw
 // std::bad_alloc; in a program without the C++ library they end the process with exit code ENOMEM.
-// The `nothrow` forms return NULL instead.
+// The `nothrow` forms return NULL instead; but what a new-handler throws passes through them, too.
+// (The operators that take std::nothrow catch it and return a null pointer.)
 
 mi_decl_export mi_decl_allocator void *mi_new(size_t size) mi_attr_malloc mi_attr_alloc_size(1);
 mi_decl_export mi_decl_allocator void *mi_new_aligned(size_t size, size_t alignment)

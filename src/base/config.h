@@ -12,6 +12,9 @@
 #ifndef MI_SECURE
 #define MI_SECURE 0
 #endif
+#ifndef MI_OVERRIDE
+#define MI_OVERRIDE 0
+#endif
 #ifndef MI_LOCAL_DYNAMIC_TLS
 #define MI_LOCAL_DYNAMIC_TLS 0
 #endif
