@@ -427,7 +427,7 @@ typedef enum mi_option_e {
     mi_option_purge_delay,
     mi_option_use_numa_nodes,
     mi_option_disallow_os_alloc,
-    mi_option_destroy_on_exit,
+    mi_option_destroy_on_exit, // only where the library does not replace malloc
     mi_option_arena_reserve,
     mi_option_allow_thp,
     mi_option_on_foreign,
