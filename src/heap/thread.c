@@ -203,6 +203,7 @@ static void thread_exit(void *value)
 {
     struct local_heap *main = (struct local_heap *)value;
     struct local_heap *now = thread_heap_slot;
+    hooks_end_thread();
     if (!thread_is_ready(now) || now->main != main) return; // done already
     thread_heap_slot = (struct local_heap *)&thread_ended_heap;
     thread_leave(main, idle_put);
