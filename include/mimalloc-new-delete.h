@@ -1,9 +1,8 @@
 /* mimalloc-new-delete.h: replaces operator new and delete of a whole C++ program.
  *
  * Include it in exactly one source file. All forms that the language lets a program replace are
- * here: plain, array and nothrow ones, sized deletes (C++14) and aligned ones (C++17). Nothing here
- * uses exceptions, so that it compiles with
- * -fno-exceptions as well; mi_new throws std::bad_alloc where the program has the C++ library.
+ * here: plain, array and nothrow ones, sized deletes (C++14) and aligned ones (C++17). It compiles
+ * with -fno-exceptions as well; mi_new throws std::bad_alloc where the program has the C++ library.
  */
 #ifndef MIMALLOC_NEW_DELETE_H
 #define MIMALLOC_NEW_DELETE_H
@@ -21,17 +20,20 @@
 #define MI_NEW_THROWS throw(std::bad_alloc)
 #endif
 
+// The body of a nothrow form: what the new-handler throws ends here.
+#if defined(__cpp_exceptions) || defined(_CPPUNWIND)
+#define MI_NEW_OR_NULL(call) { try { return call; } catch (...) { return NULL; } }
+#else
+#define MI_NEW_OR_NULL(call) { return call; }
+#endif
+
 void *operator new(std::size_t n) MI_NEW_THROWS { return mi_new(n); }
 void *operator new[](std::size_t n) MI_NEW_THROWS { return mi_new(n); }
 
 void *operator new(std::size_t n, const std::nothrow_t &) mi_attr_noexcept
-{
-    return mi_new_nothrow(n);
-}
+MI_NEW_OR_NULL(mi_new_nothrow(n))
 void *operator new[](std::size_t n, const std::nothrow_t &) mi_attr_noexcept
-{
-    return mi_new_nothrow(n);
-}
+MI_NEW_OR_NULL(mi_new_nothrow(n))
 
 void operator delete(void *p) mi_attr_noexcept { mi_free(p); }
 void operator delete[](void *p) mi_attr_noexcept { mi_free(p); }
@@ -53,13 +55,9 @@ void *operator new[](std::size_t n, std::align_val_t a)
     return mi_new_aligned(n, static_cast<std::size_t>(a));
 }
 void *operator new(std::size_t n, std::align_val_t a, const std::nothrow_t &) noexcept
-{
-    return mi_new_aligned_nothrow(n, static_cast<std::size_t>(a));
-}
+MI_NEW_OR_NULL(mi_new_aligned_nothrow(n, static_cast<std::size_t>(a)))
 void *operator new[](std::size_t n, std::align_val_t a, const std::nothrow_t &) noexcept
-{
-    return mi_new_aligned_nothrow(n, static_cast<std::size_t>(a));
-}
+MI_NEW_OR_NULL(mi_new_aligned_nothrow(n, static_cast<std::size_t>(a)))
 
 void operator delete(void *p, std::align_val_t a) noexcept
 {
@@ -87,6 +85,7 @@ void operator delete[](void *p, std::size_t n, std::align_val_t a) noexcept
 }
 #endif
 
+#undef MI_NEW_OR_NULL
 #undef MI_NEW_THROWS
 #endif
 #endif

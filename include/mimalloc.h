@@ -289,8 +289,9 @@ mi_decl_export mi_decl_allocator void *mi_heap_recalloc_aligned_at(
 // --- looking into heaps -------------------------------------------------------------------------
 
 // true when `p` is the start of a live block of the heap; of a page that is full, or another
-// thread's, whether a block begins there. Blocks above 256 bytes of any thread's backing heap count
-// as those of the caller's. Slow; `p` may be any value.
+// thread's, whether a block begins there. Blocks above 256 bytes and up to 512 KiB of any thread's
+// backing heap count as those of the caller's; freed ones among them that wait in the cache of
+// another running thread count as live. Slow; `p` may be any value.
 mi_decl_export bool mi_heap_contains_block(mi_heap_t *heap, const void *p);
 // true when `p` points into memory of the heap: at any place in blocks of up to 512 KiB, at the
 // first 64 KiB of larger ones. Fast enough for assertions; `p` may be any value.
@@ -312,8 +313,9 @@ typedef struct mi_heap_area_s {
 typedef bool(mi_cdecl mi_block_visit_fun)(const mi_heap_t *heap, const mi_heap_area_t *area,
                                           void *block, size_t block_size, void *arg);
 // Walks the areas of a heap but for those that other running threads allocated in it; of a
-// backing heap also those of blocks above 256 bytes, which all threads share. false when the
-// visitor stopped the walk, or an argument was wrong.
+// backing heap also those of blocks above 256 bytes and up to 512 KiB, which all threads share:
+// there freed blocks that wait in the cache of another running thread are visited as if live. false
+// when the visitor stopped the walk, or an argument was wrong.
 mi_decl_export bool mi_heap_visit_blocks(
     const mi_heap_t *heap, bool visit_all_blocks, mi_block_visit_fun *visitor, void *arg);
 
@@ -427,7 +429,7 @@ typedef enum mi_option_e {
     mi_option_purge_delay,
     mi_option_use_numa_nodes,
     mi_option_disallow_os_alloc,
-    mi_option_destroy_on_exit,
+    mi_option_destroy_on_exit, // only where the library does not replace malloc
     mi_option_arena_reserve,
     mi_option_allow_thp,
     mi_option_on_foreign,
@@ -529,7 +531,8 @@ mi_decl_export void mi_free_aligned(void *p, size_t alignment) mi_attr_noexcept;
 // --- C++ ----------------------------------------------------------------------------------------
 // operator new: these call the new-handler until there is memory. Without a handler they throw
 // std::bad_alloc; in a program without the C++ library they end the process with exit code ENOMEM.
-// The `nothrow` forms return NULL instead.
+// The `nothrow` forms return NULL instead; but what a new-handler throws passes through them, too.
+// (The operators that take std::nothrow catch it and return a null pointer.)
 
 mi_decl_export mi_decl_allocator void *mi_new(size_t size) mi_attr_malloc mi_attr_alloc_size(1);
 mi_decl_export mi_decl_allocator void *mi_new_aligned(size_t size, size_t alignment)

@@ -25,13 +25,13 @@ __libc_memalign __posix_memalign
 """.split()
 
 # operator new and delete: plain, array, sized, aligned, nothrow (size_t is m on 64 bit, j on 32).
+# The nothrow forms of new are the C++ library's.
 NEW_NAMES = [
     "_ZdlPv", "_ZdaPv", "_ZdlPv@", "_ZdaPv@", "_ZdlPvSt11align_val_t", "_ZdaPvSt11align_val_t",
     "_ZdlPv@St11align_val_t", "_ZdaPv@St11align_val_t", "_ZdlPvRKSt9nothrow_t",
     "_ZdaPvRKSt9nothrow_t", "_ZdlPvSt11align_val_tRKSt9nothrow_t",
     "_ZdaPvSt11align_val_tRKSt9nothrow_t", "_Znw@", "_Zna@", "_Znw@St11align_val_t",
-    "_Zna@St11align_val_t", "_Znw@RKSt9nothrow_t", "_Zna@RKSt9nothrow_t",
-    "_Znw@St11align_val_tRKSt9nothrow_t", "_Zna@St11align_val_tRKSt9nothrow_t"]
+    "_Zna@St11align_val_t"]
 SIZED = {name.replace("@", letter) for name in NEW_NAMES for letter in "mj"}
 
 # Allowed, but not asked for: names of other systems, or what a system's C library may do itself.

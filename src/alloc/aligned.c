@@ -108,14 +108,12 @@ static void *aligned_counted(struct local_heap *heap, size_t count, struct align
 
 // --- resizing ------------------------------------------------------------------------------------
 
-static void *aligned_move(struct local_heap *heap, void *pointer, size_t usable,
+static void *aligned_move(struct local_heap *heap, void *pointer, size_t kept,
                           struct aligned_request request)
 {
-    size_t kept = usable < request.bytes ? usable : request.bytes;
     void *moved = aligned_alloc_from(heap, request);
     if (moved == NULL) return NULL;
     memcpy(moved, pointer, kept);
-    if (request.is_zeroed) resize_clear_tail(moved, kept);
     mi_free(pointer);
     return moved;
 }
@@ -131,13 +129,13 @@ static void *aligned_resize(struct local_heap *heap, void *pointer, struct align
     if (!free_find(pointer, "realloc_aligned", &place)) return NULL;
 
     size_t usable = free_usable_bytes(&place, pointer);
+    size_t kept = request.bytes < usable ? request.bytes : usable;
     bool is_aligned = bits_is_aligned((char *)pointer + request.offset, request.alignment);
     bool fits = request.bytes <= usable && request.bytes >= usable - usable / 2 && !CFG_PADDING;
-    if (is_aligned && (fits || resize_in_place(&place, pointer, request.bytes))) {
-        if (request.is_zeroed) resize_clear_tail(pointer, usable);
-        return pointer;
-    }
-    return aligned_move(heap, pointer, usable, request);
+    bool stays = is_aligned && (fits || resize_in_place(&place, pointer, request.bytes));
+    void *result = stays ? pointer : aligned_move(heap, pointer, kept, request);
+    if (request.is_zeroed && result != NULL) resize_clear_tail(result, kept);
+    return result;
 }
 
 static void *aligned_resize_counted(struct local_heap *heap, void *pointer, size_t count,

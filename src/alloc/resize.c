@@ -62,16 +62,18 @@ static void resize_shrink_large(struct page *page, size_t block_bytes)
 {
     size_t slices = chunk_slices_for(block_bytes + resize_guard_bytes(page));
     size_t spare = page->slices - slices;
-    // a moved mapping belongs to the whole run: then it stays whole
-    if (spare == 0 || (page->flags & PAGE_MOVED) != 0) return;
+    if (spare == 0) return;
+    char *tail = page->start + (slices << SLICE_SHIFT);
+    // of a moved mapping the end is mapped again, as what lies behind it; the rest is one as before
+    bool is_moved = (page->flags & PAGE_MOVED) != 0;
+    if (is_moved && !os_map_again(tail, spare << SLICE_SHIFT)) return;
     bool is_guarded = (page->flags & PAGE_GUARDED) != 0;
     if (!page_unguard(page)) return;
-    char *tail = page->start + (slices << SLICE_SHIFT);
     resize_set_slices(page, slices, block_bytes);
     if (is_guarded) {
         page->flags = (uint8_t)(page->flags | page_guard(page->start, slices << SLICE_SHIFT));
     }
-    arena_release(tail, spare, true);
+    arena_release(tail, spare, !is_moved);
     purger_consider();
 }
 
@@ -146,22 +148,28 @@ void resize_clear_tail(void *block, size_t kept)
     if (usable > kept) memset((char *)block + kept, 0, usable - kept);
 }
 
-static void *resize(struct local_heap *heap, void *pointer, size_t bytes, bool is_zeroed)
+static void *resize(struct local_heap *heap, void *pointer, size_t bytes)
 {
-    if (pointer == NULL) return alloc_from(heap, bytes, is_zeroed);
+    if (pointer == NULL) return alloc_from(heap, bytes, false);
     struct free_place place;
     if (!free_find(pointer, "realloc", &place)) return NULL;
     if (bytes > ALLOC_MAX_BYTES) return report_no_memory(bytes, true);
 
-    size_t usable = free_usable_bytes(&place, pointer), kept = usable;
-    void *result = pointer;
-    if (resize_fits(usable, bytes) && !CFG_PADDING) return pointer;
-    if (!resize_in_place(&place, pointer, bytes)) {
-        result = resize_by_moving(heap, &place, pointer, bytes);
-        if (result == NULL) return NULL;
-        if (bytes < kept) kept = bytes;
-    }
-    if (is_zeroed) resize_clear_tail(result, kept);
+    if (resize_fits(free_usable_bytes(&place, pointer), bytes) && !CFG_PADDING) return pointer;
+    if (resize_in_place(&place, pointer, bytes)) return pointer;
+    return resize_by_moving(heap, &place, pointer, bytes);
+}
+
+// Apart, so that realloc is as short as it can be.
+static void *resize_zeroed(struct local_heap *heap, void *pointer, size_t bytes)
+{
+    if (pointer == NULL) return alloc_from(heap, bytes, true);
+    struct free_place place;
+    if (!free_find(pointer, "realloc", &place)) return NULL;
+    size_t usable = free_usable_bytes(&place, pointer);
+    void *result = resize(heap, pointer, bytes);
+    // also behind a block that shrinks in its place: it may grow again
+    if (result != NULL) resize_clear_tail(result, usable < bytes ? usable : bytes);
     return result;
 }
 
@@ -170,20 +178,20 @@ static void *resize_counted(struct local_heap *heap, void *pointer, size_t count
 {
     size_t bytes;
     if (!bits_multiply(count, size, &bytes)) return report_no_memory(SIZE_MAX, true);
-    return resize(heap, pointer, bytes, is_zeroed);
+    return is_zeroed ? resize_zeroed(heap, pointer, bytes) : resize(heap, pointer, bytes);
 }
 
 static void *resize_or_free(struct local_heap *heap, void *pointer, size_t bytes)
 {
-    void *result = resize(heap, pointer, bytes, false);
+    void *result = resize(heap, pointer, bytes);
     if (result == NULL && pointer != NULL) mi_free(pointer);
     return result;
 }
 
 // --- public --------------------------------------------------------------------------------------
 
-void *mi_realloc(void *p, size_t newsize) { return resize(thread_heap(), p, newsize, false); }
-void *mi_rezalloc(void *p, size_t newsize) { return resize(thread_heap(), p, newsize, true); }
+void *mi_realloc(void *p, size_t newsize) { return resize(thread_heap(), p, newsize); }
+void *mi_rezalloc(void *p, size_t newsize) { return resize_zeroed(thread_heap(), p, newsize); }
 void *mi_reallocf(void *p, size_t newsize) { return resize_or_free(thread_heap(), p, newsize); }
 void *mi_reallocn(void *p, size_t count, size_t size)
 {
@@ -209,19 +217,21 @@ void *mi_expand(void *p, size_t newsize)
 void *mi_heap_realloc(mi_heap_t *heap, void *p, size_t newsize)
 {
     struct local_heap *part = alloc_part(heap);
-    return part == NULL ? NULL : alloc_finish(part, resize(part, p, newsize, false));
+    return part == NULL ? NULL : alloc_finish(part, resize(part, p, newsize));
 }
 
 void *mi_heap_rezalloc(mi_heap_t *heap, void *p, size_t newsize)
 {
     struct local_heap *part = alloc_part(heap);
-    return part == NULL ? NULL : alloc_finish(part, resize(part, p, newsize, true));
+    return part == NULL ? NULL : alloc_finish(part, resize_zeroed(part, p, newsize));
 }
 
 void *mi_heap_reallocf(mi_heap_t *heap, void *p, size_t newsize)
 {
     struct local_heap *part = alloc_part(heap);
-    return part == NULL ? NULL : alloc_finish(part, resize_or_free(part, p, newsize));
+    if (part != NULL) return alloc_finish(part, resize_or_free(part, p, newsize));
+    mi_free(p);
+    return NULL;
 }
 
 void *mi_heap_reallocn(mi_heap_t *heap, void *p, size_t count, size_t size)

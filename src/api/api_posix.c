@@ -95,6 +95,7 @@ static bool posix_size_is_wrong(const void *p, size_t size)
 
 static bool posix_alignment_is_wrong(const void *p, size_t alignment)
 {
+    if (p == NULL) return false; // freeing it does nothing, whatever else is said
     return !bits_is_power_of_two(alignment) || !bits_is_aligned(p, alignment);
 }
 

@@ -90,11 +90,24 @@ run_at_start static void api_at_start(void)
     api_reserve_on_request();
 }
 
+// Where malloc is ours the C library goes on using blocks after the last destructor: it writes what
+// is left in the buffers of streams, and has lists of the libraries that were loaded.
+static void api_unmap_on_request(void)
+{
+    if (!options_is_on(OPTION_destroy_on_exit)) return;
+    if (CFG_OVERRIDE) {
+        report_always("destroy_on_exit has no effect where malloc is replaced: the C library uses "
+                      "its blocks to the very end", NULL);
+    } else {
+        arena_unmap_all();
+    }
+}
+
 run_at_exit static void api_at_exit(void)
 {
     report_statistics_at_exit();
     thread_end_process();
     purger_end(); // this code may be unmapped next
     report_if_left();
-    if (options_is_on(OPTION_destroy_on_exit)) arena_unmap_all();
+    api_unmap_on_request();
 }

@@ -64,6 +64,10 @@ static void stats_gather_counters(uint64_t *counter)
         counter[id] = atomic_load_explicit(&stats_process()->counter[id], memory_order_relaxed);
     }
     thread_visit_all(stats_add_thread, counter);
+    // Below zero: after a reset, in a forked child, where threads are gone that were counted then.
+    for (int id = 0; id < STATS_COUNTER_COUNT; id++) {
+        if (counter[id] > INT64_MAX) counter[id] = 0;
+    }
 }
 
 // A cut block is with the program or free. Other threads may change both between the two walks: no

@@ -20,6 +20,8 @@
 #define run_at_exit  __attribute__((destructor))
 #define no_inline   __attribute__((noinline))
 #define always_inline inline __attribute__((always_inline))
+// Reads what the address sanitizer takes for out of bounds.
+#define no_address_check __attribute__((no_sanitize_address, noinline))
 // The fast paths: else some programs take up to 4 % longer in one build than in another, by chance.
 // And where a line is read by all threads, or written, and its neighbours are not.
 #define on_cache_line __attribute__((aligned(64)))

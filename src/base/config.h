@@ -12,6 +12,9 @@
 #ifndef MI_SECURE
 #define MI_SECURE 0
 #endif
+#ifndef MI_OVERRIDE
+#define MI_OVERRIDE 0
+#endif
 #ifndef MI_LOCAL_DYNAMIC_TLS
 #define MI_LOCAL_DYNAMIC_TLS 0
 #endif
@@ -27,6 +30,7 @@ enum {
     // 0 release; 1 fills, padding, cheap checks; 2 walks every structure too
     CFG_DEBUG      = MI_DEBUG,
     CFG_SECURE     = MI_SECURE, // 0 normal; 1 guards, encoded links, random order, block states
+    CFG_OVERRIDE   = MI_OVERRIDE, // malloc and its kin are these functions
     CFG_LATE_TLS   = MI_LOCAL_DYNAMIC_TLS, // the thread pointer is reached through __tls_get_addr
     CFG_STATES     = (MI_DEBUG > 0 || MI_SECURE > 0), // the state of each block, out of line
     CFG_PADDING    = (MI_DEBUG > 0),                  // a canary after each block's requested bytes

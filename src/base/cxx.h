@@ -1,38 +1,31 @@
 /* cxx.h: the C++ runtime, if the program has one: the new-handler, and throwing std::bad_alloc.
  *
  * Compiled as C++ both are called directly. Compiled as C the library must not need libstdc++, so
- * that they are weak references: NULL in a program without the C++ library. An exception passes
- * through our frames because they hold nothing to clean up and have unwind tables; on machines
- * where C has none by default, build with -fexceptions.
+ * that they are weak references: NULL in a program without the C++ library. They stay NULL when
+ * that is loaded later, with a plugin, so then its names are looked up. An exception passes through
+ * our frames because they hold nothing to clean up and have unwind tables; on machines where C has
+ * none by default, build with -fexceptions.
  */
 #ifndef BASE_CXX_H
 #define BASE_CXX_H
 #include "base/base.h"
 
 typedef void cxx_handler(void);
+// The address of a name in what has been loaded meanwhile, or NULL. Given by the caller: it takes
+// the OS.
+typedef void *cxx_find(const char *name);
 
 #if defined(__cplusplus)
 #include <new>
 
-static inline cxx_handler *cxx_new_handler(void) { return std::get_new_handler(); }
+static inline cxx_handler *cxx_new_handler(cxx_find *) { return std::get_new_handler(); }
 
 // Returns only where exceptions are switched off.
-static inline void cxx_throw_bad_alloc(void)
+static inline void cxx_throw_bad_alloc(cxx_find *)
 {
 #if defined(__cpp_exceptions)
     throw std::bad_alloc();
 #endif
-}
-
-// Calls the handler. true: try again; false: it threw, and the caller may not.
-static inline bool cxx_call_handler_nothrow(cxx_handler *handler)
-{
-#if defined(__cpp_exceptions)
-    try { handler(); } catch (const std::bad_alloc &) { return false; }
-#else
-    handler();
-#endif
-    return true;
 }
 
 #else
@@ -48,26 +41,53 @@ extern void *_ZTVSt9bad_alloc[] __attribute__((weak)); // its virtual functions
 extern void *_ZTISt9bad_alloc[] __attribute__((weak)); // its type
 extern void _ZNSt9bad_allocD1Ev(void *exception) __attribute__((weak));
 
-static inline cxx_handler *cxx_new_handler(void)
+struct cxx_runtime {
+    void *(*allocate_exception)(size_t bytes);
+    void (*throw_exception)(void *exception, void *type, void (*destructor)(void *));
+    void (*destructor)(void *exception);
+    void **table, **type;
+};
+
+// *pointer is a pointer of any type, also to a function.
+static inline void cxx_look_up(void *pointer, const char *name, cxx_find *find)
 {
-    return _ZSt15get_new_handlerv == NULL ? NULL : _ZSt15get_new_handlerv();
+    void *address = find(name);
+    memcpy(pointer, &address, sizeof address);
+}
+
+static inline cxx_handler *cxx_new_handler(cxx_find *find)
+{
+    cxx_handler *(*get)(void) = _ZSt15get_new_handlerv;
+    if (get == NULL) cxx_look_up(&get, "_ZSt15get_new_handlerv", find);
+    return get == NULL ? NULL : get();
+}
+
+static inline bool cxx_can_throw(const struct cxx_runtime *runtime)
+{
+    return runtime->allocate_exception != NULL && runtime->throw_exception != NULL &&
+           runtime->destructor != NULL && runtime->table != NULL && runtime->type != NULL;
+}
+
+// All of it: parts of two libraries do not fit together.
+static inline void cxx_look_up_runtime(struct cxx_runtime *runtime, cxx_find *find)
+{
+    cxx_look_up(&runtime->allocate_exception, "__cxa_allocate_exception", find);
+    cxx_look_up(&runtime->throw_exception, "__cxa_throw", find);
+    cxx_look_up(&runtime->destructor, "_ZNSt9bad_allocD1Ev", find);
+    cxx_look_up(&runtime->table, "_ZTVSt9bad_alloc", find);
+    cxx_look_up(&runtime->type, "_ZTISt9bad_alloc", find);
 }
 
 // Returns only where there is no C++ library to throw with.
-static inline void cxx_throw_bad_alloc(void)
+static inline void cxx_throw_bad_alloc(cxx_find *find)
 {
-    if (__cxa_allocate_exception == NULL || __cxa_throw == NULL) return;
-    if (_ZTVSt9bad_alloc == NULL || _ZTISt9bad_alloc == NULL || _ZNSt9bad_allocD1Ev == NULL) return;
-    void **exception = (void **)__cxa_allocate_exception(sizeof(void *));
-    *exception = _ZTVSt9bad_alloc + 2; // behind the offset to the top and the type
-    __cxa_throw(exception, _ZTISt9bad_alloc, _ZNSt9bad_allocD1Ev);
-}
-
-// C cannot catch: what the handler throws goes on to the caller.
-static inline bool cxx_call_handler_nothrow(cxx_handler *handler)
-{
-    handler();
-    return true;
+    struct cxx_runtime runtime = {__cxa_allocate_exception, __cxa_throw, _ZNSt9bad_allocD1Ev,
+                                  _ZTVSt9bad_alloc, _ZTISt9bad_alloc};
+    if (!cxx_can_throw(&runtime)) cxx_look_up_runtime(&runtime, find);
+    if (!cxx_can_throw(&runtime)) return;
+    void **exception = (void **)runtime.allocate_exception(sizeof(void *));
+    *exception = runtime.table + 2; // behind the offset to the top and the type
+    runtime.throw_exception(exception, runtime.type, runtime.destructor);
 }
 
 #endif

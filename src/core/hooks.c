@@ -12,11 +12,22 @@ struct hook_pair {
     ATOMIC(void *)     arg;      // [any]
 };
 
-// A thread inside a hook. `frame` tells a nested call, which runs deeper in the stack, from a call
-// after the hook was left by longjmp or an exception: its frame is gone, and the visit with it.
+// What a call of a hook has on the stack. A nested call runs deeper and finds the seal whole. After
+// the hook was left by longjmp or an exception, a call is not deeper, or what ran since lay where
+// the seal was, which is longer than any buffer of ours that stays unwritten. Only a call below a
+// long buffer of the program's, to which nothing was written, may be taken for a nested one: it
+// gets the default reaction. (A thread that leaves a hook on a stack of its own by a jump, and
+// unmaps that stack, must not call us on one at lower addresses: the seal is looked for there.)
+enum { HOOKS_SEAL_WORDS = 1024 / sizeof(uintptr_t) };
+struct hook_stay {
+    volatile uintptr_t seal[HOOKS_SEAL_WORDS]; // hooks_seal_of this, until the hook returns
+    struct hook_visit *visit;                  // NULL: all are taken
+};
+
+// A thread inside a hook.
 struct hook_visit {
-    ATOMIC(uintptr_t) thread; // [any] 0: free
-    ATOMIC(uintptr_t) frame;  // [owner] written by the thread named above
+    ATOMIC(uintptr_t)          thread; // [any] 0: free
+    ATOMIC(struct hook_stay *) stay;   // [owner] written by the thread named above
 };
 
 enum { HOOKS_PAIRS = 8, HOOKS_VISITS = 16 };
@@ -97,25 +108,59 @@ static struct hook_visit *hooks_claim_visit(struct hook_slot *slot, uintptr_t th
     return NULL;
 }
 
-// False when this thread is inside the hook already. Else *visit is to be given to hooks_leave; it
-// is NULL when all visits are taken: then the hook is called all the same, without protection from
-// itself.
-static bool hooks_enter(struct hook_slot *slot, uintptr_t frame, struct hook_visit **visit)
+static uintptr_t hooks_seal_of(const struct hook_stay *stay)
 {
-    uintptr_t thread = hooks_this_thread();
-    *visit = hooks_find_visit(slot, thread);
-    if (*visit != NULL) {
-        if (frame < atomic_load_explicit(&(*visit)->frame, memory_order_relaxed)) return false;
-    } else {
-        *visit = hooks_claim_visit(slot, thread);
+    return (uintptr_t)stay ^ (uintptr_t)UINT64_C(0x9E3779B97F4A7C15);
+}
+
+// The stay may be gone; then its place on this thread's own stack is read all the same.
+static no_address_check bool hooks_is_sealed(const struct hook_stay *stay)
+{
+    for (unsigned i = 0; i < HOOKS_SEAL_WORDS; i++) {
+        if (stay->seal[i] != hooks_seal_of(stay)) return false;
     }
-    if (*visit != NULL) atomic_store_explicit(&(*visit)->frame, frame, memory_order_relaxed);
     return true;
 }
 
-static void hooks_leave(struct hook_visit *visit)
+static void hooks_seal(struct hook_stay *stay)
+{
+    for (unsigned i = 0; i < HOOKS_SEAL_WORDS; i++) stay->seal[i] = hooks_seal_of(stay);
+}
+
+// False when this thread is inside the hook already. Else `stay` is to be given to hooks_leave.
+// When all visits are taken the hook is called all the same, without protection from itself.
+static bool hooks_enter(struct hook_slot *slot, struct hook_stay *stay)
+{
+    uintptr_t thread = hooks_this_thread();
+    struct hook_visit *visit = hooks_find_visit(slot, thread);
+    if (visit != NULL) {
+        // stacks grow downward
+        const struct hook_stay *outer = atomic_load_explicit(&visit->stay, memory_order_relaxed);
+        if ((uintptr_t)stay < (uintptr_t)outer && hooks_is_sealed(outer)) return false;
+    } else {
+        visit = hooks_claim_visit(slot, thread);
+    }
+    if (visit != NULL) atomic_store_explicit(&visit->stay, stay, memory_order_relaxed);
+    stay->visit = visit;
+    hooks_seal(stay);
+    return true;
+}
+
+static void hooks_free_visit(struct hook_visit *visit)
 {
     if (visit != NULL) atomic_store_explicit(&visit->thread, 0, memory_order_relaxed);
+}
+
+static void hooks_leave(struct hook_stay *stay)
+{
+    stay->seal[0] = 0;
+    hooks_free_visit(stay->visit);
+}
+
+void hooks_end_thread(void)
+{
+    hooks_free_visit(hooks_find_visit(&hooks_of_output, hooks_this_thread()));
+    hooks_free_visit(hooks_find_visit(&hooks_of_error, hooks_this_thread()));
 }
 
 bool hooks_are_set(void)
@@ -127,24 +172,24 @@ bool hooks_are_set(void)
 void hooks_output(const char *message)
 {
     void *arg = NULL;
-    struct hook_visit *visit;
+    struct hook_stay stay;
     hook_output *function = (hook_output *)hooks_get(&hooks_of_output, &arg);
-    if (function == NULL || !hooks_enter(&hooks_of_output, (uintptr_t)&visit, &visit)) {
+    if (function == NULL || !hooks_enter(&hooks_of_output, &stay)) {
         prim_write_error(message, strlen(message));
         return;
     }
     function(message, arg);
-    hooks_leave(visit);
+    hooks_leave(&stay);
 }
 
 bool hooks_error(int code)
 {
     void *arg = NULL;
-    struct hook_visit *visit;
+    struct hook_stay stay;
     hook_error *function = (hook_error *)hooks_get(&hooks_of_error, &arg);
-    if (function == NULL || !hooks_enter(&hooks_of_error, (uintptr_t)&visit, &visit)) return false;
+    if (function == NULL || !hooks_enter(&hooks_of_error, &stay)) return false;
     function(code, arg);
-    hooks_leave(visit);
+    hooks_leave(&stay);
     return true;
 }
 

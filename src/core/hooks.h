@@ -25,6 +25,9 @@ INTERNAL void hooks_output(const char *message);
 INTERNAL bool hooks_are_set(void);
 // true when a hook took the error.
 INTERNAL bool hooks_error(int code);
+// The calling thread ends: it is inside no hook any more, though one may never have returned. Its
+// name may be another thread's soon.
+INTERNAL void hooks_end_thread(void);
 // Calls the deferred-free hook unless this thread is inside it already. `is_inside` is the caller's
 // own flag.
 INTERNAL void hooks_deferred_free(bool *is_inside, bool force, unsigned long long heartbeat);

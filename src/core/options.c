@@ -48,7 +48,7 @@ static const struct options_entry options_table[OPTION_COUNT] = {
 
 static const struct options_alias options_aliases[] = {
     {"allow_large_os_pages", OPTION_large_os_pages},
-    {"arena_eager_commit", OPTION_eager_commit},
+    {"arena_eager_commit", OPTION_eager_region_commit},
     {"limit_os_alloc", OPTION_disallow_os_alloc},
     {"purge_decommits", OPTION_reset_decommits},
     {"reset_delay", OPTION_purge_delay},

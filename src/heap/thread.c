@@ -1,4 +1,5 @@
 #include "heap/thread.h"
+#include <errno.h>
 #include "core/hooks.h"
 #include "core/options.h"
 #include "core/random.h"
@@ -21,8 +22,9 @@ static void thread_exit(void *main);
 
 // --- the process ---------------------------------------------------------------------------------
 
-enum { PROCESS_NEW, PROCESS_STARTING, PROCESS_READY };
-static ATOMIC(int) thread_process_state;
+// While a thread starts the process: the address of its errno, which names it.
+enum { PROCESS_NEW, PROCESS_READY };
+static ATOMIC(uintptr_t) thread_process_state;
 
 static bool thread_has_heap, thread_has_callback;
 
@@ -64,21 +66,23 @@ static void thread_report_start(void)
     }
 }
 
-void thread_start_process(void)
+bool thread_start_process(void)
 {
-    int state = PROCESS_NEW;
+    uintptr_t state = PROCESS_NEW, self = (uintptr_t)&errno;
     // acquire: pairs with the release below, so that everybody sees what was started
-    if (atomic_load_explicit(&thread_process_state, memory_order_acquire) == PROCESS_READY) return;
-    if (!atomic_compare_exchange_strong_explicit(&thread_process_state, &state, PROCESS_STARTING,
+    if (atomic_load_explicit(&thread_process_state, memory_order_acquire) == PROCESS_READY)
+        return true;
+    if (!atomic_compare_exchange_strong_explicit(&thread_process_state, &state, self,
                                                  memory_order_acquire, memory_order_acquire)) {
-        while (atomic_load_explicit(&thread_process_state, memory_order_acquire) ==
-               PROCESS_STARTING)
+        if (state == self) return false;
+        while (atomic_load_explicit(&thread_process_state, memory_order_acquire) != PROCESS_READY)
             prim_yield();
-        return;
+        return true;
     }
     thread_prepare_process();
     atomic_store_explicit(&thread_process_state, PROCESS_READY, memory_order_release);
     thread_report_start();
+    return true;
 }
 
 static void thread_mark_vanished(struct local_heap *main, void *arg)
@@ -166,24 +170,6 @@ static void thread_count_out(struct local_heap *main)
     atomic_store_explicit(&main->heap, NULL, memory_order_release);
 }
 
-struct local_heap *thread_ready(struct local_heap *heap)
-{
-    if (likely(thread_is_ready(heap))) return heap;
-    thread_start_process();
-    bool is_transient = heap == &thread_ended_heap;
-    // started by thread_start_process's own calls
-    if (!is_transient && thread_is_ready(thread_heap_slot)) return thread_heap_slot;
-
-    struct local_heap *main = thread_new_main(is_transient);
-    if (main == NULL) return NULL;
-    main->is_transient = main->is_in_hook = is_transient;
-    if (is_transient) return main;
-    thread_heap_slot = main; // before the next call, which may allocate
-    if (prim_thread_exit_arm(main) != 0)
-        report_warning("a thread will leave its pages behind", NULL);
-    return main;
-}
-
 static void thread_leave(struct local_heap *main, void (*leave_to_others)(struct local_heap *main))
 {
     thread_mind_fork(main); // else it might be counted out twice
@@ -192,6 +178,28 @@ static void thread_leave(struct local_heap *main, void (*leave_to_others)(struct
     thread_count_out(main);
     leave_to_others(main);
     purger_review();
+}
+
+struct local_heap *thread_ready(struct local_heap *heap)
+{
+    if (likely(thread_is_ready(heap))) return heap;
+    if (!thread_start_process()) return NULL;
+    bool is_transient = heap == &thread_ended_heap;
+    // started by thread_start_process's own calls
+    if (!is_transient && thread_is_ready(thread_heap_slot)) return thread_heap_slot;
+
+    struct local_heap *main = thread_new_main(is_transient);
+    if (main == NULL) return NULL;
+    main->is_transient = main->is_in_hook = is_transient;
+    if (is_transient) return main;
+    if (unlikely(thread_is_ready(thread_heap_slot))) { // started by an mmap that allocates
+        thread_leave(main, idle_end);
+        return thread_heap_slot;
+    }
+    thread_heap_slot = main; // before the next call, which may allocate
+    if (prim_thread_exit_arm(main) != 0)
+        report_warning("a thread will leave its pages behind", NULL);
+    return main;
 }
 
 void thread_finish(struct local_heap *heap)
@@ -203,6 +211,7 @@ static void thread_exit(void *value)
 {
     struct local_heap *main = (struct local_heap *)value;
     struct local_heap *now = thread_heap_slot;
+    hooks_end_thread();
     if (!thread_is_ready(now) || now->main != main) return; // done already
     thread_heap_slot = (struct local_heap *)&thread_ended_heap;
     thread_leave(main, idle_put);

@@ -28,8 +28,8 @@ static inline bool thread_is_ready(const struct local_heap *heap)
 }
 
 // Starts process and thread where need be. Returns the default local heap, a transient one in an
-// ended thread, or NULL when memory is exhausted. Whoever got a transient heap gives it back by
-// thread_finish, also when nothing was allocated.
+// ended thread, or NULL when memory is exhausted or the call comes from inside the process's start.
+// Whoever got a transient heap gives it back by thread_finish, also when nothing was allocated.
 INTERNAL struct local_heap *thread_ready(struct local_heap *heap);
 INTERNAL void thread_finish(struct local_heap *heap); // does nothing unless its main is transient
 // What every slow path does first: heartbeat, deferred frees, ring, collect requests, purge.
@@ -44,7 +44,9 @@ INTERNAL void thread_done(void);                           // the thread may beg
 INTERNAL void thread_collect(bool is_forced);
 // Runs `visit` over all main local heaps that are in use, other threads' too.
 INTERNAL void thread_visit_all(void (*visit)(struct local_heap *main, void *arg), void *arg);
-INTERNAL void thread_start_process(void); // idempotent; any thread
+// Idempotent; any thread. false: this very thread is at it, and its calls of the system came back,
+// by way of an mmap of the program's own that allocates.
+INTERNAL bool thread_start_process(void);
 INTERNAL void thread_end_process(void);   // no thread that ends from now on calls back
 
 #endif

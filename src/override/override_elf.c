@@ -18,9 +18,6 @@
 #include "core/stats.h"
 #include "mimalloc.h"
 
-#ifndef MI_OVERRIDE
-#define MI_OVERRIDE 0
-#endif
 #ifndef MI_STATIC_OBJECT
 #define MI_STATIC_OBJECT 0 // 1: an object to link into programs: mimalloc-override.o, the archive
 #endif
@@ -288,6 +285,8 @@ OVERRIDE_LIBC_HOOK(__malloc_arena_thread_freeres)
 // operator new and delete by their mangled names, so that no C++ compiler is needed.
 // Nw, Na: new, new[]. Dl, Da: delete, delete[]. Then the parameters: Pv a pointer, m or j a size_t
 // (unsigned long or unsigned int), St11align_val_t an alignment, RKSt9nothrow_t std::nothrow.
+// The nothrow forms of new stay the C++ library's. They call these, or malloc, and catch what a
+// new-handler throws, which C cannot.
 
 OVERRIDE_OPERATOR(_ZdlPv, mi_free);
 OVERRIDE_OPERATOR(_ZdaPv, mi_free);
@@ -301,12 +300,8 @@ OVERRIDE_CHECKED(_ZdaPvSt11align_val_tRKSt9nothrow_t, mi_free_aligned);
 #if defined(__LP64__) || defined(__s390__)
 OVERRIDE_OPERATOR(_Znwm, mi_new);
 OVERRIDE_OPERATOR(_Znam, mi_new);
-OVERRIDE_OPERATOR(_ZnwmRKSt9nothrow_t, mi_new_nothrow);
-OVERRIDE_OPERATOR(_ZnamRKSt9nothrow_t, mi_new_nothrow);
 OVERRIDE_OPERATOR(_ZnwmSt11align_val_t, mi_new_aligned);
 OVERRIDE_OPERATOR(_ZnamSt11align_val_t, mi_new_aligned);
-OVERRIDE_OPERATOR(_ZnwmSt11align_val_tRKSt9nothrow_t, mi_new_aligned_nothrow);
-OVERRIDE_OPERATOR(_ZnamSt11align_val_tRKSt9nothrow_t, mi_new_aligned_nothrow);
 OVERRIDE_CHECKED(_ZdlPvm, mi_free_size);
 OVERRIDE_CHECKED(_ZdaPvm, mi_free_size);
 OVERRIDE_CHECKED(_ZdlPvmSt11align_val_t, mi_free_size_aligned);
@@ -314,12 +309,8 @@ OVERRIDE_CHECKED(_ZdaPvmSt11align_val_t, mi_free_size_aligned);
 #else
 OVERRIDE_OPERATOR(_Znwj, mi_new);
 OVERRIDE_OPERATOR(_Znaj, mi_new);
-OVERRIDE_OPERATOR(_ZnwjRKSt9nothrow_t, mi_new_nothrow);
-OVERRIDE_OPERATOR(_ZnajRKSt9nothrow_t, mi_new_nothrow);
 OVERRIDE_OPERATOR(_ZnwjSt11align_val_t, mi_new_aligned);
 OVERRIDE_OPERATOR(_ZnajSt11align_val_t, mi_new_aligned);
-OVERRIDE_OPERATOR(_ZnwjSt11align_val_tRKSt9nothrow_t, mi_new_aligned_nothrow);
-OVERRIDE_OPERATOR(_ZnajSt11align_val_tRKSt9nothrow_t, mi_new_aligned_nothrow);
 OVERRIDE_CHECKED(_ZdlPvj, mi_free_size);
 OVERRIDE_CHECKED(_ZdaPvj, mi_free_size);
 OVERRIDE_CHECKED(_ZdlPvjSt11align_val_t, mi_free_size_aligned);

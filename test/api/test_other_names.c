@@ -122,6 +122,8 @@ static void see_error(int code, void *arg) { *(int *)arg = code; }
 TEST(sized_free_accepts_the_right_size_and_checks_it_in_debug_builds)
 {
     mi_free_size(NULL, 10);
+    mi_free_size_aligned(NULL, 0, 0);
+    mi_free_aligned(NULL, 0);
     mi_free_size(mi_malloc(100), 100);
     mi_free_size_aligned(mi_malloc_aligned(100, 64), 100, 64);
     mi_free_aligned(mi_malloc_aligned(100, 64), 64);

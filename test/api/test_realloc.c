@@ -190,6 +190,46 @@ TEST(rezalloc_to_a_smaller_block_keeps_its_slack_zero)
     }
 }
 
+static void *resize_plain(void *block, size_t bytes) { return mi_rezalloc(block, bytes); }
+static void *resize_counted(void *block, size_t bytes) { return mi_recalloc(block, bytes, 1); }
+static void *resize_aligned(void *block, size_t bytes)
+{
+    return mi_rezalloc_aligned(block, bytes, 64);
+}
+static void *resize_at(void *block, size_t bytes)
+{
+    return mi_rezalloc_aligned_at(block, bytes, 64, 8);
+}
+static void *resize_in_heap(void *block, size_t bytes)
+{
+    return mi_heap_rezalloc(mi_heap_get_default(), block, bytes);
+}
+
+TEST(rezalloc_gives_zeroes_where_a_block_was_cut_off_and_grows_again)
+{
+    static void *(*const resize[])(void *, size_t) = {resize_plain, resize_counted, resize_aligned,
+                                                      resize_at, resize_in_heap};
+    // in place, to less than half, and a little more again
+    const size_t sizes[][3] = {{100, 60, 100}, {3000, 1600, 3000}, {100000, 70000, 100000},
+                               {3 * MIB, 2 * MIB + 1, 2 * MIB + 100}, {8 * MIB, MIB, 3 * MIB},
+                               {3 * MIB, 2 * MIB + 1, 3 * MIB}};
+    for (size_t way = 0; way < sizeof resize / sizeof resize[0]; way++) {
+        for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
+            size_t less = sizes[i][1], more = sizes[i][2];
+            unsigned char *block = (unsigned char *)resize[way](NULL, sizes[i][0]);
+            ENSURE(block != NULL);
+            memset(block, 0xFF, sizes[i][0]);
+            block = (unsigned char *)resize[way](block, less);
+            ENSURE(block != NULL);
+            block = (unsigned char *)resize[way](block, more);
+            ENSURE(block != NULL);
+            EXPECT(prefix_is(block, less, 0xFF) && is_zero(block + less, more - less));
+            EXPECT(is_zero(block + less, mi_usable_size(block) - less));
+            mi_free(block);
+        }
+    }
+}
+
 TEST(rezalloc_of_NULL_is_zalloc_and_large_tails_are_zero)
 {
     unsigned char *block = (unsigned char *)mi_rezalloc(NULL, 5000);
@@ -261,6 +301,46 @@ TEST(growing_to_a_gibibyte_keeps_contents_and_copies_little)
     mi_free(block);
     // the marks touch 16,384 OS pages; copying at every step would touch half a million
     if (!may_copy) EXPECT(minor_faults() - before < 100000);
+}
+
+static long long statistic(const char *object, const char *key)
+{
+    static char json[1 << 16];
+    EXPECT(mi_stats_get_json(sizeof json, json) == json);
+    return json_number(json, object, key);
+}
+
+TEST(a_large_block_that_was_moved_gives_its_end_back_when_it_shrinks)
+{
+    enum { BLOCKERS = 80 };
+    static void *blockers[BLOCKERS];
+    if (TEST_IS_SANITIZED || TEST_IS_DEBUG) return; // they move no memory
+    size_t *block = (size_t *)mi_malloc(8 * MIB);
+    ENSURE(block != NULL);
+    set_marks(block, 0, 8 * MIB);
+    for (size_t i = 0; i < BLOCKERS; i++) blockers[i] = mi_malloc(MIB);
+    long long moves = statistic("", "move_calls");
+    block = (size_t *)mi_realloc(block, 64 * MIB);
+    ENSURE(block != NULL);
+    EXPECT(statistic("", "move_calls") > moves);
+    moves = statistic("", "move_calls");
+    memset((char *)block + 8 * MIB, 1, 56 * MIB);
+    mi_collect(true);
+    long long committed = statistic("committed", "current");
+    size_t resident_kib = process_resident_kib();
+    block = (size_t *)mi_realloc(block, MIB);
+    ENSURE(block != NULL);
+    EXPECT(marks_are(block, MIB) && mi_usable_size(block) < 2 * MIB);
+    mi_collect(true);
+    EXPECT(statistic("committed", "current") <= committed - (long long)(62 * MIB));
+    EXPECT(process_resident_kib() + 54 * 1024 <= resident_kib);
+    EXPECT(statistic("", "move_calls") == moves);
+    // what is behind it reads as zeroes and can be taken again
+    block = (size_t *)mi_rezalloc(block, 32 * MIB);
+    ENSURE(block != NULL);
+    EXPECT(marks_are(block, MIB) && is_zero((char *)block + MIB, 31 * MIB));
+    mi_free(block);
+    for (size_t i = 0; i < BLOCKERS; i++) mi_free(blockers[i]);
 }
 
 TEST(growing_in_small_steps_is_not_quadratic)

@@ -141,6 +141,36 @@ static void *wait_twice(void *arg)
     return arg;
 }
 
+static void *take_slow_paths_and_wait(void *arg)
+{
+    for (int i = 0; i < 100; i++) mi_free(mi_malloc(1000000));
+    return wait_twice(arg);
+}
+
+static void expect_no_wrapped_counter(void *unused)
+{
+    (void)unused;
+    mi_free(mi_malloc(1000000)); // finds out that it is a child
+    EXPECT(mi_stats_get_json(sizeof json, json) == json);
+    EXPECT(strstr(json, "\"slow_paths\": 18446744") == NULL);
+    EXPECT(stat_of("", "slow_paths") >= 0 && stat_of("", "slow_paths") < 1000000);
+}
+
+TEST(counters_of_a_forked_child_do_not_fall_below_zero_after_a_reset)
+{
+    pthread_t thread;
+    struct child child;
+    pthread_barrier_init(&barrier, NULL, 2);
+    ENSURE(pthread_create(&thread, NULL, take_slow_paths_and_wait, NULL) == 0);
+    pthread_barrier_wait(&barrier);
+    mi_stats_reset();
+    child_run(&child, expect_no_wrapped_counter, NULL);
+    EXPECT(child_is_well(&child));
+    pthread_barrier_wait(&barrier);
+    pthread_join(thread, NULL);
+    pthread_barrier_destroy(&barrier);
+}
+
 TEST(threads_that_allocated_are_counted)
 {
     pthread_t threads[5];

@@ -1,7 +1,7 @@
 #!/bin/sh
 # dlopen.sh <libmimalloc.so> [cc]: the library, or a plugin linked to it, is loaded while the
 # program runs; also when other libraries have used up the static TLS. And unloaded beside its helper
-# thread.
+# thread. And the C++ library comes while the program runs.
 . "$(dirname -- "$0")/common.inc"
 override_library "$1"
 use_compiler "${2:-}"
@@ -36,4 +36,11 @@ check "a host that unloads it builds" $cc -O1 -fno-builtin "$here/unload.c" -o "
     -pthread -ldl
 check "a plugin with the library inside takes its helper thread along" \
     "$work/unload" "$work/inside.so"
+
+check "a plugin in C++ builds" $cxx -std=c++17 -O1 -shared -fPIC "$here/late_cxx.cpp" \
+    -o "$work/late_cxx.so"
+check "a host in C for it builds" $cc -O1 -fno-builtin -D_GNU_SOURCE "$here/late_cxx_host.c" \
+    -o "$work/late_cxx_host" -ldl
+check "a plugin in C++ catches bad_alloc, and its new-handler is called" \
+    env LD_PRELOAD="$library" "$work/late_cxx_host" "$work/late_cxx.so"
 finish

@@ -137,6 +137,7 @@ static void test_names_of_c23(void)
     if (failed_count != 0) return;
     free_sized(malloc(100), 100);
     free_aligned_sized(aligned_alloc(64, 128), 64, 128);
+    free_aligned_sized(NULL, 0, 0);
 }
 #endif
 

@@ -53,8 +53,28 @@ static void test_aligned_forms()
 static void test_aligned_forms() {}
 #endif
 
+#if defined(__cpp_exceptions)
+static void throwing_handler() { throw std::bad_alloc(); }
+
+static void test_nothrow_forms_catch_what_the_new_handler_throws()
+{
+    static volatile std::size_t huge = ~std::size_t(0) / 2 - 1;
+    std::set_new_handler(throwing_handler);
+    if (::operator new(huge, std::nothrow) != NULL) failed_count++;
+    if (::operator new[](huge, std::nothrow) != NULL) failed_count++;
+#if defined(__cpp_aligned_new)
+    if (::operator new(huge, std::align_val_t(64), std::nothrow) != NULL) failed_count++;
+    if (::operator new[](huge, std::align_val_t(64), std::nothrow) != NULL) failed_count++;
+#endif
+    std::set_new_handler(NULL);
+}
+#else
+static void test_nothrow_forms_catch_what_the_new_handler_throws() {}
+#endif
+
 int main()
 {
+    test_nothrow_forms_catch_what_the_new_handler_throws();
     test_forms();
     test_aligned_forms();
     return failed_count == 0 ? 0 : 1;

@@ -106,6 +106,16 @@ static void test_the_new_handler_is_called_until_it_gives_up()
     std::set_new_handler(nullptr);
 }
 
+static void test_nothrow_forms_catch_what_the_new_handler_throws()
+{
+    std::set_new_handler(throwing_handler);
+    EXPECT(::operator new(huge, std::nothrow) == nullptr);
+    EXPECT(::operator new[](huge, std::nothrow) == nullptr);
+    EXPECT(::operator new(huge, line, std::nothrow) == nullptr);
+    EXPECT(::operator new[](huge, line, std::nothrow) == nullptr);
+    std::set_new_handler(nullptr);
+}
+
 struct alignas(64) aligned_type { char bytes[64]; };
 
 static void test_the_library_of_cxx()
@@ -131,6 +141,7 @@ int main()
     test_aligned_forms();
     test_failures_throw();
     test_the_new_handler_is_called_until_it_gives_up();
+    test_nothrow_forms_catch_what_the_new_handler_throws();
     test_the_library_of_cxx();
     std::cout << failed_count << " failed" << std::endl;
     return failed_count == 0 ? 0 : 1;

@@ -18,4 +18,20 @@ check "a shell with pipes and children runs" \
     env LD_PRELOAD="$library" sh -c 'ls / | sort | tr a-z A-Z | wc -l'
 check "statistics are printed for a program that closes stderr at its end" sh -c \
     "MIMALLOC_SHOW_STATS=1 LD_PRELOAD='$library' ls / 2>&1 >/dev/null | grep -q committed"
+
+check "a program that leaves its streams open builds" $cc -O1 "$here/streams.c" -o "$work/streams"
+said=$(MIMALLOC_DESTROY_ON_EXIT=1 LD_PRELOAD=$library "$work/streams" "$work/file" \
+    2>"$work/errors")
+check "destroy_on_exit does not break a program with open streams" test $? -eq 0
+check "nor lose what is in their buffers" test "$said $(cat "$work/file")" = "kept never closed"
+check "one line says why it has no effect" test \
+    "$(grep -c 'destroy_on_exit has no effect' "$work/errors") $(wc -l <"$work/errors")" = "1 1"
+
+check "an mmap that allocates builds" $cc -O1 -fno-builtin -shared -fPIC -D_GNU_SOURCE \
+    "$here/own_mmap.c" -o "$work/own_mmap.so" -ldl
+check "a program with such an mmap starts" \
+    timeout 20 env LD_PRELOAD="$work/own_mmap.so $library" "$work/names"
+check "and its thread is counted once" sh -c "MIMALLOC_SHOW_STATS_JSON=1 \
+    LD_PRELOAD='$work/own_mmap.so $library' '$work/streams' 2>&1 >/dev/null |
+    grep -q '\"threads\": {[^}]*\"current\": 1}'"
 finish

@@ -60,3 +60,14 @@ check asm libmimalloc.so
 if cmake -S "$source" -B "$work/wrong" -DMI_SANITIZE=adress >/dev/null 2>&1; then
     fail "MI_SANITIZE=adress was accepted"
 fi
+
+# A part of another project has that project's build type, also none, and not what its folder's name
+# says.
+echo "- add_subdirectory"
+parent=$work/parent-secure-debug
+cmake -S "$source/test/package/parent" -B "$parent" -DMIMALLOC_SOURCE="$source" >"$work/log" 2>&1 ||
+    fail "$(cat "$work/log")"
+grep -qx 'CMAKE_BUILD_TYPE:STRING=' "$parent/CMakeCache.txt" ||
+    fail "add_subdirectory: $(grep CMAKE_BUILD_TYPE: "$parent/CMakeCache.txt")"
+cmake --build "$parent" --target mimalloc >"$work/log" 2>&1 || fail "$(cat "$work/log")"
+[ -e "$parent/mimalloc/libmimalloc.so" ] || fail "add_subdirectory: there is no libmimalloc.so"

@@ -269,6 +269,30 @@ TEST(alloc_calloc_is_zero_where_a_block_moved_away)
     IN_CHILD(zero_after_move(true)); // others' frees of such a block leave a link in it
 }
 
+static void shrink_moved(void)
+{
+    start();
+    void *block = dirty_run(MOVED_BYTES);
+    void *barrier = mi_malloc(MIB);
+    block = mi_realloc(block, 8 * MIB);
+    if (CFG_PADDING) return;
+    EXPECT(counter_now(COUNT_move_calls) > 0);
+    int64_t committed = level_now(STAT_committed);
+    fake_prim_fail_once(FAKE_PRIM_map, 1, ENOMEM);
+    EXPECT(mi_realloc(block, 2 * MIB) == block && mi_usable_size(block) == 8 * MIB);
+    EXPECT_EQ(level_now(STAT_committed), committed);
+    EXPECT(mi_realloc(block, 2 * MIB) == block && mi_usable_size(block) == 2 * MIB);
+    EXPECT_EQ(level_now(STAT_committed), committed - 6 * MIB);
+    char *behind = (char *)mi_calloc(1, 3 * MIB);
+    EXPECT(behind != NULL && is_zero(behind, 3 * MIB));
+    mi_free(block);
+    mi_free(behind);
+    mi_free(barrier);
+    expect_arena_rules();
+}
+
+TEST(alloc_shrinks_a_moved_block_if_its_end_can_be_mapped_anew) { IN_CHILD(shrink_moved()); }
+
 static void zero_random(void)
 {
     enum { SLOTS = 200, ROUNDS = TEST_TSAN ? 600 : 4000 }; // each byte is looked at

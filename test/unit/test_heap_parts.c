@@ -274,11 +274,15 @@ TEST(heap_new_without_memory_gives_NULL_and_loses_nothing) { IN_CHILD(new_fails(
 static void *first_use(void *heap)
 {
     EXPECT(mi_malloc(10) != NULL);
+    void *large = mi_malloc(1000000);
+    EXPECT(mi_is_in_heap_region(large));
     while (part_count() % POOL_FIRST_ITEMS != 0) EXPECT(heap_new(main_heap()) != NULL);
     fake_prim_fail_from(FAKE_PRIM_map, 1, ENOMEM);
     errno = 0;
     EXPECT(mi_heap_malloc((mi_heap_t *)heap, 10) == NULL);
     EXPECT_EQ(errno, ENOMEM);
+    EXPECT(mi_heap_reallocf((mi_heap_t *)heap, large, 10) == NULL);
+    EXPECT(!mi_is_in_heap_region(large));
     fake_prim_fail_from(FAKE_PRIM_map, 0, 0);
     EXPECT(mi_heap_malloc((mi_heap_t *)heap, 10) != NULL);
     return NULL;

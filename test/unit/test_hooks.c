@@ -95,6 +95,50 @@ TEST(hooks_work_again_after_a_hook_was_left_by_a_jump)
     EXPECT_EQ(calls, 30);
 }
 
+static no_inline bool error_from(unsigned depth)
+{
+    volatile char room[2000]; // where the frames of calls before were
+    for (size_t i = 0; i < sizeof room; i++) room[i] = 1;
+    bool is_told = depth > 0 ? error_from(depth - 1) : hooks_error(10);
+    return is_told && room[depth] == 1;
+}
+
+TEST(hooks_are_called_from_deeper_frames_too_after_a_hook_was_left_by_a_jump)
+{
+    start();
+    hooks_set_error(leave_by_jump, NULL);
+    for (volatile unsigned depth = 0; depth < 6; depth++) {
+        if (setjmp(way_out) == 0) (void)error_from(depth);
+    }
+    EXPECT_EQ(calls, 60);
+}
+
+static void leave_output_by_jump(const char *message, void *arg)
+{
+    (void)message;
+    leave_by_jump(1, arg);
+}
+
+static no_inline void say_from(unsigned depth)
+{
+    volatile char room[2000];
+    for (size_t i = 0; i < sizeof room; i++) room[i] = 1;
+    if (depth > 0) say_from(depth - 1);
+    else hooks_output("a line\n");
+    room[0] = 2;
+}
+
+TEST(hooks_output_too_after_it_was_left_by_a_jump)
+{
+    start();
+    hooks_set_output(leave_output_by_jump, NULL);
+    for (volatile unsigned depth = 0; depth < 6; depth++) {
+        if (setjmp(way_out) == 0) say_from(depth);
+    }
+    EXPECT_EQ(calls, 6);
+    EXPECT_TEXT(fake_prim_caught(), "");
+}
+
 static void fail_again(int code, void *arg)
 {
     (void)arg;

@@ -112,7 +112,8 @@ TEST(options_answer_to_their_other_spellings)
 {
     EXPECT_STDERR(expect_value("MIMALLOC_RESET_DELAY", "14", OPTION_purge_delay, 14), "");
     EXPECT_STDERR(expect_value("MIMALLOC_ALLOW_LARGE_OS_PAGES", "2", OPTION_large_os_pages, 2), "");
-    EXPECT_STDERR(expect_value("MIMALLOC_ARENA_EAGER_COMMIT", "0", OPTION_eager_commit, 0), "");
+    EXPECT_STDERR(
+        expect_value("MIMALLOC_ARENA_EAGER_COMMIT", "0", OPTION_eager_region_commit, 0), "");
     EXPECT_STDERR(expect_value("MIMALLOC_LIMIT_OS_ALLOC", "1", OPTION_disallow_os_alloc, 1), "");
     EXPECT_STDERR(expect_value("mimalloc_purge_decommits", "0", OPTION_reset_decommits, 0), "");
 }

@@ -1,4 +1,5 @@
 #include "unit_test.h"
+#include <setjmp.h>
 #include <unistd.h>
 #include "core/hooks.h"
 #include "heap/walk.h"
@@ -136,6 +137,50 @@ static void hook_and_exit(void)
 }
 
 TEST(thread_that_has_ended_calls_no_deferred_free_hook) { IN_CHILD(hook_and_exit()); }
+
+enum { JUMPERS = 20 }; // more than can be inside a hook at a time
+static pthread_barrier_t jumpers_are_out;
+static unsigned nested_calls;
+static volatile size_t too_large = SIZE_MAX; // volatile: compilers warn of such constants
+
+static void jump_out(int code, void *arg)
+{
+    (void)arg;
+    if (code == EOVERFLOW) longjmp(*(jmp_buf *)pthread_getspecific(order_key), 1);
+}
+
+static void *leave_hook_by_jump(void *unused)
+{
+    jmp_buf way_out;
+    mi_free(mi_malloc(1));
+    pthread_setspecific(order_key, &way_out);
+    if (setjmp(way_out) == 0) EXPECT(mi_malloc(too_large) == NULL);
+    pthread_barrier_wait(&jumpers_are_out);
+    return unused;
+}
+
+static void fail_in_hook(int code, void *arg)
+{
+    (void)arg;
+    if (++nested_calls < 5) EXPECT(mi_malloc(too_large) == NULL && code == EOVERFLOW);
+}
+
+static void end_after_jump(void)
+{
+    start();
+    pthread_key_create(&order_key, NULL);
+    pthread_barrier_init(&jumpers_are_out, NULL, JUMPERS);
+    hooks_set_error(jump_out, NULL);
+    run_threads(JUMPERS, leave_hook_by_jump);
+    hooks_set_error(fail_in_hook, NULL);
+    EXPECT(mi_malloc(too_large) == NULL);
+    EXPECT_EQ(nested_calls, 1);
+}
+
+TEST(thread_that_ends_is_in_no_hook_any_more_though_it_jumped_out_of_one)
+{
+    IN_CHILD(end_after_jump());
+}
 
 static void transient(void)
 {

@@ -1,8 +1,9 @@
 #ifndef _GNU_SOURCE
-#define _GNU_SOURCE 1 // coarse clocks
+#define _GNU_SOURCE 1 // coarse clocks, RTLD_DEFAULT
 #endif
 #include "prim/posix/prim_posix.h"
 #include "prim/prim.h"
+#include <dlfcn.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdlib.h>
@@ -42,6 +43,31 @@ void prim_yield(void)
 {
     int before = errno;
     (void)prim_posix_result(sched_yield() == 0, before);
+}
+
+// --- symbols -------------------------------------------------------------------------------------
+
+// Weak: nothing more is linked into a static program, where there is nothing to look up.
+extern __typeof__(dlopen) dlopen __attribute__((weak));
+extern __typeof__(dlsym) dlsym __attribute__((weak));
+extern __typeof__(dlclose) dlclose __attribute__((weak));
+
+static void *prim_posix_find_in(const char *library, const char *name)
+{
+    void *handle = dlopen(library, RTLD_LAZY | RTLD_NOLOAD);
+    if (handle == NULL) return NULL;
+    void *symbol = dlsym(handle, name);
+    (void)dlclose(handle); // whoever loaded it still has it
+    return symbol;
+}
+
+void *prim_find_symbol(const char *library, const char *name)
+{
+    int before = errno;
+    if (dlopen == NULL || dlsym == NULL || dlclose == NULL) return NULL;
+    void *symbol = library == NULL ? dlsym(RTLD_DEFAULT, name) : prim_posix_find_in(library, name);
+    errno = before;
+    return symbol;
 }
 
 // --- thread exit ---------------------------------------------------------------------------------
