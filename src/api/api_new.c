@@ -21,20 +21,10 @@ static void *new_try(const struct new_request *request)
     return mi_malloc(request->bytes);
 }
 
-// A name of the C++ library, which may have come with a plugin, for that one alone.
-static void *new_find(const char *name)
-{
-    static const char *const libraries[] = {NULL, "libstdc++.so.6", "libc++abi.so.1"};
-    void *symbol = NULL;
-    for (size_t i = 0; i < sizeof libraries / sizeof libraries[0] && symbol == NULL; i++)
-        symbol = prim_find_symbol(libraries[i], name);
-    return symbol;
-}
-
 // Does not return, except by throwing.
 static cold void new_fail(void)
 {
-    cxx_throw_bad_alloc(new_find);
+    cxx_throw_bad_alloc(prim_find_cxx);
     report_always("out of memory in 'new', and no C++ library to throw std::bad_alloc", NULL);
     prim_exit(ENOMEM);
 }
@@ -44,7 +34,7 @@ static cold void new_fail(void)
 static cold void *new_retry(const struct new_request *request)
 {
     for (;;) {
-        cxx_handler *handler = cxx_new_handler(new_find);
+        cxx_handler *handler = cxx_new_handler(prim_find_cxx);
         if (handler == NULL) new_fail();
         else handler();
         void *block = new_try(request);
@@ -56,7 +46,7 @@ static cold void *new_retry(const struct new_request *request)
 static cold void *new_retry_nothrow(const struct new_request *request)
 {
     for (;;) {
-        cxx_handler *handler = cxx_new_handler(new_find);
+        cxx_handler *handler = cxx_new_handler(prim_find_cxx);
         if (handler == NULL) return NULL;
         handler();
         void *block = new_try(request);

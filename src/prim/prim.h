@@ -84,10 +84,10 @@ INTERNAL bool prim_env_has_any(const char *prefix);
 // with the C library's malloc.
 enum { PRIM_PATH_BYTES = 4096 };
 INTERNAL must_use int prim_real_path(const char *path, char *buffer);
-// The address of a symbol that the program can see, or of one in a library if that is loaded, and
-// only then; NULL: there is none, or nothing can be looked up in this program. May allocate, with
-// the C library's malloc.
-INTERNAL void *prim_find_symbol(const char *library, const char *name);
+// The address of a name of the C++ library, be it the program's or one that came with a plugin, for
+// that one alone; NULL: none is loaded, or nothing can be looked up in this program. May allocate,
+// with the C library's malloc.
+INTERNAL void *prim_find_cxx(const char *name);
 INTERNAL void prim_write_error(const char *text, size_t bytes); // to stderr, unbuffered
 // Keeps what is stderr now, for messages after the program has closed it. May fail silently: then
 // such messages are lost.

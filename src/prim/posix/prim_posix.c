@@ -61,11 +61,14 @@ static void *prim_posix_find_in(const char *library, const char *name)
     return symbol;
 }
 
-void *prim_find_symbol(const char *library, const char *name)
+void *prim_find_cxx(const char *name)
 {
+    static const char *const libraries[] = {"libstdc++.so.6", "libc++abi.so.1"};
     int before = errno;
     if (dlopen == NULL || dlsym == NULL || dlclose == NULL) return NULL;
-    void *symbol = library == NULL ? dlsym(RTLD_DEFAULT, name) : prim_posix_find_in(library, name);
+    void *symbol = dlsym(RTLD_DEFAULT, name);
+    for (size_t i = 0; i < sizeof libraries / sizeof libraries[0] && symbol == NULL; i++)
+        symbol = prim_posix_find_in(libraries[i], name);
     errno = before;
     return symbol;
 }
