@@ -109,8 +109,9 @@ static size_t resize_move_pages(const struct free_place *from, void *to, size_t 
     if (CFG_PADDING) return 0;
     if (bytes < resize_move_min_bytes || to != (void *)target->start) return 0;
     if ((source->flags & target->flags & PAGE_LARGE) == 0) return 0;
-    if (arena_is_pinned(page_arena(target), to) ||
-        arena_is_pinned(page_arena(source), from->block))
+    // they may begin in ordinary memory, and end in another kind
+    if (arena_is_pinned(page_arena(target), target->start, target->slices) ||
+        arena_is_pinned(page_arena(source), source->start, source->slices))
         return 0;
     // the whole run: what lies behind the block may hold old data, and is to be clean afterwards;
     // but not onto the target's guard, nor with the source's
