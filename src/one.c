@@ -41,6 +41,7 @@
 #include "region/window.c"
 #include "region/search.c"
 #include "region/arena.c"
+#include "region/arena_end.c"
 #include "region/marks.c"
 #include "region/purge.c"
 #include "region/purger.c"

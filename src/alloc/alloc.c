@@ -3,6 +3,7 @@
 #include "core/stats.h"
 #include "heap/cache.h"
 #include "os/os.h"
+#include "region/purge.h"
 
 // --- what debug and secure builds do to a block --------------------------------------------------
 
@@ -127,6 +128,18 @@ static void *alloc_try(struct local_heap *heap, size_t bytes, size_t alignment, 
                : alloc_large(heap, bytes, alignment, is_zeroed);
 }
 
+// The last try. What other threads are giving back at this moment is free, too, but not yet found.
+static cold void *alloc_try_again(struct local_heap *heap, size_t bytes, size_t alignment,
+                                  bool is_zeroed)
+{
+    uint32_t search = purge_search_begins();
+    void *block = alloc_try(heap, bytes, alignment, is_zeroed);
+    for (int tries = 0;
+         block == NULL && tries < PURGE_PATIENCE && purge_wait_for_others(&search); tries++)
+        block = alloc_try(heap, bytes, alignment, is_zeroed);
+    return block;
+}
+
 void *alloc_slow_large(struct local_heap *heap, size_t bytes, size_t alignment, bool is_zeroed)
 {
     if (bytes > ALLOC_MAX_BYTES - ALLOC_PADDING_BYTES) return report_no_memory(bytes, true);
@@ -139,7 +152,7 @@ void *alloc_slow_large(struct local_heap *heap, size_t bytes, size_t alignment, 
     if (unlikely(block == NULL)) { // once more, after giving back what lies idle
         if (heap->is_pinned) local_heap_collect(heap, true);
         thread_collect(true);
-        block = alloc_try(heap, bytes, alignment, is_zeroed);
+        block = alloc_try_again(heap, bytes, alignment, is_zeroed);
     }
     if (unlikely(is_borrowed)) thread_finish(heap);
     return block != NULL ? block : report_no_memory(bytes, false);

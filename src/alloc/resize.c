@@ -103,35 +103,38 @@ bool resize_in_place(const struct free_place *place, const void *pointer, size_t
 
 // --- moving --------------------------------------------------------------------------------------
 
-// Moves the memory of a large block to another one instead of copying it.
-static bool resize_move_pages(const struct free_place *from, void *to, size_t bytes)
+// Moves the memory of a large block to another one instead of copying it. Returns how many bytes,
+// from the beginning on.
+static size_t resize_move_pages(const struct free_place *from, void *to, size_t bytes)
 {
     struct page *source = from->page, *target = page_of(to);
-    if (CFG_PADDING) return false;
-    if (bytes < resize_move_min_bytes || to != (void *)target->start) return false;
-    if ((source->flags & target->flags & PAGE_LARGE) == 0) return false;
-    if (arena_is_pinned(page_arena(target), to) ||
-        arena_is_pinned(page_arena(source), from->block)) {
-        return false;
-    }
+    if (CFG_PADDING) return 0;
+    if (bytes < resize_move_min_bytes || to != (void *)target->start) return 0;
+    if ((source->flags & target->flags & PAGE_LARGE) == 0) return 0;
+    // they may begin in ordinary memory, and end in another kind
+    if (arena_is_pinned(page_arena(target), target->start, target->slices) ||
+        arena_is_pinned(page_arena(source), source->start, source->slices))
+        return 0;
     // the whole run: what lies behind the block may hold old data, and is to be clean afterwards;
     // but not onto the target's guard, nor with the source's
-    if (source->slices >= target->slices || !page_unguard(source)) return false;
-    if (!os_move(source->start, page_total_bytes(source), to)) return false;
-    target->flags = (uint8_t)(target->flags | PAGE_MOVED);
-    source->flags = (uint8_t)(source->flags | PAGE_CLEAN);
-    return true;
+    if (source->slices >= target->slices || !page_unguard(source)) return 0;
+    size_t moved_bytes = os_move(source->start, page_total_bytes(source), to);
+    if (moved_bytes != 0) target->flags = (uint8_t)(target->flags | PAGE_MOVED);
+    if (moved_bytes == page_total_bytes(source))
+        source->flags = (uint8_t)(source->flags | PAGE_CLEAN);
+    return moved_bytes;
 }
 
 static void *resize_by_moving(struct local_heap *heap, const struct free_place *place,
                               void *pointer, size_t bytes)
 {
-    size_t usable = free_usable_bytes(place, pointer);
-    void *moved = alloc_from(heap, bytes, false);
+    size_t usable = free_usable_bytes(place, pointer), done = 0;
+    char *moved = (char *)alloc_from(heap, bytes, false);
     if (moved == NULL) return NULL;
+    if (usable > bytes) usable = bytes;
     bool is_whole = pointer == place->block; // and not a pointer into it
-    if (!is_whole || !resize_move_pages(place, moved, usable))
-        memcpy(moved, pointer, usable < bytes ? usable : bytes);
+    if (is_whole) done = resize_move_pages(place, moved, usable);
+    if (done < usable) memcpy(moved + done, (char *)pointer + done, usable - done);
     mi_free(pointer);
     return moved;
 }

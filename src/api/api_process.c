@@ -16,10 +16,11 @@ static const size_t api_gib = (size_t)1 << 30;
 static void api_reserve_on_request(void)
 {
     size_t bytes = options_get_bytes(OPTION_reserve_os_memory);
-    if (bytes != 0 && arena_add_mapped(bytes) == NULL)
+    if (bytes != 0 && !arena_reserve(bytes))
         report_warning("cannot reserve what reserve_os_memory asks for", NULL);
     long pages = options_get(OPTION_reserve_huge_os_pages);
     if (pages > 0) (void)mi_reserve_huge_os_pages((size_t)pages, 0.5 * (double)pages, NULL);
+    arena_end_reservations();
 }
 
 void mi_process_init(void) { thread_start_process(); }

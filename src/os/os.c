@@ -85,11 +85,23 @@ bool os_map_at(void *start, size_t bytes, bool *taken)
     return error == 0;
 }
 
+void os_advise(void *start, size_t bytes, size_t heap_bytes)
+{
+    long allowed = options_get(OPTION_allow_thp);
+    bool is_wanted = allowed >= 2 || options_is_on(OPTION_large_os_pages);
+    bool is_refused = allowed <= 0 || heap_bytes < os_thp_min_heap_bytes;
+    // Refused without a look at what the system does: that look would take longer than the call. A
+    // failure changes nothing: it is a wish.
+    if (is_wanted || is_refused) ignore_result(prim_advise_huge(start, bytes, is_wanted));
+}
+
 bool os_map_again(void *start, size_t bytes)
 {
     void *mapped;
     stats_count(COUNT_mmap_calls, 1);
-    return prim_map(start, bytes, PRIM_MAP_REPLACE, &mapped) == 0;
+    if (prim_map(start, bytes, PRIM_MAP_REPLACE, &mapped) != 0) return false;
+    os_advise(start, bytes, (size_t)stats_current(STAT_reserved)); // as its neighbours were
+    return true;
 }
 
 bool os_open(void *start, size_t bytes)
@@ -101,7 +113,9 @@ bool os_open(void *start, size_t bytes)
 bool os_purge(void *start, size_t bytes)
 {
     stats_count(COUNT_purge_calls, 1);
-    if (options_is_on(OPTION_reset_decommits)) return prim_purge(start, bytes) == 0;
+    // what the OS drops when it wants to counts, and so would be kept from the program for good
+    bool is_counted = options_is_on(OPTION_memory_limit_hard);
+    if (is_counted || options_is_on(OPTION_reset_decommits)) return prim_purge(start, bytes) == 0;
     ignore_result(prim_reset(start, bytes)); // only advice
     return false;
 }
@@ -111,29 +125,50 @@ bool os_purge(void *start, size_t bytes)
 static ATOMIC(int) os_moved_ranges;
 enum { OS_MOVED_LIMIT = 512 };
 
-static bool os_move_pages(void *from, size_t bytes, void *to)
+// The mappings that a range consists of: how many, or 0 when there are too many.
+static unsigned os_find_pieces(char *start, size_t bytes, size_t piece_bytes[OS_MOVE_PIECES])
 {
-    bool hole = false;
+    unsigned count = 0;
+    for (size_t at = 0; at < bytes; at += piece_bytes[count++]) {
+        if (count == OS_MOVE_PIECES) return 0;
+        piece_bytes[count] = prim_mapping_bytes(start + at, bytes - at);
+        if (piece_bytes[count] == 0) return 0;
+    }
+    return count;
+}
+
+static bool os_move_piece(char *from, size_t bytes, char *to)
+{
+    bool is_lost = false;
     stats_count(COUNT_move_calls, 1);
-    int error = prim_move(from, bytes, to, &hole);
-    // The range without the pages may have lost its mapping. Without it the arena would have a hole
-    // that the next user falls into.
-    if (hole && !os_map_again(error == 0 ? from : to, bytes)) {
-        report_always("out of mappings: cannot map again what was moved away", NULL);
+    int error = prim_move(from, bytes, to, &is_lost);
+    // The next user would fall into the hole, or into memory of others.
+    if (is_lost) {
+        report_always("out of mappings: a move has failed, and taken its target away", NULL);
         prim_abort();
     }
     return error == 0;
 }
 
-bool os_move(void *from, size_t bytes, void *to)
+static size_t os_move_pieces(char *from, size_t bytes, char *to)
 {
-    // relaxed: a budget, no data hangs on it
-    if (atomic_fetch_add_explicit(&os_moved_ranges, 1, memory_order_relaxed) < OS_MOVED_LIMIT &&
-        os_move_pages(from, bytes, to)) {
-        return true;
+    size_t piece_bytes[OS_MOVE_PIECES], moved = 0;
+    unsigned count = os_find_pieces(from, bytes, piece_bytes);
+    for (unsigned i = 0; i < count; i++) {
+        if (!os_move_piece(from + moved, piece_bytes[i], to + moved)) break;
+        moved += piece_bytes[i];
     }
-    atomic_fetch_sub_explicit(&os_moved_ranges, 1, memory_order_relaxed);
-    return false;
+    return moved;
+}
+
+size_t os_move(void *from, size_t bytes, void *to)
+{
+    size_t moved = 0;
+    // relaxed: a budget, no data hangs on it
+    if (atomic_fetch_add_explicit(&os_moved_ranges, 1, memory_order_relaxed) < OS_MOVED_LIMIT)
+        moved = os_move_pieces((char *)from, bytes, (char *)to);
+    if (moved == 0) atomic_fetch_sub_explicit(&os_moved_ranges, 1, memory_order_relaxed);
+    return moved;
 }
 
 bool os_restore(void *start, size_t bytes)
@@ -165,16 +200,6 @@ bool os_unguard(void *start, size_t bytes, enum os_guard_kind kind)
         atomic_fetch_sub_explicit(&os_split_guards, 1, memory_order_relaxed);
     }
     return true;
-}
-
-void os_advise(void *start, size_t bytes, size_t heap_bytes)
-{
-    long allowed = options_get(OPTION_allow_thp);
-    bool is_wanted = allowed >= 2 || options_is_on(OPTION_large_os_pages);
-    bool is_refused = allowed <= 0 || heap_bytes < os_thp_min_heap_bytes;
-    // Refused without a look at what the system does: that look would take longer than the call. A
-    // failure changes nothing: it is a wish.
-    if (is_wanted || is_refused) ignore_result(prim_advise_huge(start, bytes, is_wanted));
 }
 
 void *os_map_large(void *start, size_t bytes, size_t page_bytes, int numa_node)

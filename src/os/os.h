@@ -28,14 +28,18 @@ INTERNAL void *os_find_hole(size_t bytes, size_t alignment);
 INTERNAL void  os_release(void *start, size_t bytes);
 // Opens reserved memory for reading and writing.
 INTERNAL bool  os_open(void *start, size_t bytes);
-// Zeroed by giving it back: true when the range reads as zeroes now.
+// Gives the memory back, if it may at once (reset_decommits, or a hard limit): true when the range
+// reads as zeroes now.
 INTERNAL bool  os_purge(void *start, size_t bytes);
-// Fresh memory over a range of ours, whatever its mapping went through.
+// Fresh memory over a range of ours, whatever its mapping went through, with os_advise.
 INTERNAL bool  os_map_again(void *start, size_t bytes);
-// Moves pages without copying; false: nothing happened. The old range reads as zeroes afterwards.
-// The new one has a mapping of its own until os_restore, which gives up what is in it; so few
-// ranges are moved at a time.
-INTERNAL bool  os_move(void *from, size_t bytes, void *to);
+// Moves pages without copying, one mapping after the other. Returns how many bytes, from the
+// beginning on; where they were reads as zeroes. The others are where they were, and what was in
+// the rest of the new range may be lost. The new range has mappings of its own until os_restore,
+// which gives up what is in it; so few ranges are moved at a time, and none that has more mappings
+// than OS_MOVE_PIECES, as one gets that is moved again and again.
+enum { OS_MOVE_PIECES = 8 };
+INTERNAL size_t os_move(void *from, size_t bytes, void *to);
 INTERNAL bool  os_restore(void *start, size_t bytes);
 // An inaccessible range inside memory of ours. NONE when the system or the budget of mappings
 // refuses: that guard is counted as thinned out. SPLIT: it took mappings. os_unguard makes the

@@ -111,7 +111,7 @@ static bool holes_may_be(const struct page *page)
 {
     unsigned listed = page_list_count(page, page->free) + page_list_count(page, page->local_free);
     return listed + page->out + page_count_in_holes(page) == page->capacity &&
-           !arena_is_pinned(page_arena(page), page->start);
+           !arena_is_pinned(page_arena(page), page->start, page->slices);
 }
 
 size_t holes_give_back(struct page *page)

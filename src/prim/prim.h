@@ -24,8 +24,8 @@ struct prim_info {
 // Fills `info`; never fails: what cannot be read keeps a safe default.
 INTERNAL void prim_info_read(struct prim_info *info);
 
-// The tightest limit that the system puts on the memory of this process's group; ENOENT: none.
-// Reads a file for each group that it is in.
+// The tightest limit that the system puts on the memory of this process's group; ENOENT: none;
+// another error: it cannot be told now. Reads a file for each group that it is in.
 INTERNAL must_use int prim_memory_limit(size_t *bytes);
 // How much of the last seconds something in this process's group, or else in the whole system, had
 // to wait for memory, in percent; ENOENT: the system does not tell. Reads a few files.
@@ -55,12 +55,13 @@ INTERNAL must_use int prim_reset(void *start, size_t bytes);
 // the guard away; reads as zeroes then.
 INTERNAL must_use int prim_guard(void *start, size_t bytes);
 INTERNAL must_use int prim_unguard(void *start, size_t bytes);
-// Moves the pages of [from, from+bytes) to [to, to+bytes), replacing what is there, without
-// copying. The old range stays mapped where the system can do that in one call, else it is mapped
-// afresh; it reads as zeroes either way. On failure the pages are where they were, and what was at
-// `to` may have become zeroes. In both cases *hole tells whether the range without the pages
-// (`from` after success, `to` after failure) could not be mapped again.
-INTERNAL must_use int prim_move(void *from, size_t bytes, void *to, bool *hole);
+// How much of a range of ours is one mapping of the system's, from the beginning on; 0: unknown.
+INTERNAL size_t prim_mapping_bytes(void *start, size_t bytes);
+// Moves the pages of [from, from+bytes), which is one mapping, to [to, to+bytes), replacing what is
+// there, without copying. The old range stays mapped and reads as zeroes. On failure the pages are
+// where they were, and what was at `to` is lost; *is_lost tells whether the addresses are, too: the
+// system had unmapped them, and gave no new memory there, or had given them to somebody else.
+INTERNAL must_use int prim_move(void *from, size_t bytes, void *to, bool *is_lost);
 // Asks for, or refuses, transparent huge pages in a range.
 INTERNAL must_use int prim_advise_huge(void *start, size_t bytes, bool wanted);
 // Maps memory made of large OS pages of `page_bytes` (2 MiB or 1 GiB) on a NUMA node (-1: any);

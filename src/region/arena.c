@@ -12,6 +12,7 @@ DEFINE_DATA(struct arena arena_main)
 // Arenas 1.. in order of their making; a slot is written once. release: pairs with the acquire in
 // arena_at
 static ATOMIC(struct arena *) arena_table[ARENA_MAX];
+static ATOMIC(bool) arena_has_reserved; // what options ask for. relaxed: no data hangs on it
 
 static const size_t arena_min_window_bytes = (size_t)16 << 20;
 static const size_t arena_usual_window_bytes = (size_t)64 << 30;
@@ -19,7 +20,7 @@ static const size_t arena_max_step_bytes = (size_t)1 << 30;
 
 // --- claiming and releasing ----------------------------------------------------------------------
 
-static void arena_free_bits(struct arena *arena, size_t chunk_index, uint64_t bits)
+void arena_free_bits(struct arena *arena, size_t chunk_index, uint64_t bits)
 {
     // release: pairs with the acquire in chunk_claim
     atomic_fetch_or_explicit(&arena->chunks[chunk_index].free, bits, memory_order_release);
@@ -119,6 +120,33 @@ static size_t arena_claim_short(struct arena *arena, size_t count, size_t from, 
     return SIZE_MAX;
 }
 
+// The first chunk with free slices moves up to where the search found some, so that the next one
+// begins there. A slice that is freed below it at this instant lowers it again, or is found by the
+// search from 0 that comes before growth.
+static void arena_raise_first_free(struct arena *arena, size_t lowest)
+{
+    size_t chunks = window_mapped_chunks(arena), first = lowest;
+    while (first < chunks &&
+           atomic_load_explicit(&arena->chunks[first].free, memory_order_relaxed) == 0)
+        first++;
+    if (first == lowest) return;
+    atomic_compare_exchange_strong_explicit(&arena->first_free, &lowest, first,
+                                            memory_order_relaxed, memory_order_relaxed);
+}
+
+// At low addresses if there is room: so that memory in use lies together, and what was used before
+// is used again before anything else is touched.
+static size_t arena_claim_low(struct arena *arena, size_t count, bool *is_zero)
+{
+    size_t mapped = window_mapped_chunks(arena);
+    size_t lowest = atomic_load_explicit(&arena->first_free, memory_order_relaxed);
+    size_t slice = arena_claim_short(arena, count, lowest, mapped, is_zero);
+    if (slice == SIZE_MAX && lowest != 0)
+        slice = arena_claim_short(arena, count, 0, lowest, is_zero);
+    if (slice != SIZE_MAX) arena_raise_first_free(arena, lowest);
+    return slice;
+}
+
 static size_t arena_claim_long(struct arena *arena, size_t count, size_t alignment, bool *is_zero)
 {
     size_t end = window_mapped_chunks(arena) * CHUNK_SLICES;
@@ -130,6 +158,16 @@ static size_t arena_claim_long(struct arena *arena, size_t count, size_t alignme
         slice = start > slice ? start : slice + (run == 0 ? 1 : run);
     }
     return SIZE_MAX;
+}
+
+// What is already mapped. Arena 0 rather grows than that it looks for a short run across chunks.
+static size_t arena_claim_mapped(struct arena *arena, size_t count, size_t alignment, bool *is_zero)
+{
+    if (count <= ARENA_SHORT_SLICES && alignment <= SLICE_BYTES) {
+        size_t slice = arena_claim_low(arena, count, is_zero);
+        if (slice != SIZE_MAX || !arena->is_fixed) return slice;
+    }
+    return arena_claim_long(arena, count, alignment, is_zero);
 }
 
 // --- growth --------------------------------------------------------------------------------------
@@ -146,31 +184,36 @@ static size_t arena_step_slices(const struct arena *arena, size_t count)
     return bits_align_up(step, CHUNK_SLICES);
 }
 
-// One try to map more. *again: others hold these addresses, the next ones may do.
+// One try to map more. Where there is no memory the addresses can be used by a smaller request.
+// *again: others hold them, the next ones may do.
 static size_t arena_grow_once(struct arena *arena, size_t slices, bool *again)
 {
+    struct window_piece piece;
     *again = false;
-    size_t first = window_take(arena, slices, CHUNK_BYTES);
-    if (first == SIZE_MAX) return SIZE_MAX;
+    if (!window_take(arena, slices, CHUNK_BYTES, &piece)) return SIZE_MAX;
 
-    void *start = arena_slice_start(arena, first);
-    if (os_map_at(start, slices << SLICE_SHIFT, again)) {
-        window_set_kind(arena, first, slices, CHUNK_USUAL);
-        stats_add(STAT_reserved, (int64_t)(slices << SLICE_SHIFT));
-        os_advise(start, slices << SLICE_SHIFT, (first + slices) << SLICE_SHIFT);
-        return first;
+    void *start = arena_slice_start(arena, piece.first);
+    if (!os_map_at(start, slices << SLICE_SHIFT, again)) {
+        if (*again) window_set_kind(arena, piece.first, slices, CHUNK_ABSENT);
+        else window_put_back(arena, &piece);
+        return SIZE_MAX;
     }
-    size_t mapped = first + slices;
-    window_set_kind(arena, first, slices, CHUNK_ABSENT);
-    // out of memory: the addresses can be used by a smaller request, unless others went on
-    // meanwhile
-    if (!*again) {
-        if (atomic_compare_exchange_strong_explicit(&arena->mapped, &mapped, first,
-                                                    memory_order_relaxed, memory_order_relaxed)) {
-            stats_remove(STAT_metadata, (int64_t)(slices * window_bytes_per_slice()));
-        }
-    }
-    return SIZE_MAX;
+    window_set_kind(arena, piece.first, slices, CHUNK_USUAL);
+    stats_add(STAT_reserved, (int64_t)(slices << SLICE_SHIFT));
+    os_advise(start, slices << SLICE_SHIFT, (piece.first + slices) << SLICE_SHIFT);
+    return piece.first;
+}
+
+// Of slices [first, first+slices) that nobody else knows yet: keeps `count`, the first aligned, and
+// returns that one.
+static size_t arena_keep(struct arena *arena, size_t first, size_t slices, size_t count,
+                         size_t alignment)
+{
+    size_t start = window_align_slice(arena, first, alignment);
+    arena_free_range(arena, first, start - first);
+    arena_free_range(arena, start + count, first + slices - start - count);
+    stats_add(STAT_committed, (int64_t)(count << SLICE_SHIFT));
+    return start;
 }
 
 // Maps more memory and keeps `count` slices of it, the first aligned. Returns that slice, or
@@ -186,13 +229,7 @@ static size_t arena_grow(struct arena *arena, size_t count, size_t alignment)
     for (int i = 0; i < TRIES; i++) {
         bool again;
         size_t first = arena_grow_once(arena, slices, &again);
-        if (first != SIZE_MAX) {
-            size_t start = window_align_slice(arena, first, alignment);
-            arena_free_range(arena, first, start - first);
-            arena_free_range(arena, start + count, first + slices - start - count);
-            stats_add(STAT_committed, (int64_t)(count << SLICE_SHIFT));
-            return start;
-        }
+        if (first != SIZE_MAX) return arena_keep(arena, first, slices, count, alignment);
         size_t least = bits_align_up(count + extra, CHUNK_SLICES);
         if (!again && slices == least) return SIZE_MAX;
         if (!again) slices = least;
@@ -266,10 +303,15 @@ bool arena_init(void)
     return false;
 }
 
-bool arena_is_pinned(const struct arena *arena, const void *address)
+bool arena_is_pinned(const struct arena *arena, const void *start, size_t count)
 {
-    const struct chunk *chunk = &arena->chunks[arena_slice_of(arena, address) / CHUNK_SLICES];
-    return atomic_load_explicit(&chunk->kind, memory_order_relaxed) == CHUNK_PINNED;
+    size_t first = arena_slice_of(arena, start);
+    size_t last = (first + count - 1) / CHUNK_SLICES;
+    for (size_t i = first / CHUNK_SLICES; i <= last; i++) {
+        if (atomic_load_explicit(&arena->chunks[i].kind, memory_order_relaxed) == CHUNK_PINNED)
+            return true;
+    }
+    return false;
 }
 
 static struct arena *arena_publish(struct arena *arena)
@@ -286,7 +328,8 @@ static struct arena *arena_publish(struct arena *arena)
     return NULL;
 }
 
-struct arena *arena_add(void *start, size_t bytes, unsigned flags)
+// An arena of which no slice is free yet: whoever makes it is the first who can take any.
+static struct arena *arena_make(void *start, size_t bytes, unsigned flags)
 {
     uintptr_t base = bits_align_up((uintptr_t)start, SLICE_BYTES);
     if (bytes < base - (uintptr_t)start + SLICE_BYTES) return NULL;
@@ -295,18 +338,18 @@ struct arena *arena_add(void *start, size_t bytes, unsigned flags)
     struct arena *arena = (struct arena *)os_map(
         bits_align_up(sizeof(struct arena), os_page_bytes()), os_page_bytes());
     if (arena == NULL) return NULL;
+    struct window_piece all;
     arena->base = base;
     arena->is_fixed = true;
     arena->is_exclusive = (flags & ARENA_EXCLUSIVE) != 0;
     arena->is_ours = (flags & ARENA_OURS) != 0;
     bool is_zero = (flags & ARENA_ZERO) != 0;
     if (window_init(arena, slices)) {
-        if (window_take(arena, slices, SLICE_BYTES) == 0) {
+        if (window_take(arena, slices, SLICE_BYTES, &all)) {
             for (size_t i = 0; !is_zero && i < window_mapped_chunks(arena); i++)
                 arena->chunks[i].dirty = ~UINT64_C(0);
             if (!is_zero) arena->dirty_free = slices;
             if ((flags & ARENA_PINNED) != 0) window_set_kind(arena, 0, slices, CHUNK_PINNED);
-            arena_free_range(arena, 0, slices);
             if (arena_publish(arena) != NULL) {
                 stats_add(STAT_reserved, (int64_t)(slices << SLICE_SHIFT));
                 return arena;
@@ -318,19 +361,26 @@ struct arena *arena_add(void *start, size_t bytes, unsigned flags)
     return NULL;
 }
 
+struct arena *arena_add(void *start, size_t bytes, unsigned flags)
+{
+    struct arena *arena = arena_make(start, bytes, flags);
+    if (arena != NULL) arena_free_range(arena, 0, arena->capacity);
+    return arena;
+}
+
 // A piece of arena 0's window of large OS pages.
 static bool arena_grow_large(size_t bytes, size_t page_bytes, int numa_node)
 {
-    size_t first = window_take(&arena_main, bytes >> SLICE_SHIFT, page_bytes);
-    if (first == SIZE_MAX) return false;
-    void *start = arena_slice_start(&arena_main, first);
+    struct window_piece piece;
+    if (!window_take(&arena_main, bytes >> SLICE_SHIFT, page_bytes, &piece)) return false;
+    void *start = arena_slice_start(&arena_main, piece.first);
     if (os_map_large(start, bytes, page_bytes, numa_node) == NULL) {
-        window_set_kind(&arena_main, first, bytes >> SLICE_SHIFT, CHUNK_ABSENT);
+        window_put_back(&arena_main, &piece);
         return false;
     }
     stats_add(STAT_reserved, (int64_t)bytes);
-    window_set_kind(&arena_main, first, bytes >> SLICE_SHIFT, CHUNK_PINNED);
-    arena_free_range(&arena_main, first, bytes >> SLICE_SHIFT);
+    window_set_kind(&arena_main, piece.first, piece.slices, CHUNK_PINNED);
+    arena_free_range(&arena_main, piece.first, piece.slices);
     return true;
 }
 
@@ -340,7 +390,7 @@ bool arena_add_large(size_t bytes, size_t page_bytes, int numa_node)
     if (arena_grow_large(bytes, page_bytes, numa_node)) return true;
     void *start = os_map_large(NULL, bytes, page_bytes, numa_node);
     if (start == NULL) return false;
-    if (arena_add(start, bytes, ARENA_ZERO | ARENA_PINNED) != NULL) return true;
+    if (arena_add(start, bytes, ARENA_ZERO | ARENA_PINNED | ARENA_OURS) != NULL) return true;
     os_release(start, bytes);
     return false;
 }
@@ -360,24 +410,62 @@ static bool arena_try_large(size_t slices)
     return false;
 }
 
-struct arena *arena_add_mapped(size_t bytes)
+static struct arena *arena_map_apart(size_t bytes)
 {
     if (bytes > SIZE_MAX / 2) return NULL;
     size_t rounded = bits_align_up(bytes, CHUNK_BYTES);
     void *start = os_map(rounded, SLICE_BYTES);
     if (start == NULL) return NULL;
-    struct arena *arena = arena_add(start, rounded, ARENA_ZERO | ARENA_OURS);
+    os_advise(start, rounded, (size_t)stats_current(STAT_reserved) + rounded);
+    struct arena *arena = arena_make(start, rounded, ARENA_ZERO | ARENA_OURS);
     if (arena == NULL) os_release(start, rounded);
     return arena;
 }
 
-// One more arena when arena 0 cannot grow: an eighth of what there is, or as little as will do.
-static bool arena_add_another(size_t bytes)
+struct arena *arena_add_mapped(size_t bytes)
 {
+    struct arena *arena = arena_map_apart(bytes);
+    if (arena != NULL) arena_free_range(arena, 0, arena->capacity);
+    return arena;
+}
+
+// Of one more arena, when arena 0 cannot grow: an eighth of what there is, or as little as will do.
+static void *arena_claim_apart(size_t count, size_t alignment)
+{
+    size_t bytes = (count << SLICE_SHIFT) + (alignment > SLICE_BYTES ? alignment : 0);
     size_t step_bytes = (size_t)stats_current(STAT_reserved) / 8;
+    struct arena *arena = NULL;
     if (step_bytes > arena_max_step_bytes) step_bytes = arena_max_step_bytes;
-    if (step_bytes > bytes && arena_add_mapped(step_bytes) != NULL) return true;
-    return arena_add_mapped(bytes) != NULL;
+    if (step_bytes > bytes) arena = arena_map_apart(step_bytes);
+    if (arena == NULL) arena = arena_map_apart(bytes);
+    if (arena == NULL) return NULL;
+    return arena_slice_start(arena, arena_keep(arena, 0, arena->capacity, count, alignment));
+}
+
+bool arena_reserve(size_t bytes)
+{
+    bool again;
+    if (bytes > SIZE_MAX / 2) return false;
+    size_t slices = bits_align_up(bytes, CHUNK_BYTES) >> SLICE_SHIFT;
+    size_t first = arena_grow_once(&arena_main, slices, &again);
+    if (first == SIZE_MAX) return arena_add_mapped(bytes) != NULL;
+    arena_free_range(&arena_main, first, slices);
+    return true;
+}
+
+void arena_end_reservations(void)
+{
+    atomic_store_explicit(&arena_has_reserved, true, memory_order_relaxed);
+}
+
+// What options ask for at the start is reserved by our constructor, and those of other libraries
+// may run first: until then disallow_os_alloc would leave them nothing.
+static bool arena_may_map(void)
+{
+    if (!options_is_on(OPTION_disallow_os_alloc)) return true;
+    return !atomic_load_explicit(&arena_has_reserved, memory_order_relaxed) &&
+           (options_get(OPTION_reserve_os_memory) > 0 ||
+            options_get(OPTION_reserve_huge_os_pages) > 0);
 }
 
 // Every other arena in turn. Returns the memory or NULL.
@@ -387,62 +475,29 @@ static void *arena_claim_elsewhere(size_t count, size_t alignment, bool *is_zero
         struct arena *arena = arena_at(i);
         if (arena == NULL) return NULL;
         if (arena->is_exclusive) continue;
-        size_t slice = arena_claim_long(arena, count, alignment, is_zero);
+        size_t slice = arena_claim_mapped(arena, count, alignment, is_zero);
         if (slice != SIZE_MAX) return arena_slice_start(arena, slice);
     }
     return NULL;
 }
 
-// The first chunk with free slices moves up when it has been used up. A slice that is freed below
-// it at this instant lowers it again, or is found by the search from 0 that comes before growth.
-static void arena_raise_first_free(struct arena *arena, size_t lowest)
-{
-    enum { STEPS = 16 };
-    size_t chunks = window_mapped_chunks(arena), first = lowest;
-    while (first < chunks && first - lowest < STEPS &&
-           atomic_load_explicit(&arena->chunks[first].free, memory_order_relaxed) == 0) {
-        first++;
-    }
-    if (first == lowest) return;
-    atomic_compare_exchange_strong_explicit(&arena->first_free, &lowest, first,
-                                            memory_order_relaxed, memory_order_relaxed);
-}
-
-// At low addresses if there is room: so that memory in use lies together, and what was used before
-// is used again before anything else is touched.
-static size_t arena_claim_main(size_t count, size_t alignment, bool *is_zero)
-{
-    size_t mapped = window_mapped_chunks(&arena_main);
-    if (count <= ARENA_SHORT_SLICES && alignment <= SLICE_BYTES) {
-        size_t lowest = atomic_load_explicit(&arena_main.first_free, memory_order_relaxed);
-        size_t slice = arena_claim_short(&arena_main, count, lowest, mapped, is_zero);
-        if (slice == SIZE_MAX && lowest != 0)
-            slice = arena_claim_short(&arena_main, count, 0, lowest, is_zero);
-        if (slice != SIZE_MAX) arena_raise_first_free(&arena_main, lowest);
-        return slice;
-    }
-    return arena_claim_long(&arena_main, count, alignment, is_zero);
-}
-
 static void *arena_claim_anywhere(size_t count, size_t alignment, bool *is_zero)
 {
-    size_t slice = arena_claim_main(count, alignment, is_zero);
+    size_t slice = arena_claim_mapped(&arena_main, count, alignment, is_zero);
     if (slice == SIZE_MAX) {
         // memory handed over by the user or reserved on request is used before more is mapped
         void *elsewhere = arena_claim_elsewhere(count, alignment, is_zero);
         if (elsewhere != NULL) return elsewhere;
-        if (options_is_on(OPTION_disallow_os_alloc)) return NULL;
-        if (arena_try_large(count)) slice = arena_claim_main(count, alignment, is_zero);
+        if (!arena_may_map()) return NULL;
+        if (arena_try_large(count))
+            slice = arena_claim_mapped(&arena_main, count, alignment, is_zero);
     }
     if (slice == SIZE_MAX) {
         *is_zero = true;
         slice = arena_grow(&arena_main, count, alignment);
     }
     if (slice != SIZE_MAX) return arena_slice_start(&arena_main, slice);
-
-    size_t bytes = (count << SLICE_SHIFT) + (alignment > SLICE_BYTES ? alignment : 0);
-    if (!arena_add_another(bytes)) return NULL;
-    return arena_claim_elsewhere(count, alignment, is_zero);
+    return arena_claim_apart(count, alignment);
 }
 
 void arena_release(void *start, size_t count, bool touched)
@@ -464,11 +519,26 @@ void arena_release(void *start, size_t count, bool touched)
     arena_free_range(arena, slice, count);
 }
 
+// Takes a claim back. Nobody has touched the memory, so what is dirty is what was.
+static void arena_unclaim(struct arena *arena, size_t slice, size_t count)
+{
+    size_t dirty = 0;
+    for (size_t done = 0, covered; done < count; done += covered) {
+        uint64_t bits = chunk_bits(slice + done, count - done, &covered);
+        const struct chunk *chunk = &arena->chunks[(slice + done) / CHUNK_SLICES];
+        dirty += bits_popcount64(atomic_load_explicit(&chunk->dirty, memory_order_relaxed) & bits);
+    }
+    if (dirty != 0) atomic_fetch_add_explicit(&arena->dirty_free, dirty, memory_order_relaxed);
+    if (dirty != count) stats_remove(STAT_committed, (int64_t)((count - dirty) << SLICE_SHIFT));
+    arena_free_range(arena, slice, count);
+}
+
 // What would go above the hard limit goes back at once.
-static bool arena_is_allowed(void *start, size_t count, bool is_zero)
+static bool arena_is_allowed(void *start, size_t count)
 {
     if (!limit_is_exceeded(OPTION_memory_limit_hard)) return true;
-    arena_release(start, count, !is_zero);
+    struct arena *arena = arena_of(start);
+    arena_unclaim(arena, arena_slice_of(arena, start), count);
     return false;
 }
 
@@ -483,7 +553,7 @@ void *arena_claim(size_t count, size_t alignment, bool *is_zero)
 {
     if (unlikely(!arena_is_possible(count))) return NULL;
     void *start = arena_claim_anywhere(count, alignment, is_zero);
-    return start != NULL && arena_is_allowed(start, count, *is_zero) ? start : NULL;
+    return start != NULL && arena_is_allowed(start, count) ? start : NULL;
 }
 
 bool arena_claim_at(struct arena *arena, void *start, size_t count, bool *is_zero)
@@ -492,7 +562,7 @@ bool arena_claim_at(struct arena *arena, void *start, size_t count, bool *is_zer
     if (slice > end || count > end - slice) return false;
     return search_free_run(arena, slice, count, slice + count) == count &&
            arena_claim_range(arena, slice, count, is_zero) &&
-           arena_is_allowed(start, count, *is_zero);
+           arena_is_allowed(start, count);
 }
 
 void *arena_claim_again(size_t slice, bool *is_zero)
@@ -504,7 +574,7 @@ void *arena_claim_again(size_t slice, bool *is_zero)
     return arena_claim_at(&arena_main, start, 1, is_zero) ? start : NULL;
 }
 
-// --- rules and the end ---------------------------------------------------------------------------
+// --- rules ---------------------------------------------------------------------------------------
 
 const char *arena_broken_rule(const struct arena *arena)
 {
@@ -520,26 +590,4 @@ const char *arena_broken_rule(const struct arena *arena)
         else broken = arena_broken_slice(arena, slice, is_clean);
     }
     return broken;
-}
-
-static void arena_unmap(struct arena *arena)
-{
-    size_t chunks = window_mapped_chunks(arena);
-    for (size_t i = 0; i < chunks; i++) {
-        uint64_t kind = atomic_load_explicit(&arena->chunks[i].kind, memory_order_relaxed);
-        if (kind == CHUNK_ABSENT) continue;
-        size_t slices = arena->capacity - i * CHUNK_SLICES;
-        if (slices > CHUNK_SLICES) slices = CHUNK_SLICES;
-        os_release(arena_slice_start(arena, i * CHUNK_SLICES), slices << SLICE_SHIFT);
-    }
-}
-
-void arena_unmap_all(void)
-{
-    arena_unmap(&arena_main);
-    for (unsigned i = 1; i < ARENA_MAX; i++) {
-        struct arena *arena = arena_at(i);
-        if (arena == NULL) break;
-        if (arena->is_ours) arena_unmap(arena);
-    }
 }

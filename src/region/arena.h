@@ -36,6 +36,8 @@ INTERNAL void *arena_claim(size_t count, size_t alignment, bool *is_zero);
 // Gives slices back. `touched` false: they still read as zeroes. Blanks nothing: descriptors are
 // blank already (A2).
 INTERNAL void arena_release(void *start, size_t count, bool touched);
+// Sets the free bits of slices of one chunk whose other bits are as they shall be.
+INTERNAL void arena_free_bits(struct arena *arena, size_t chunk_index, uint64_t bits);
 // Takes the slices [start, start+count) of this arena if all are there and free: growth in place.
 INTERNAL bool arena_claim_at(struct arena *arena, void *start, size_t count, bool *is_zero);
 
@@ -52,19 +54,24 @@ enum arena_flags {
     ARENA_EXCLUSIVE = 4  // only for heaps that ask for it
 };
 INTERNAL struct arena *arena_add(void *start, size_t bytes, unsigned flags);
-// Maps at least `bytes` more as an arena of its own; for requests that fit nowhere else, and for
-// reservations.
+// Maps at least `bytes` more as an arena of its own.
 INTERNAL struct arena *arena_add_mapped(size_t bytes);
+// Maps at least `bytes` more: in arena 0 if that can be, where blocks are found faster than
+// elsewhere. false: the system gives none.
+INTERNAL must_use bool arena_reserve(size_t bytes);
+// Now what options ask for is reserved: from here on disallow_os_alloc counts, which does at once
+// where nothing is asked for.
+INTERNAL void arena_end_reservations(void);
 
 // Maps `bytes` made of large OS pages of `page_bytes`, in arena 0 if that can be. false: the system
 // gives none.
 INTERNAL bool arena_add_large(size_t bytes, size_t page_bytes, int numa_node);
-// Large OS pages hold the address: it can be neither purged nor moved.
-INTERNAL bool arena_is_pinned(const struct arena *arena, const void *address);
+// Large OS pages hold some of these slices: they can be neither purged nor moved.
+INTERNAL bool arena_is_pinned(const struct arena *arena, const void *start, size_t count);
 
 INTERNAL struct arena *arena_at(unsigned index); // NULL beyond the last
 INTERNAL struct arena *arena_of(const void *address); // NULL when no arena covers the address
-// at process exit, when asked for; no block may be used afterwards
+// At process exit, when asked for: no block may be used afterwards (arena_end.c).
 INTERNAL void arena_unmap_all(void);
 // NULL while all rules hold. O(memory). Only when no other thread is inside the allocator; whoever
 // claims slices looks at A2 and A4 for them.

@@ -2,7 +2,7 @@
  *
  * Claiming a slice is clearing its free bit by compare-and-swap; setting it again gives the slice
  * back. All orders that make a slice pass from one thread to the next are here and in the release
- * of whoever sets free bits (arena.c, purge.c).
+ * of arena_free_bits, which alone sets free bits.
  */
 #ifndef REGION_CHUNK_H
 #define REGION_CHUNK_H

@@ -1,4 +1,5 @@
 #include "region/limit.h"
+#include <errno.h>
 #include "os/os.h"
 
 enum { LIMIT_ASK_MS = 1000 };
@@ -7,13 +8,15 @@ DEFINE_DATA(ATOMIC(bool) limit_is_pressed)
 static ATOMIC(uint64_t) limit_next_ms; // nobody asks for the pressure before that
 static ATOMIC(size_t) limit_of_system; // what it allows us; 0: not asked yet
 
-// Seven eighths of what it allows: the rest is for memory that is not ours. Asked once.
+// Seven eighths of what it allows: the rest is for memory that is not ours. Asked until it is told.
 static size_t limit_from_system(void)
 {
     // relaxed: whoever comes second asks for the same
     size_t bytes = atomic_load_explicit(&limit_of_system, memory_order_relaxed);
     if (bytes != 0) return bytes;
-    if (prim_memory_limit(&bytes) != 0) bytes = SIZE_MAX;
+    int error = prim_memory_limit(&bytes);
+    if (error != 0) bytes = SIZE_MAX;
+    if (error != 0 && error != ENOENT) return bytes; // to be asked again
     bytes -= bytes / 8;
     atomic_store_explicit(&limit_of_system, bytes, memory_order_relaxed);
     return bytes;

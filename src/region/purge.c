@@ -8,6 +8,9 @@ DEFINE_DATA(ATOMIC(bool) purge_goes_on)
 static ATOMIC(uint64_t) purge_next_ms;
 static ATOMIC(int) purge_is_busy; // 1: some thread is making a step
 static unsigned purge_arena;      // [busy] arena at which the round goes on
+// Steps, and calls of purge_all, that have begun and that have ended: while they are not the same,
+// some slices may be nobody's and not free
+static ATOMIC(uint32_t) purge_begun, purge_ended;
 
 // Takes those of `wanted` that are still free away from claimers.
 static uint64_t purge_take_bits(struct chunk *chunk, uint64_t wanted)
@@ -83,8 +86,7 @@ static void purge_chunk(struct arena *arena, size_t index, struct purge_turn *tu
         struct purge_result result = purge_runs(arena, index, still_dirty, &turn->runs);
         chunk_change(&chunk->dirty, result.purged, false);
         chunk_change(&chunk->advised, result.advised, true);
-        // release: whoever claims these sees that they are clean (A4)
-        atomic_fetch_or_explicit(&chunk->free, taken, memory_order_release);
+        arena_free_bits(arena, index, taken); // whoever claims these sees that they are clean (A4)
         size_t count = bits_popcount64(result.purged);
         size_t bytes = count << SLICE_SHIFT;
         turn->bytes += bytes;
@@ -137,16 +139,52 @@ static bool purge_step(struct purge_turn *turn)
     return false;
 }
 
+static void purge_note_begin(void)
+{
+    atomic_fetch_add_explicit(&purge_begun, 1, memory_order_relaxed);
+    // release: pairs with the fence in purge_wait_for_others, so that who misses slices that are
+    // taken from here on knows why
+    atomic_thread_fence(memory_order_release);
+}
+
+static void purge_note_end(void)
+{
+    // release: pairs with the acquire in purge_search_begins, so that what was taken is seen free
+    atomic_fetch_add_explicit(&purge_ended, 1, memory_order_release);
+}
+
+uint32_t purge_search_begins(void)
+{
+    return atomic_load_explicit(&purge_ended, memory_order_acquire);
+}
+
+bool purge_wait_for_others(uint32_t *search)
+{
+    atomic_thread_fence(memory_order_acquire); // pairs with the release in purge_note_begin
+    // all that had begun had ended before the search
+    if (atomic_load_explicit(&purge_begun, memory_order_relaxed) == *search) return false;
+    prim_wait(&purge_ended, *search, 1); // not at all when one has ended meanwhile
+    *search = purge_search_begins();
+    return true;
+}
+
 // false: another thread is at it, or might be for all that is known in a fresh child (G2).
 static bool purge_begin(void)
 {
     // relaxed, first: so that those who come meanwhile only read. acquire: pairs with purge_end;
     // steps follow one another
-    return !fork_is_fresh() && atomic_load_explicit(&purge_is_busy, memory_order_relaxed) == 0 &&
-           atomic_exchange_explicit(&purge_is_busy, 1, memory_order_acquire) == 0;
+    if (fork_is_fresh() || atomic_load_explicit(&purge_is_busy, memory_order_relaxed) != 0 ||
+        atomic_exchange_explicit(&purge_is_busy, 1, memory_order_acquire) != 0)
+        return false;
+    purge_note_begin();
+    return true;
 }
 
-static void purge_end(void) { atomic_store_explicit(&purge_is_busy, 0, memory_order_release); }
+static void purge_end(void)
+{
+    purge_note_end();
+    atomic_store_explicit(&purge_is_busy, 0, memory_order_release);
+}
 
 static struct purge_turn purge_turn_after(long delay_ms)
 {
@@ -223,6 +261,7 @@ bool purge_step_now(bool is_first, bool *is_complete)
 size_t purge_all(void)
 {
     size_t bytes = 0;
+    purge_note_begin();
     for (unsigned i = 0; i < ARENA_MAX; i++) {
         struct arena *arena = arena_at(i);
         if (arena == NULL) break;
@@ -233,7 +272,13 @@ size_t purge_all(void)
             bytes += turn.bytes;
         }
     }
+    purge_note_end();
     return bytes;
 }
 
-void purge_after_fork(void) { atomic_store_explicit(&purge_is_busy, 0, memory_order_relaxed); }
+void purge_after_fork(void)
+{
+    uint32_t begun = atomic_load_explicit(&purge_begun, memory_order_relaxed);
+    atomic_store_explicit(&purge_ended, begun, memory_order_relaxed);
+    atomic_store_explicit(&purge_is_busy, 0, memory_order_relaxed);
+}

@@ -51,7 +51,15 @@ INTERNAL bool purge_step_now(bool is_first, bool *is_complete);
 // Everything free, now, without regard to age. Returns the bytes given back. It waits for nobody:
 // what another thread is purging at this moment is left to that thread.
 INTERNAL size_t purge_all(void);
-// In the child of a fork, before fork_settle: the thread that was at it is gone.
+
+// Slices that are being purged are nobody's, but no search finds them. So one that failed is worth
+// another try when this is true: others were at it since it began, of whom one has ended now, or a
+// millisecond has gone by. `search` is what the first returned before it; it becomes that of the
+// next one.
+enum { PURGE_PATIENCE = 100 }; // tries, for one call
+INTERNAL uint32_t purge_search_begins(void);
+INTERNAL must_use bool purge_wait_for_others(uint32_t *search);
+// In the child of a fork, before fork_settle: whoever was at it is gone.
 INTERNAL void purge_after_fork(void);
 
 #endif

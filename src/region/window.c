@@ -120,18 +120,30 @@ const char *window_broken_rule(const struct arena *arena)
     return NULL;
 }
 
-size_t window_take(struct arena *arena, size_t slices, size_t alignment)
+bool window_take(struct arena *arena, size_t slices, size_t alignment, struct window_piece *piece)
 {
     size_t before = atomic_load_explicit(&arena->mapped, memory_order_relaxed), first;
     // acq_rel: pairs with window_mapped_chunks, whose caller then reads chunk records
     do {
         first = window_align_slice(arena, before, alignment);
-        if (slices > arena->capacity || first > arena->capacity - slices) return SIZE_MAX;
-        if (!window_open(arena, first + slices)) return SIZE_MAX;
+        if (slices > arena->capacity || first > arena->capacity - slices) return false;
+        if (!window_open(arena, first + slices)) return false;
     } while (!atomic_compare_exchange_weak_explicit(&arena->mapped, &before, first + slices,
                                                     memory_order_acq_rel, memory_order_relaxed));
     stats_add(STAT_metadata, (int64_t)(slices * window_bytes_per_slice()));
     window_set_kind(arena, before, first - before, CHUNK_ABSENT);
     check_rules(window_broken_rule(arena));
-    return first;
+    piece->from = before;
+    piece->first = first;
+    piece->slices = slices;
+    return true;
+}
+
+void window_put_back(struct arena *arena, const struct window_piece *piece)
+{
+    size_t end = piece->first + piece->slices;
+    window_set_kind(arena, piece->first, piece->slices, CHUNK_ABSENT); // for as long as it lasts
+    if (atomic_compare_exchange_strong_explicit(&arena->mapped, &end, piece->from,
+                                                memory_order_relaxed, memory_order_relaxed))
+        stats_remove(STAT_metadata, (int64_t)(piece->slices * window_bytes_per_slice()));
 }

@@ -70,9 +70,16 @@ static inline size_t window_mapped_chunks(const struct arena *arena)
 INTERNAL size_t window_align_slice(const struct arena *arena, size_t from, size_t alignment);
 INTERNAL void window_set_kind(struct arena *arena, size_t first, size_t slices,
                               enum chunk_kind kind);
-// Takes the next `slices` addresses of the window, aligned; what is skipped stays unused. Returns
-// the first slice, or SIZE_MAX when the window is used up.
-INTERNAL size_t window_take(struct arena *arena, size_t slices, size_t alignment);
+// A piece of the window that was taken: [first, first+slices). What was skipped for its alignment,
+// [from, first), stays unused.
+struct window_piece { size_t from, first, slices; };
+
+// Takes the next `slices` of the window, aligned; false when it is used up.
+INTERNAL must_use bool window_take(struct arena *arena, size_t slices, size_t alignment,
+                                   struct window_piece *piece);
+// Nothing was mapped there: these addresses, and the skipped ones, are the next to be taken, unless
+// others went on meanwhile; then they stay unused.
+INTERNAL void window_put_back(struct arena *arena, const struct window_piece *piece);
 // NULL while W1 holds, and A1 and A5 (arena.h), also while other threads are at it. Reads the arena
 // only, not its side memory.
 INTERNAL const char *window_broken_rule(const struct arena *arena);

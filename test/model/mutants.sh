@@ -202,8 +202,6 @@ mutant test_regions region/arena.c "free first, dirty then" \
     "$(in_function arena_release) { /^    arena_free_range/d; s/^    for \(size_t done/    arena_free_range(arena, slice, count);\n&/ }"
 mutant test_regions region/purge.c "a purge does not acquire" \
     "$(in_function purge_take_bits) s/memory_order_acquire/memory_order_relaxed/"
-mutant test_regions region/purge.c "a purge does not release" \
-    "$purge s/memory_order_release/memory_order_relaxed/"
 mutant test_regions region/purge.c "purged while it can be claimed (G1)" \
     "$purge s/purge_take_bits\(chunk, old\)/old/"
 mutant test_regions region/purge.c "what was given back clean is taken for dirty" \

@@ -77,7 +77,7 @@ static bool os_purge(void *start, size_t bytes)
         ((struct block *)(void *)((char *)start + at))->link = 0;
     return true;
 }
-static bool arena_is_pinned(const struct arena *, const void *) { return false; }
+static bool arena_is_pinned(const struct arena *, const void *, size_t) { return false; }
 static bool os_restore(void *, size_t) { return true; }
 static void purger_tick(void) {}
 static void purger_start(void) {}

@@ -42,6 +42,9 @@ static void *os_map_large(void *, size_t, size_t, int) { return NULL; }
 static bool os_map_at(void *, size_t, bool *) { return false; }
 static void os_advise(void *, size_t, size_t) {}
 static void os_release(void *, size_t) {}
+// Both are for who searches in vain and then looks for others that purge: none does here.
+static void prim_wait(ATOMIC(uint32_t) *, uint32_t, uint32_t) {}
+static void atomic_thread_fence(int) {}
 static bool os_open(void *, size_t) { return true; }
 static void *os_reserve(size_t, size_t) { return regions_items; }
 

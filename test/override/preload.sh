@@ -14,6 +14,13 @@ check "every operator of a preloaded C++ program is ours" \
     env LD_PRELOAD="$library" "$work/operators"
 check "the same when symbols are bound at the start" \
     env LD_BIND_NOW=1 LD_PRELOAD="$library" "$work/operators"
+check "a library with a constructor builds" $cc -O1 -fno-builtin -shared -fPIC "$here/early.c" \
+    -o "$work/libearly.so"
+check "a program linked to it builds" $cc -O1 -fno-builtin "$here/names.c" -o "$work/early" \
+    -Wl,--no-as-needed "$work/libearly.so" -pthread -ldl
+check "memory is there for a constructor that runs before ours and the reservation" \
+    env MIMALLOC_RESERVE_OS_MEMORY=256MiB MIMALLOC_DISALLOW_OS_ALLOC=1 LD_PRELOAD="$library" \
+    "$work/early"
 check "a shell with pipes and children runs" \
     env LD_PRELOAD="$library" sh -c 'ls / | sort | tr a-z A-Z | wc -l'
 check "statistics are printed for a program that closes stderr at its end" sh -c \

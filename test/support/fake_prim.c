@@ -13,7 +13,8 @@ INTERNAL int real_prim_purge(void *start, size_t bytes);
 INTERNAL int real_prim_reset(void *start, size_t bytes);
 INTERNAL int real_prim_guard(void *start, size_t bytes);
 INTERNAL int real_prim_unguard(void *start, size_t bytes);
-INTERNAL int real_prim_move(void *from, size_t bytes, void *to, bool *hole);
+INTERNAL size_t real_prim_mapping_bytes(void *start, size_t bytes);
+INTERNAL int real_prim_move(void *from, size_t bytes, void *to, bool *is_lost);
 INTERNAL int real_prim_advise_huge(void *start, size_t bytes, bool wanted);
 INTERNAL int real_prim_map_large(void *hint, size_t bytes, size_t page_bytes, int numa_node,
                                  void **start);
@@ -63,6 +64,7 @@ static ATOMIC(unsigned)          fake_prim_cpus, fake_prim_nodes, fake_prim_node
 static ATOMIC(size_t)            fake_prim_limit;
 static ATOMIC(int)               fake_prim_pressure = -1;
 static bool                      fake_prim_has_helper; // a made-up one
+static ATOMIC(bool)              fake_prim_has_large;  // made-up ones
 static unsigned                  fake_prim_caller;
 static void                    (*fake_prim_body)(void *arg);
 static void                     *fake_prim_arg;
@@ -83,6 +85,7 @@ void fake_prim_reset(void)
         fake_prim_plans[i].run = NULL;
     }
     fake_prim_has_helper = false;
+    atomic_store_explicit(&fake_prim_has_large, false, memory_order_relaxed);
     fake_prim_body = NULL;
     atomic_store_explicit(&fake_prim_has_clock, false, memory_order_relaxed);
     atomic_store_explicit(&fake_prim_has_info, false, memory_order_relaxed);
@@ -175,6 +178,11 @@ void fake_prim_make_up_helper(void)
 {
     fake_prim_has_helper = true;
     fake_prim_caller = 0;
+}
+
+void fake_prim_make_up_large(void)
+{
+    atomic_store_explicit(&fake_prim_has_large, true, memory_order_relaxed);
 }
 
 void fake_prim_set_caller(unsigned flags) { fake_prim_caller = flags; }
@@ -281,9 +289,10 @@ int prim_memory_pressure(unsigned *percent)
 
 // OS pages that are made up are larger than those of the real system, whose answer may lie at any
 // of its own.
-static int fake_prim_map_anywhere(void *hint, size_t bytes, unsigned flags, void **start)
+static int fake_prim_map_pages(void *hint, size_t bytes, size_t page_bytes, unsigned flags,
+                               void **start)
 {
-    size_t page_bytes = fake_prim_page_bytes(), more_bytes = page_bytes - (size_t)getpagesize();
+    size_t more_bytes = page_bytes - (size_t)getpagesize();
     int error = real_prim_map(hint, bytes + more_bytes, flags, start);
     if (error != 0 || more_bytes == 0) return error;
     char *first = (char *)*start, *end = first + bytes + more_bytes;
@@ -299,8 +308,9 @@ int prim_map(void *hint, size_t bytes, unsigned flags, void **start)
 {
     int error = fake_prim_enter_range(FAKE_PRIM_map, hint, bytes);
     bool is_anywhere = (flags & (PRIM_MAP_EXACT | PRIM_MAP_REPLACE)) == 0;
-    if (error == 0)
-        error = (is_anywhere ? fake_prim_map_anywhere : real_prim_map)(hint, bytes, flags, start);
+    if (error == 0 && is_anywhere)
+        error = fake_prim_map_pages(hint, bytes, fake_prim_page_bytes(), flags, start);
+    else if (error == 0) error = real_prim_map(hint, bytes, flags, start);
     return (flags & PRIM_MAP_REPLACE) != 0 ? error : fake_prim_add_mapped(error, bytes);
 }
 
@@ -340,12 +350,18 @@ int prim_unguard(void *start, size_t bytes)
     return error != 0 ? error : real_prim_unguard(start, bytes);
 }
 
-int prim_move(void *from, size_t bytes, void *to, bool *hole)
+size_t prim_mapping_bytes(void *start, size_t bytes)
+{
+    (void)fake_prim_enter_range(FAKE_PRIM_mapping_bytes, start, bytes);
+    return real_prim_mapping_bytes(start, bytes);
+}
+
+int prim_move(void *from, size_t bytes, void *to, bool *is_lost)
 {
     // of both ranges: the other one may end where it likes
     int error = fake_prim_enter_range(FAKE_PRIM_move, from, bytes | (uintptr_t)to);
-    if (error == 0) return real_prim_move(from, bytes, to, hole);
-    *hole = false;
+    if (error == 0) return real_prim_move(from, bytes, to, is_lost);
+    *is_lost = false;
     return error;
 }
 
@@ -358,7 +374,13 @@ int prim_advise_huge(void *start, size_t bytes, bool wanted)
 int prim_map_large(void *hint, size_t bytes, size_t page_bytes, int numa_node, void **start)
 {
     int error = fake_prim_enter_range(FAKE_PRIM_map_large, hint, bytes);
-    if (error == 0) error = real_prim_map_large(hint, bytes, page_bytes, numa_node, start);
+    bool is_made_up = atomic_load_explicit(&fake_prim_has_large, memory_order_relaxed);
+    if (error == 0 && is_made_up && hint == NULL)
+        error = fake_prim_map_pages(hint, bytes, page_bytes, PRIM_MAP_ANYWHERE, start);
+    else if (error == 0 && is_made_up)
+        error = real_prim_map(hint, bytes, PRIM_MAP_EXACT, start);
+    else if (error == 0)
+        error = real_prim_map_large(hint, bytes, page_bytes, numa_node, start);
     return fake_prim_add_mapped(error, bytes);
 }
 

@@ -15,7 +15,8 @@
     X(map) X(unmap) X(access) X(purge) X(reset) X(guard) X(unguard) X(move) X(advise_huge) \
     X(map_large) X(wipe_on_fork) X(random) X(thread_exit_init) X(thread_exit_arm) X(helper_start) \
     X(memory_limit) X(memory_pressure) \
-    X(info_read) X(clock_ms) X(env) X(write_error) X(usage_read) X(wait) X(helper_hurry)
+    X(info_read) X(clock_ms) X(env) X(write_error) X(usage_read) X(wait) X(helper_hurry) \
+    X(mapping_bytes)
 
 enum fake_prim_call {
 #define X(name) FAKE_PRIM_##name,
@@ -58,6 +59,9 @@ void fake_prim_set_caller(unsigned flags);
 bool fake_prim_run_helper(void); // to its end, here and now; false: none was started
 // Runs something at each such call, before anything else is done. NULL takes it back.
 void fake_prim_on(enum fake_prim_call call, void (*run)(void));
+
+// From now on there are large OS pages, made of ordinary ones.
+void fake_prim_make_up_large(void);
 
 // A variable that hides the real one; value NULL: not set. Up to 16; the texts are not copied.
 void fake_prim_set_env(const char *name, const char *value);

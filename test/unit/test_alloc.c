@@ -293,6 +293,32 @@ static void shrink_moved(void)
 
 TEST(alloc_shrinks_a_moved_block_if_its_end_can_be_mapped_anew) { IN_CHILD(shrink_moved()); }
 
+// Large OS pages can be anywhere in a run, not only at its beginning.
+static void run_ends_in_large_pages(bool is_target)
+{
+    start();
+    char *block = (char *)dirty_run(MOVED_BYTES);
+    void *barrier = mi_malloc(MIB);
+    char *other = (char *)dirty_run(8 * MIB);
+    char *large = is_target ? other : block + MOVED_BYTES - 1;
+    size_t slices = is_target ? 8 * MIB / SLICE_BYTES : 1;
+    window_set_kind(&arena_main, arena_slice_of(&arena_main, large), slices, CHUNK_PINNED);
+    if (is_target) mi_free(other);
+    char *moved = (char *)mi_realloc(block, 8 * MIB);
+    EXPECT(!is_target || (moved <= other && other < moved + 8 * MIB));
+    EXPECT(!arena_is_pinned(&arena_main, moved, 1));
+    EXPECT_EQ(fake_prim_count(FAKE_PRIM_move), 0);
+    EXPECT(moved[0] == (char)0xA5 && moved[MOVED_BYTES - 1] == (char)0xA5);
+    mi_free(moved);
+    mi_free(barrier);
+}
+
+TEST(alloc_large_pages_are_not_moved_and_nothing_is_moved_onto_them)
+{
+    IN_CHILD(run_ends_in_large_pages(false));
+    IN_CHILD(run_ends_in_large_pages(true));
+}
+
 static void zero_random(void)
 {
     enum { SLOTS = 200, ROUNDS = TEST_TSAN ? 600 : 4000 }; // each byte is looked at

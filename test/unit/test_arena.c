@@ -128,6 +128,22 @@ static void grow_fails(enum fake_prim_call call)
     EXPECT_TEXT(arena_broken_rule(&arena_main), NULL);
 }
 
+static void grow_large_fails(void)
+{
+    const size_t gib = (size_t)1 << 30;
+    start_quietly();
+    EXPECT(claim(1, SLICE_BYTES) != NULL);
+    size_t mapped = arena_main.mapped;
+    int64_t metadata = level_now(STAT_metadata);
+    fake_prim_fail_from(FAKE_PRIM_map_large, 1, ENOMEM);
+    for (int i = 0; i < 5; i++) EXPECT(!arena_add_large(gib, gib, -1));
+    EXPECT_EQ(arena_main.mapped, mapped); // what is skipped for the alignment is not lost either
+    EXPECT_EQ(level_now(STAT_metadata), metadata);
+    EXPECT(claim(600, SLICE_BYTES) != NULL);
+    expect_arena_rules();
+}
+
+TEST(arena_that_gets_no_large_pages_keeps_its_window) { IN_CHILD(grow_large_fails()); }
 TEST(arena_that_cannot_map_keeps_its_window) { IN_CHILD(grow_fails(FAKE_PRIM_map)); }
 TEST(arena_that_cannot_open_its_side_memory_keeps_its_window)
 {
@@ -167,6 +183,25 @@ static void unmap_all_spares_others(void)
 
 TEST(arena_unmap_all_leaves_the_mappings_of_others_alone) { IN_CHILD(unmap_all_spares_others()); }
 
+static void unmap_all_leaves_nothing(void)
+{
+    start_with_limit(100 * MIB); // a window of 64 MiB
+    fake_prim_make_up_large();
+    size_t before = fake_prim_mapped_bytes() - arena_main.side_bytes;
+    EXPECT(arena_add_large(20 * MIB, 2 * MIB, -1) && arena_at(1) == NULL);
+    EXPECT(arena_add_large(90 * MIB, 2 * MIB, -1) && arena_at(1) != NULL);
+    EXPECT(claim(200, SLICE_BYTES) != NULL);
+    unsigned long unmaps = fake_prim_count(FAKE_PRIM_unmap);
+    arena_unmap_all();
+    EXPECT_EQ(fake_prim_mapped_bytes(), before);
+    EXPECT_EQ(fake_prim_count(FAKE_PRIM_unmap) - unmaps, 2 + 3); // memory each in one piece
+}
+
+TEST(arena_unmap_all_unmaps_large_pages_too_and_what_describes_them)
+{
+    IN_CHILD(unmap_all_leaves_nothing());
+}
+
 static void huge_first(void)
 {
     start_with_limit(100 * MIB);
@@ -193,6 +228,69 @@ static void no_os_memory(void)
 }
 
 TEST(arena_claim_asks_the_OS_for_nothing_when_it_may_not) { IN_CHILD(no_os_memory()); }
+
+// --- reservations --------------------------------------------------------------------------------
+
+enum { RESERVED_MIB = 64, RESERVED_SLICES = RESERVED_MIB * MIB / SLICE_BYTES };
+
+static void reserved(void)
+{
+    start_quietly();
+    EXPECT(arena_reserve(RESERVED_MIB * MIB) && arena_at(1) == NULL);
+    options_set(OPTION_disallow_os_alloc, 1);
+    for (int i = 0; i < RESERVED_SLICES; i++)
+        EXPECT(arena_of(claim(1, SLICE_BYTES)) == &arena_main);
+    EXPECT(claim(1, SLICE_BYTES) == NULL);
+    EXPECT(!arena_reserve(SIZE_MAX));
+    expect_arena_rules();
+}
+
+static void reserved_elsewhere(void)
+{
+    start_with_limit(100 * MIB);
+    EXPECT(arena_reserve(92 * MIB) && arena_at(1) != NULL); // the window has 64
+    options_set(OPTION_disallow_os_alloc, 1);
+    for (int i = 0; i < 92 * MIB / SLICE_BYTES; i++) {
+        EXPECT(claim(1, SLICE_BYTES) != NULL);
+        size_t full = (size_t)i / CHUNK_SLICES;
+        EXPECT(arena_at(1)->first_free >= full); // none is searched twice
+    }
+    EXPECT(claim(1, SLICE_BYTES) == NULL && claim(3, SLICE_BYTES) == NULL);
+    arena_release((void *)(arena_at(1)->base + 62 * SLICE_BYTES), 4, true);
+    EXPECT(claim(4, SLICE_BYTES) != NULL); // across chunks, for it does not grow
+}
+
+TEST(arena_reserve_takes_addresses_of_arena_0) { IN_CHILD(reserved()); }
+TEST(arena_reserve_makes_an_arena_when_the_window_is_too_small) { IN_CHILD(reserved_elsewhere()); }
+
+static void constructors_first(void)
+{
+    start_quietly();
+    options_set(OPTION_disallow_os_alloc, 1);
+    options_set(OPTION_reserve_os_memory, RESERVED_MIB * KIB);
+    EXPECT(claim(1, SLICE_BYTES) != NULL); // another library's constructor came before ours
+    EXPECT(arena_reserve(RESERVED_MIB * MIB));
+    arena_end_reservations();
+    EXPECT(claim(RESERVED_SLICES, SLICE_BYTES) != NULL);
+    EXPECT(claim(CHUNK_SLICES, SLICE_BYTES) == NULL);
+}
+
+TEST(arena_claim_maps_what_it_needs_before_a_reservation_that_is_asked_for)
+{
+    IN_CHILD(constructors_first());
+}
+
+static void advised(void)
+{
+    start_quietly();
+    options_set(OPTION_allow_thp, 0);
+    EXPECT(arena_add_mapped(64 * MIB) != NULL);
+    EXPECT_EQ(fake_prim_count(FAKE_PRIM_advise_huge), 1);
+    EXPECT(arena_reserve(64 * MIB));
+    EXPECT_EQ(fake_prim_count(FAKE_PRIM_advise_huge), 2);
+}
+
+TEST(arena_memory_of_each_kind_follows_allow_thp) { IN_CHILD(advised()); }
 
 // --- memory of the user --------------------------------------------------------------------------
 
@@ -282,8 +380,8 @@ static void flags(void)
     slice[0] = 5;
     arena_release(slice, 1, true);
     (void)purge_all();
-    EXPECT(slice[0] == 5 && arena_is_pinned(dirty, slice));
-    EXPECT(!arena_is_pinned(arena_of(memory), memory));
+    EXPECT(slice[0] == 5 && arena_is_pinned(dirty, slice, 1));
+    EXPECT(!arena_is_pinned(arena_of(memory), memory, 1));
 }
 
 TEST(arena_flags_exclude_pin_and_tell_zeroes) { IN_CHILD(flags()); }
@@ -346,6 +444,26 @@ static void claim_again(void)
 TEST(arena_claim_again_gives_what_is_free_and_was_touched) { IN_CHILD(claim_again()); }
 
 TEST(arena_claim_at_takes_exactly_what_is_free_or_nothing) { IN_CHILD(claim_at()); }
+
+// --- the first chunk with free slices ------------------------------------------------------------
+
+enum { FULL_CHUNKS = 100 };
+
+// A thread at the bottom of a dense heap does not cost the others a long walk each.
+static void passes_full_chunks(void)
+{
+    bool is_clean;
+    start_quietly();
+    char *memory = (char *)claim(FULL_CHUNKS * CHUNK_SLICES, CHUNK_BYTES);
+    EXPECT(memory != NULL && claim(1, SLICE_BYTES) != NULL);
+    arena_release(memory, 1, true);
+    EXPECT(arena_claim_again(arena_slice_of(&arena_main, memory), &is_clean) == memory);
+    EXPECT_EQ(arena_main.first_free, 0);
+    EXPECT(claim(1, SLICE_BYTES) != NULL);
+    EXPECT_EQ(arena_main.first_free, FULL_CHUNKS);
+}
+
+TEST(arena_claim_passes_over_full_chunks_once) { IN_CHILD(passes_full_chunks()); }
 
 // --- rules, broken on purpose --------------------------------------------------------------------
 
@@ -471,6 +589,41 @@ static void *hammer(void *number)
         arena_release(held[at], counts[at], true);
     }
     return NULL;
+}
+
+enum { ARENAS = 60 };
+static ATOMIC(unsigned) claims_made;
+
+// Until each claim has ended, wants a slice of the arena that is made for it.
+static void *snatch(void *unused)
+{
+    bool is_clean;
+    for (unsigned i = 1; i <= ARENAS; i++) {
+        while (atomic_load_explicit(&claims_made, memory_order_relaxed) < i) {
+            struct arena *arena = arena_at(i);
+            if (arena == NULL) continue;
+            EXPECT(!arena_claim_at(arena, (void *)arena->base, 1, &is_clean));
+        }
+    }
+    return unused;
+}
+
+static void each_its_own(void)
+{
+    pthread_t other;
+    fake_prim_reset();
+    os_init(); // and no window
+    if (pthread_create(&other, NULL, snatch, NULL) != 0) abort();
+    for (int i = 0; i < ARENAS; i++) {
+        EXPECT(claim(CHUNK_SLICES, SLICE_BYTES) != NULL);
+        atomic_fetch_add_explicit(&claims_made, 1, memory_order_relaxed);
+    }
+    pthread_join(other, NULL);
+}
+
+TEST(arena_that_is_made_for_a_claim_is_not_another_thread_s)
+{
+    for (int i = 0; i < 200; i++) IN_CHILD(each_its_own());
 }
 
 static void hammer_all(void)

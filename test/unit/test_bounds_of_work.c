@@ -5,18 +5,19 @@
 /* How many OS calls one call of the allocator makes. doc/design.md states these bounds; here they
  * are counted over long random runs, after the thread has started:
  *
- *   free                 a purge step (every 16th page that becomes empty), a map where memory was
- *                        moved, and in a secure build an unguard for each page that is released:
- *                        those that a cache empties when it gives blocks away, a few chains at most
+ *   free                 a purge step (every 16th page that becomes empty), a map and advice where
+ *                        memory was moved, and in a secure build an unguard for each page that is
+ *                        released: those that a cache empties when it gives blocks away, a few
+ *                        chains at most
  *   malloc, realloc, ... the same, one growth (a map, advice, one access for each part of the side
- *                        memory), a guard, and the move of a block
+ *                        memory), a guard, and the move of a block: of each of its mappings
  *   realloc              one purge step more: it allocates and frees
  */
 enum {
     SLOTS = 500,
     ROUNDS = 30000,
-    MOST_FREE_CALLS = PURGE_STEP_RUNS * PURGE_RUN_CALLS + 1,
-    MOST_CALLS = MOST_FREE_CALLS + 7 + 2 + 1,
+    MOST_FREE_CALLS = PURGE_STEP_RUNS * PURGE_RUN_CALLS + 2,
+    MOST_CALLS = MOST_FREE_CALLS + 7 + 2 + OS_MOVE_PIECES,
     MOST_RESIZE_CALLS = MOST_CALLS + PURGE_STEP_RUNS * PURGE_RUN_CALLS,
     // an overflow gives nine chains away; each may find no room, and make another one return
     MOST_PAGES = 2 * 9 * DEPOT_CHAIN_BLOCKS

@@ -55,6 +55,43 @@ static void hard_in_place(void)
 
 TEST(limit_hard_refuses_to_extend_a_run) { IN_CHILD(hard_in_place()); }
 
+// A run of slices that count already and of some that do not, where the OS takes nothing back.
+static void mixed(bool is_lazy)
+{
+    start();
+    if (is_lazy) options_set(OPTION_reset_decommits, 0);
+    fake_prim_fail_from(FAKE_PRIM_purge, 1, EINVAL);
+    EXPECT(claim(SLICES / 2) != NULL);
+    arena_release(claim(SLICES / 2), SLICES / 2, true);
+    options_set(OPTION_memory_limit_hard, (SLICES + 2) * KIB_PER_SLICE);
+    EXPECT(claim(SLICES) == NULL);
+    EXPECT_EQ(level_now(STAT_committed), SLICES * SLICE_BYTES);
+    EXPECT_EQ(arena_main.dirty_free, SLICES / 2);
+    EXPECT(claim(SLICES / 2 + 2) != NULL);
+    expect_arena_rules();
+}
+
+TEST(limit_hard_that_refuses_a_claim_leaves_what_counts_as_it_was)
+{
+    IN_CHILD(mixed(false));
+    IN_CHILD(mixed(true));
+}
+
+// What the OS drops when it wants to would count for good.
+static void hard_and_lazy(void)
+{
+    start();
+    options_set(OPTION_reset_decommits, 0);
+    arena_release(claim(SLICES), SLICES, true);
+    EXPECT_EQ(purge_all(), 0);
+    options_set(OPTION_memory_limit_hard, SLICES * KIB_PER_SLICE);
+    EXPECT_EQ(purge_all(), SLICES * SLICE_BYTES);
+    EXPECT_EQ(level_now(STAT_committed), 0);
+    expect_arena_rules();
+}
+
+TEST(limit_hard_has_the_OS_take_memory_back_at_once) { IN_CHILD(hard_and_lazy()); }
+
 static void at_release(void)
 {
     start();
@@ -129,6 +166,21 @@ static void without_one(void)
     options_set(OPTION_memory_limit_hard, -1);
     EXPECT(claim(SLICES) != NULL);
 }
+
+// As with all files open that the process may open.
+static void not_now(void)
+{
+    start();
+    fake_prim_set_limit(8 * SLICES * SLICE_BYTES);
+    fake_prim_fail_from(FAKE_PRIM_memory_limit, 1, EMFILE);
+    options_set(OPTION_memory_limit_hard, -1);
+    EXPECT(claim(1) != NULL);
+    fake_prim_fail_from(FAKE_PRIM_memory_limit, 0, 0);
+    EXPECT(claim(7 * SLICES - 1) != NULL);
+    EXPECT(claim(1) == NULL);
+}
+
+TEST(limit_of_the_system_is_asked_for_again_when_it_could_not_be_told) { IN_CHILD(not_now()); }
 
 TEST(limit_of_the_system_is_asked_for_once)
 {

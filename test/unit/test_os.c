@@ -1,4 +1,6 @@
 #include "unit_test.h"
+#include <sys/syscall.h>
+#include <unistd.h>
 
 enum { KIB = 1024, MIB = 1024 * KIB };
 
@@ -122,6 +124,79 @@ static void move_pages(void)
 }
 
 TEST(os_move_moves_and_leaves_zeroes) { IN_CHILD(move_pages()); }
+
+// Of which the second half is a mapping of its own.
+static char *map_halves(void)
+{
+    char *memory = (char *)os_map(MIB, 64 * KIB);
+    memset(memory, 7, MIB);
+    EXPECT_EQ(prim_wipe_on_fork(memory + MIB / 2, MIB / 2), 0);
+    return memory;
+}
+
+static void move_mappings(void)
+{
+    start();
+    char *from = map_halves(), *to = (char *)os_map(2 * MIB, 64 * KIB);
+    fake_prim_fail_once(FAKE_PRIM_move, 2, ENOMEM);
+    EXPECT_EQ(os_move(from, MIB, to), MIB / 2);
+    EXPECT(to[MIB / 2 - 1] == 7 && is_zero(from, MIB / 2));
+    EXPECT(from[MIB / 2] == 7 && from[MIB - 1] == 7);
+    EXPECT(os_restore(to, MIB));
+    from = map_halves();
+    EXPECT_EQ(os_move(from, MIB, to), MIB);
+    EXPECT(to[MIB / 2 - 1] == 7 && to[MIB - 1] == 7 && is_zero(from, MIB));
+}
+
+// Kernels from 6.17 on move several mappings at one call, as far as they get. One that is sealed
+// (from 6.10 on) does not move.
+static void move_sealed(void)
+{
+    enum { MSEAL = 462 };
+    start();
+    char *from = map_halves(), *to = (char *)os_map(2 * MIB, 64 * KIB);
+    if (syscall(MSEAL, from + MIB / 2, MIB / 2, 0) != 0) test_child_end();
+    EXPECT_EQ(os_move(from, MIB, to), 0);
+    EXPECT(from[0] == 7 && from[MIB / 2] == 7 && from[MIB - 1] == 7);
+    to[0] = to[MIB / 2] = 1; // it is ours still
+}
+
+static void move_again_and_again(void)
+{
+    enum { MOVES = 20 };
+    start();
+    unsigned moves = 0;
+    char *from = (char *)os_map(MIB, 64 * KIB);
+    for (size_t bytes = MIB; moves < MOVES; moves++) {
+        char *to = (char *)os_map(bytes + 64 * KIB, 64 * KIB);
+        from[bytes - 1] = 1; // else the system makes one mapping of two
+        to[bytes] = 1;
+        if (os_move(from, bytes, to) != bytes) break;
+        from = to;
+        bytes += 64 * KIB;
+    }
+    EXPECT_EQ(moves, OS_MOVE_PIECES);
+}
+
+TEST(os_move_moves_mapping_by_mapping_and_tells_how_far_it_came)
+{
+    IN_CHILD(move_mappings());
+    IN_CHILD(move_sealed());
+    IN_CHILD(move_again_and_again());
+}
+
+static void restore_and_advise(void)
+{
+    start();
+    options_set(OPTION_allow_thp, 0);
+    char *from = (char *)os_map(MIB, 64 * KIB), *to = (char *)os_map(MIB, 64 * KIB);
+    EXPECT(os_move(from, MIB, to));
+    EXPECT_EQ(fake_prim_count(FAKE_PRIM_advise_huge), 0); // the mappings keep what they had
+    EXPECT(os_restore(to, MIB));
+    EXPECT_EQ(fake_prim_count(FAKE_PRIM_advise_huge), 1);
+}
+
+TEST(os_restore_follows_allow_thp_as_the_neighbours_do) { IN_CHILD(restore_and_advise()); }
 
 static void move_many(void)
 {

@@ -258,15 +258,33 @@ TEST(prim_guard_faults_and_prim_unguard_leaves_zeroes)
     unmap(memory);
 }
 
+TEST(prim_mapping_bytes_ends_where_another_mapping_begins)
+{
+    size_t page = page_bytes(), bytes = range_bytes();
+    unsigned char *memory = map(bytes, PRIM_MAP_ANYWHERE);
+    if (prim_mapping_bytes(memory, bytes) == 0) return; // it cannot be told
+    EXPECT_EQ(prim_mapping_bytes(memory, bytes), bytes);
+    EXPECT_EQ(prim_mapping_bytes(memory + 3 * page, 2 * page), 2 * page);
+    for (size_t at = 1; at < PAGES; at++) {
+        EXPECT_EQ(prim_access(memory + at * page, page, false), 0);
+        EXPECT_EQ(prim_mapping_bytes(memory, bytes), at * page);
+        EXPECT_EQ(prim_mapping_bytes(memory + at * page, bytes - at * page), page);
+        EXPECT_EQ(prim_access(memory + at * page, page, true), 0);
+    }
+    EXPECT_EQ(prim_unmap(memory + page, bytes - page), 0);
+    EXPECT_EQ(prim_mapping_bytes(memory, bytes), page);
+    unmap(memory);
+}
+
 TEST(prim_move_takes_the_pages_along_and_leaves_zeroes)
 {
-    bool hole = true;
+    bool is_lost = true;
     unsigned char *from = map(range_bytes(), PRIM_MAP_ANYWHERE);
     unsigned char *to = map(range_bytes(), PRIM_MAP_ANYWHERE);
     memset(from, 6, range_bytes());
     memset(to, 9, range_bytes());
-    EXPECT_EQ(prim_move(from, range_bytes(), to, &hole), 0);
-    EXPECT(!hole);
+    EXPECT_EQ(prim_move(from, range_bytes(), to, &is_lost), 0);
+    EXPECT(!is_lost);
     EXPECT(is_filled(to, range_bytes(), 6));
     EXPECT(is_zero(from, range_bytes()));
     memset(from, 1, range_bytes());
@@ -275,15 +293,15 @@ TEST(prim_move_takes_the_pages_along_and_leaves_zeroes)
     unmap(to);
 }
 
-TEST(prim_move_that_fails_leaves_the_pages_where_they_were)
+TEST(prim_move_that_fails_leaves_memory_at_the_target)
 {
-    bool hole = true;
-    unsigned char *from = map(range_bytes(), PRIM_MAP_ANYWHERE);
-    memset(from, 6, range_bytes());
-    EXPECT(prim_move(from, range_bytes(), from + page_bytes(), &hole) != 0); // the ranges overlap
-    EXPECT(!hole);
-    EXPECT(is_filled(from, range_bytes(), 6));
-    unmap(from);
+    bool is_lost = true;
+    void *nowhere = (void *)(0 - 2 * (uintptr_t)page_bytes()); // refused by the system
+    unsigned char *to = map(range_bytes(), PRIM_MAP_ANYWHERE);
+    EXPECT(prim_move(nowhere, page_bytes(), to, &is_lost) != 0);
+    EXPECT(!is_lost);
+    memset(to, 9, range_bytes());
+    unmap(to);
 }
 
 TEST(prim_wipe_on_fork_shows_zeroes_to_the_child_only)
@@ -558,7 +576,7 @@ static bool call_those_without_result(void)
 
 TEST(M3_calls_leave_errno_alone_when_they_succeed_and_when_they_fail)
 {
-    bool hole;
+    bool is_lost;
     char random[8];
     void *start = NULL;
     unsigned char *memory = map(range_bytes(), PRIM_MAP_ANYWHERE);
@@ -571,7 +589,7 @@ TEST(M3_calls_leave_errno_alone_when_they_succeed_and_when_they_fail)
     EXPECT_ERRNO_KEPT(prim_reset(nowhere, page_bytes()));
     EXPECT_ERRNO_KEPT(prim_guard(nowhere, page_bytes()));
     EXPECT_ERRNO_KEPT(prim_unguard(nowhere, page_bytes()));
-    EXPECT_ERRNO_KEPT(prim_move(nowhere, page_bytes(), memory, &hole));
+    EXPECT_ERRNO_KEPT(prim_move(nowhere, page_bytes(), memory, &is_lost));
     EXPECT_ERRNO_KEPT(prim_advise_huge(nowhere, page_bytes(), true));
     EXPECT_ERRNO_KEPT(prim_wipe_on_fork(nowhere, page_bytes()));
     EXPECT_ERRNO_KEPT(prim_map_large(NULL, (size_t)1 << 40, (size_t)1 << 30, 0, &start));

@@ -8,10 +8,12 @@
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <limits.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -58,39 +60,104 @@ static bool is_filled(const unsigned char *start, unsigned char byte)
     return true;
 }
 
-static void move_on_an_old_kernel(void)
+// What mremap does: as the kernel at hand; as one before 5.7, which does not know DONTUNMAP; or it
+// unmaps the target and fails then, before or after another thread has mapped something there.
+static enum { KERNEL_REAL, KERNEL_OLD, KERNEL_LATE, KERNEL_RACE } kernel;
+static size_t race_at;
+
+void *mremap(void *from, size_t bytes, size_t new_bytes, int flags, ...)
 {
-    bool hole = true;
-    unsigned char *from = map_filled(6), *to = map_filled(9);
-    refuse(SYS_mremap, 3, REMAP_DONTUNMAP, EINVAL);
-    EXPECT_EQ(prim_move(from, BYTES, to, &hole), 0);
-    EXPECT(!hole && is_filled(to, 6) && is_filled(from, 0));
+    va_list more;
+    va_start(more, flags);
+    char *to = (flags & MREMAP_FIXED) != 0 ? va_arg(more, char *) : NULL;
+    va_end(more);
+    if (to != NULL && (flags & REMAP_DONTUNMAP) == 0) abort(); // it would unmap the source
+    if (to == NULL || kernel == KERNEL_REAL)
+        return (void *)syscall(SYS_mremap, from, bytes, new_bytes, flags, to);
+    if (kernel != KERNEL_OLD && munmap(to, new_bytes) != 0) abort();
+    if (kernel == KERNEL_RACE) {
+        int protection = race_at == 0 ? PROT_READ : PROT_NONE;
+        void *mapped = mmap(to + race_at, (size_t)getpagesize(), protection,
+                            MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+        if (mapped == MAP_FAILED) abort();
+    }
+    errno = kernel == KERNEL_OLD ? EINVAL : ENOMEM;
+    return MAP_FAILED;
 }
 
-static void move_and_no_new_mapping(void)
+static void move_fails(int error, bool is_lost)
 {
-    bool hole = false;
+    bool was_lost = !is_lost;
     unsigned char *from = map_filled(6), *to = map_filled(9);
-    refuse(SYS_mremap, 3, REMAP_DONTUNMAP, EINVAL);
-    refuse(SYS_mmap, -1, 0, ENOMEM);
-    EXPECT_EQ(prim_move(from, BYTES, to, &hole), 0);
-    EXPECT(hole && is_filled(to, 6));
+    EXPECT_EQ(prim_move(from, BYTES, to, &was_lost), error);
+    EXPECT(was_lost == is_lost);
+    EXPECT(is_filled(from, 6));
+    if (!is_lost) memset(to, 9, BYTES);
+}
+
+static void move_on_an_old_kernel(void)
+{
+    kernel = KERNEL_OLD;
+    move_fails(EINVAL, false);
 }
 
 static void move_refused(void)
 {
-    bool hole = true;
-    unsigned char *from = map_filled(6), *to = map_filled(9);
     refuse(SYS_mremap, -1, 0, ENOMEM);
-    EXPECT_EQ(prim_move(from, BYTES, to, &hole), ENOMEM);
-    EXPECT(!hole && is_filled(from, 6) && is_filled(to, 9));
+    move_fails(ENOMEM, false);
 }
 
-TEST(prim_move_works_without_DONTUNMAP_and_tells_of_a_hole)
+static void move_late(bool has_memory)
+{
+    bool is_lost = has_memory;
+    unsigned char *from = map_filled(6), *to = map_filled(9);
+    kernel = KERNEL_LATE;
+    if (!has_memory) refuse(SYS_mmap, -1, 0, ENOMEM);
+    EXPECT_EQ(prim_move(from, BYTES, to, &is_lost), ENOMEM);
+    EXPECT(is_lost == !has_memory && is_filled(from, 6));
+    if (has_memory) EXPECT(is_filled(to, 0));
+}
+
+static void move_and_race(size_t at)
+{
+    kernel = KERNEL_RACE;
+    race_at = at;
+    move_fails(ENOMEM, true);
+}
+
+TEST(prim_move_that_fails_leaves_the_pages_and_tells_when_the_target_is_lost)
 {
     EXPECT_STDERR(move_on_an_old_kernel(), "");
-    EXPECT_STDERR(move_and_no_new_mapping(), "");
     EXPECT_STDERR(move_refused(), "");
+    EXPECT_STDERR(move_late(true), "");
+    EXPECT_STDERR(move_late(false), "");
+    EXPECT_STDERR(move_and_race(0), "");
+    EXPECT_STDERR(move_and_race(BYTES / 2), "");
+}
+
+// Where the next OS page is free, asking does not take it.
+static void look_before_a_hole(void)
+{
+    void *mapped, *start = NULL;
+    if (prim_map(NULL, 2 * BYTES, PRIM_MAP_ANYWHERE, &start) != 0) abort();
+    char *memory = (char *)start;
+    EXPECT_EQ(prim_unmap(memory + BYTES, BYTES), 0);
+    EXPECT_EQ(prim_mapping_bytes(memory, BYTES), BYTES);
+    EXPECT_EQ(prim_map(memory + BYTES, BYTES, PRIM_MAP_EXACT, &mapped), 0);
+}
+
+static void look_in_a_sandbox(int error)
+{
+    unsigned char *memory = map_filled(6);
+    refuse(SYS_mremap, -1, 0, error);
+    EXPECT_EQ(prim_mapping_bytes(memory, BYTES), error == ENOMEM ? BYTES : 0);
+}
+
+TEST(prim_mapping_bytes_changes_nothing_and_is_0_where_it_cannot_be_told)
+{
+    EXPECT_STDERR(look_before_a_hole(), "");
+    EXPECT_STDERR(look_in_a_sandbox(EPERM), "");
+    EXPECT_STDERR(look_in_a_sandbox(ENOMEM), ""); // then a move says that it cannot be done
 }
 
 static void reset_on_an_old_kernel(void)
@@ -256,9 +323,21 @@ static void write_limit(const char *path, const char *text)
     if (file == NULL || fputs(text, file) < 0 || fclose(file) != 0) abort();
 }
 
+static const char *groups_file(void)
+{
+    static char name[PATH_MAX];
+    snprintf(name, sizeof name, "%s/groups", group_root);
+    return name;
+}
+
+// SIZE_MAX: none.
 static void expect_limit(const char *groups, size_t bytes)
 {
-    EXPECT_EQ(prim_linux_group_limit(groups, group_root), bytes);
+    size_t found = SIZE_MAX;
+    write_limit("groups", groups);
+    EXPECT_EQ(prim_linux_group_limit(groups_file(), group_root, &found),
+              bytes == SIZE_MAX ? ENOENT : 0);
+    EXPECT_EQ(found, bytes);
 }
 
 static void limits_of_groups(void)
@@ -290,10 +369,47 @@ static void limits_of_groups(void)
     expect_limit("no colon\none: only\n", SIZE_MAX);
 }
 
+// As of version 1 in a container: many lines, with long paths.
+static void limits_of_long_lists(void)
+{
+    enum { LINES = 13, PATH_BYTES = 200 };
+    char groups[LINES * (PATH_BYTES + 16) + 2048], path[2048];
+    size_t length = 0;
+    for (int i = 0; i < LINES; i++) {
+        const char *name = i == LINES - 1 ? "memory" : "cpuset";
+        length += (size_t)snprintf(groups + length, sizeof groups - length, "%d:%s:/d%.*s\n",
+                                   LINES - i, name, i == LINES - 1 ? 0 : PATH_BYTES,
+                                   "/pod0123456789abcdef0123456789abcdef0123456789abcdef012345678"
+                                   "/pod0123456789abcdef0123456789abcdef0123456789abcdef012345678"
+                                   "/pod0123456789abcdef0123456789abcdef0123456789abcdef012345678"
+                                   "/pod0123456789abcdef0123456789abcdef0123456789abcdef012345678");
+    }
+    expect_limit(groups, 2000000);
+    memset(path, 'p', sizeof path - 1); // longer than we care to remember
+    path[sizeof path - 1] = '\0';
+    snprintf(groups, sizeof groups, "6:memory:/d/%s\n5:cpu:/a\n", path);
+    expect_limit(groups, 2000000); // that of the group around it
+}
+
+static void without_files(rlim_t more)
+{
+    struct rlimit limit;
+    size_t found = 1;
+    write_limit("groups", "6:memory:/d\n");
+    const char *name = groups_file();
+    int next = dup(0);
+    if (next < 0 || close(next) != 0 || getrlimit(RLIMIT_NOFILE, &limit) != 0) abort();
+    limit.rlim_cur = (rlim_t)next + more;
+    if (setrlimit(RLIMIT_NOFILE, &limit) != 0) abort();
+    EXPECT_EQ(prim_linux_group_limit(name, group_root, &found), EMFILE);
+    EXPECT_EQ(found, 1);
+}
+
 static void expect_pressure(const char *groups, int percent)
 {
     unsigned found = 0;
-    EXPECT_EQ(prim_linux_group_pressure(groups, group_root, &found), percent >= 0);
+    write_limit("groups", groups);
+    EXPECT_EQ(prim_linux_group_pressure(groups_file(), group_root, &found), percent >= 0);
     if (percent >= 0) EXPECT_EQ(found, percent);
 }
 
@@ -324,6 +440,9 @@ TEST(prim_memory_limit_is_the_least_of_all_groups_that_this_one_is_in)
     char command[sizeof group_root + 16];
     if (mkdtemp(group_root) == NULL) abort();
     limits_of_groups();
+    limits_of_long_lists();
+    EXPECT_STDERR(without_files(0), "");
+    EXPECT_STDERR(without_files(1), ""); // one for the list, and none for what it names
     pressure_of_groups();
     snprintf(command, sizeof command, "rm -r '%s'", group_root);
     EXPECT_EQ(system(command), 0);

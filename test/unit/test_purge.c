@@ -1,4 +1,5 @@
 #include "unit_test.h"
+#include "mimalloc.h"
 
 enum { SLICES = 10 };
 static const uint64_t begin_ms = 1000000;
@@ -164,6 +165,90 @@ static void bounded_chunks(void)
 }
 
 TEST(purge_step_visits_a_bounded_number_of_chunks) { IN_CHILD(bounded_chunks()); }
+
+static void claim_meanwhile(void)
+{
+    fake_prim_on(FAKE_PRIM_purge, NULL);
+    char *memory = dirty_slices(1);
+    EXPECT_EQ(arena_slice_of(&arena_main, memory), CHUNK_SLICES); // the first chunk has none now
+}
+
+static void hint(void)
+{
+    start(-1);
+    char *memory = dirty_slices(2 * CHUNK_SLICES);
+    arena_release(memory, CHUNK_SLICES, true);
+    arena_release(memory + CHUNK_BYTES, 1, true);
+    fake_prim_on(FAKE_PRIM_purge, claim_meanwhile);
+    (void)purge_all();
+    EXPECT_EQ(arena_main.first_free, 0);
+    EXPECT(dirty_slices(1) == memory);
+}
+
+TEST(purge_gives_back_what_the_next_claim_finds) { IN_CHILD(hint()); }
+
+// --- a claim while another thread purges all that is free ----------------------------------------
+
+static pthread_t purge_other;
+static ATOMIC(bool) purge_other_waits, purge_other_ends;
+
+static void note_wait(void)
+{
+    atomic_store_explicit(&purge_other_waits, true, memory_order_release);
+}
+
+static void *allocate(void *unused)
+{
+    EXPECT(mi_malloc(20 * SLICE_BYTES) != NULL);
+    atomic_store_explicit(&purge_other_ends, true, memory_order_release);
+    return unused;
+}
+
+static void start_other(void)
+{
+    fake_prim_on(FAKE_PRIM_purge, NULL);
+    fake_prim_on(FAKE_PRIM_wait, note_wait);
+    if (pthread_create(&purge_other, NULL, allocate, NULL) != 0) abort();
+    while (!atomic_load_explicit(&purge_other_waits, memory_order_acquire) &&
+           !atomic_load_explicit(&purge_other_ends, memory_order_acquire))
+        sched_yield();
+}
+
+static void in_hand(void (*purge)(void))
+{
+    start(0);
+    options_set(OPTION_show_errors, 0);
+    char *memory = dirty_slices(50);
+    arena_release(memory, 50, true);
+    options_set(OPTION_disallow_os_alloc, 1);
+    fake_prim_on(FAKE_PRIM_purge, start_other);
+    purge();
+    pthread_join(purge_other, NULL);
+    EXPECT(atomic_load_explicit(&purge_other_waits, memory_order_relaxed));
+}
+
+static void purge_everything(void) { (void)purge_all(); }
+
+TEST(purge_of_all_that_is_free_does_not_make_another_thread_s_malloc_fail)
+{
+    IN_CHILD(in_hand(purge_tick));
+    IN_CHILD(in_hand(purge_everything));
+}
+
+static void nobody_to_wait_for(void)
+{
+    start(100);
+    arena_release(dirty_slices(SLICES), SLICES, true);
+    uint32_t search = purge_search_begins();
+    EXPECT(!purge_wait_for_others(&search));
+    (void)purge_all();
+    EXPECT(purge_wait_for_others(&search)); // since the search began
+    EXPECT(!purge_wait_for_others(&search));
+    purge_after_fork();
+    EXPECT(!purge_wait_for_others(&search));
+}
+
+TEST(purge_is_waited_for_only_while_it_goes_on) { IN_CHILD(nobody_to_wait_for()); }
 
 static void *claimer(void *number)
 {

@@ -1,4 +1,4 @@
-#include <errno.h>
+#include "prim/posix/prim_posix.h"
 #include "base/text.h"
 #include "prim/linux/prim_linux.h"
 #include "prim/prim.h"
@@ -17,10 +17,43 @@ struct linux_group {
     char        buffer[LINUX_LIMIT_PATH_BYTES / 2];
 };
 
-// Of one line, "number:resources:path", which ends at `end`; false: it is not about memory.
-static bool linux_group_parse(struct linux_group *group, const char *line, const char *end,
-                              const char *root)
+// A file that is read line by line: that of groups can have many, of version 1, with long paths.
+struct linux_lines {
+    int         file;
+    size_t      next, end; // what is left of `piece`
+    struct text line;      // what does not fit is cut off: of a path that long the groups around it
+    char        piece[LINUX_LIMIT_PATH_BYTES / 2], buffer[LINUX_LIMIT_PATH_BYTES];
+};
+
+static int linux_lines_open(struct linux_lines *lines, const char *path)
 {
+    int before = errno;
+    lines->next = lines->end = 0;
+    lines->file = prim_linux_open(path);
+    return prim_posix_result(lines->file >= 0, before);
+}
+
+// false: there is none.
+static bool linux_lines_next(struct linux_lines *lines)
+{
+    text_init(&lines->line, lines->buffer, sizeof lines->buffer);
+    for (char next = '\0'; next != '\n'; lines->next++) {
+        if (lines->next == lines->end) {
+            lines->end = prim_linux_read(lines->file, lines->piece, sizeof lines->piece);
+            lines->next = 0;
+            if (lines->end == 0) return lines->line.length > 0;
+        }
+        next = lines->piece[lines->next];
+        text_add_char(&lines->line, next);
+    }
+    return true;
+}
+
+// Of one line, "number:resources:path"; false: it is not about memory.
+static bool linux_group_parse(struct linux_group *group, const char *line, const char *root)
+{
+    const char *end = strchr(line, '\n');
+    if (end == NULL) end = line + strlen(line);
     const char *names = (const char *)memchr(line, ':', (size_t)(end - line));
     if (names == NULL) return false;
     names++;
@@ -39,8 +72,8 @@ static bool linux_group_parse(struct linux_group *group, const char *line, const
     return is_memory || group->is_newest;
 }
 
-static void linux_group_read(const struct linux_group *group, const char *file, char *buffer,
-                             size_t capacity)
+static int linux_group_read(const struct linux_group *group, const char *file, char *buffer,
+                            size_t capacity)
 {
     char name[LINUX_LIMIT_PATH_BYTES];
     struct text text;
@@ -49,7 +82,7 @@ static void linux_group_read(const struct linux_group *group, const char *file, 
     text_add(&text, group->tree);
     text_add(&text, group->path.start);
     text_add(&text, file);
-    prim_linux_read_text(name, buffer, capacity);
+    return prim_linux_read_text(name, buffer, capacity);
 }
 
 // To the group around it; false when there is none.
@@ -73,18 +106,24 @@ static size_t linux_limit_number(const char *text)
     return value;
 }
 
-// Of the group and all around it; SIZE_MAX: none.
-static size_t linux_group_limit(struct linux_group *group)
+// A file may be there that cannot be opened just now.
+static bool linux_is_passing(int error)
+{
+    return error == EMFILE || error == ENFILE || error == ENOMEM;
+}
+
+// Of the group and all around it: *least becomes no more than that. 0, or an error that passes.
+static int linux_group_limit(struct linux_group *group, size_t *least)
 {
     const char *file = group->is_newest ? "/memory.max" : "/memory.limit_in_bytes";
-    size_t least = SIZE_MAX;
     do {
         char text[32];
-        linux_group_read(group, file, text, sizeof text);
+        int error = linux_group_read(group, file, text, sizeof text);
+        if (linux_is_passing(error)) return error;
         size_t limit = linux_limit_number(text);
-        if (limit != 0 && limit < least) least = limit;
+        if (limit != 0 && limit < *least) *least = limit;
     } while (linux_group_leave(group));
-    return least;
+    return 0;
 }
 
 // "some avg10=12.34 avg60=...": the part of the last ten seconds in which something waited for
@@ -109,56 +148,57 @@ static bool linux_group_pressure(struct linux_group *group, unsigned *percent)
     return false;
 }
 
-// The next group about memory of those that *groups names, which moves on; false: there is none.
-static bool linux_group_next(struct linux_group *group, const char **groups, const char *root)
+// The next group about memory; false: there is none.
+static bool linux_group_next(struct linux_group *group, struct linux_lines *lines,
+                             const char *root)
 {
-    while (**groups != '\0') {
-        const char *line = *groups, *end = strchr(line, '\n');
-        if (end == NULL) end = line + strlen(line);
-        *groups = *end == '\0' ? end : end + 1;
-        if (linux_group_parse(group, line, end, root)) return true;
+    while (linux_lines_next(lines)) {
+        if (linux_group_parse(group, lines->line.start, root)) return true;
     }
     return false;
 }
 
-size_t prim_linux_group_limit(const char *groups, const char *root)
+int prim_linux_group_limit(const char *groups, const char *root, size_t *bytes)
 {
+    struct linux_lines lines;
     struct linux_group group;
     size_t least = SIZE_MAX;
-    while (linux_group_next(&group, &groups, root)) {
-        size_t limit = linux_group_limit(&group);
-        if (limit < least) least = limit;
-    }
-    return least;
+    int before = errno, error = linux_lines_open(&lines, groups);
+    if (error != 0) return linux_is_passing(error) ? error : ENOENT;
+    while (error == 0 && linux_group_next(&group, &lines, root))
+        error = linux_group_limit(&group, &least);
+    prim_linux_close(lines.file);
+    errno = before;
+    if (error == 0 && least == SIZE_MAX) error = ENOENT;
+    if (error == 0) *bytes = least;
+    return error;
 }
 
 bool prim_linux_group_pressure(const char *groups, const char *root, unsigned *percent)
 {
+    struct linux_lines lines;
     struct linux_group group;
-    while (linux_group_next(&group, &groups, root)) {
-        if (linux_group_pressure(&group, percent)) return true;
-    }
-    return false;
+    int before = errno;
+    bool is_told = false;
+    if (linux_lines_open(&lines, groups) != 0) return false;
+    while (!is_told && linux_group_next(&group, &lines, root))
+        is_told = linux_group_pressure(&group, percent);
+    prim_linux_close(lines.file);
+    errno = before;
+    return is_told;
 }
 
-static const char linux_groups_root[] = "/sys/fs/cgroup";
-enum { LINUX_GROUPS_BYTES = 2 * LINUX_LIMIT_PATH_BYTES };
+static const char linux_groups[] = "/proc/self/cgroup", linux_groups_root[] = "/sys/fs/cgroup";
 
 int prim_memory_limit(size_t *bytes)
 {
-    char groups[LINUX_GROUPS_BYTES];
-    prim_linux_read_text("/proc/self/cgroup", groups, sizeof groups);
-    size_t limit = prim_linux_group_limit(groups, linux_groups_root);
-    if (limit == SIZE_MAX) return ENOENT;
-    *bytes = limit;
-    return 0;
+    return prim_linux_group_limit(linux_groups, linux_groups_root, bytes);
 }
 
 int prim_memory_pressure(unsigned *percent)
 {
-    char text[LINUX_GROUPS_BYTES];
-    prim_linux_read_text("/proc/self/cgroup", text, sizeof text);
-    if (prim_linux_group_pressure(text, linux_groups_root, percent)) return 0;
+    char text[64];
+    if (prim_linux_group_pressure(linux_groups, linux_groups_root, percent)) return 0;
     prim_linux_read_text("/proc/pressure/memory", text, sizeof text);
     return linux_pressure_parse(text, percent) ? 0 : ENOENT;
 }

@@ -45,29 +45,31 @@
 // open, read, write and getrandom are made as bare system calls: the C library's are points at
 // which a thread can be cancelled, and nobody may vanish from inside free().
 
-static int prim_linux_open(const char *path)
+int prim_linux_open(const char *path)
 {
     return (int)syscall(SYS_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC);
 }
 
-// Bytes read; 0 at the end, and on failure.
-static size_t prim_linux_read(int file, void *buffer, size_t capacity)
+void prim_linux_close(int file) { (void)syscall(SYS_close, file); }
+
+size_t prim_linux_read(int file, void *buffer, size_t capacity)
 {
     long got = syscall(SYS_read, file, buffer, capacity);
     return got > 0 ? (size_t)got : 0;
 }
 
-void prim_linux_read_text(const char *path, char *buffer, size_t capacity)
+int prim_linux_read_text(const char *path, char *buffer, size_t capacity)
 {
     int before = errno;
     size_t length = 0;
-    int file = prim_linux_open(path);
-    if (file >= 0) {
+    int file = prim_linux_open(path), error = prim_posix_result(file >= 0, before);
+    if (error == 0) {
         length = prim_linux_read(file, buffer, capacity - 1);
-        (void)syscall(SYS_close, file);
+        prim_linux_close(file);
     }
     buffer[length] = '\0';
     errno = before;
+    return error;
 }
 
 // Reads the digits at *text and moves it behind them; 0 when there are none.
@@ -187,33 +189,59 @@ int prim_advise_huge(void *start, size_t bytes, bool wanted)
     return prim_linux_advise(start, bytes, wanted ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
 }
 
-static int prim_linux_remap(void *from, size_t bytes, void *to, int extra)
+// It is asked to become one OS page longer where it is: the kernel looks first whether the range
+// ends in the mapping in which it begins (EFAULT), and then whether there is room (ENOMEM; else it
+// does, which is undone).
+static bool prim_linux_is_one(void *start, size_t bytes)
 {
     int before = errno;
-    void *moved = mremap(from, bytes, bytes, MREMAP_MAYMOVE | MREMAP_FIXED | extra, to);
-    return prim_posix_result(moved != MAP_FAILED, before);
+    size_t more = prim_linux_page_bytes();
+    void *grown = mremap(start, bytes, bytes + more, 0);
+    int error = prim_posix_result(grown != MAP_FAILED, before);
+    return error == 0 ? prim_unmap((char *)start + bytes, more) == 0 : error == ENOMEM;
 }
 
-// Maps a range where nothing is mapped; true when it is a hole afterwards.
-static bool prim_linux_leaves_hole(void *start, size_t bytes)
+size_t prim_mapping_bytes(void *start, size_t bytes)
 {
-    void *mapped;
-    int error = prim_map(start, bytes, PRIM_MAP_EXACT, &mapped);
-    return error != 0 && error != EEXIST;
-}
-
-int prim_move(void *from, size_t bytes, void *to, bool *hole)
-{
-    int error = prim_linux_remap(from, bytes, to, MREMAP_DONTUNMAP);
-    if (error == 0) {
-        *hole = false;
-        return 0;
+    if (prim_linux_is_one(start, bytes)) return bytes;
+    size_t page_bytes = prim_linux_page_bytes();
+    size_t pages = 0, too_many = bytes / page_bytes;
+    while (too_many - pages > 1) {
+        size_t middle = pages + (too_many - pages) / 2;
+        if (prim_linux_is_one(start, middle * page_bytes)) pages = middle;
+        else too_many = middle;
     }
-    // Kernels before 5.7 do not know DONTUNMAP.
-    if (error == EINVAL) error = prim_linux_remap(from, bytes, to, 0);
-    // The kernel clears the target before it moves, so on a late failure it is the target that
-    // needs a new mapping.
-    *hole = prim_linux_leaves_hole(error == 0 ? from : to, bytes);
+    return pages * page_bytes;
+}
+
+// Whether a range was unmapped whose first word was `mark`, and is not ours again. The kernel looks
+// for it, by a wait that takes no time: the memory may be anybody's.
+static bool prim_linux_has_lost(void *start, size_t bytes, uint32_t mark)
+{
+    enum { WAIT = 0 };
+    const struct timespec no_time = {0, 0};
+    int before = errno;
+    long result = syscall(SYS_futex, start, WAIT, mark, &no_time, NULL, 0);
+    int error = prim_posix_result(result == 0, before);
+    if (error != EAGAIN && error != EFAULT) return false; // it is there
+    void *mapped;
+    return prim_map(start, bytes, PRIM_MAP_EXACT, &mapped) != 0;
+}
+
+// The kernel unmaps the target before it moves, and can fail after that; another thread may then
+// get its addresses. So the target is marked: the mark is there as long as nothing was unmapped.
+// Of a source of several mappings kernels from 6.17 on move one after the other, and when one of
+// them fails those before it have gone; older ones refuse, when the target is unmapped. Those
+// before 5.7 do not know DONTUNMAP: without it the source is unmapped, another chance for others.
+int prim_move(void *from, size_t bytes, void *to, bool *is_lost)
+{
+    const uint32_t mark = 0x6d6f7665; // more than chance would find in the memory of others
+    *is_lost = false;
+    *(volatile uint32_t *)to = mark;
+    int before = errno;
+    void *moved = mremap(from, bytes, bytes, MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP, to);
+    int error = prim_posix_result(moved != MAP_FAILED, before);
+    if (error != 0) *is_lost = prim_linux_has_lost(to, bytes, mark);
     return error;
 }
 
@@ -253,7 +281,7 @@ static int prim_linux_read_urandom(unsigned char *next, size_t bytes)
     for (; bytes > 0 && got > 0; next += got, bytes -= got) {
         got = prim_linux_read(file, next, bytes);
     }
-    (void)syscall(SYS_close, file);
+    prim_linux_close(file);
     return bytes > 0 ? EIO : 0;
 }
 
@@ -432,7 +460,7 @@ static size_t prim_linux_mapping_count(void)
         while ((got = prim_linux_read(file, piece, sizeof piece)) > 0) {
             for (size_t i = 0; i < got; i++) lines += piece[i] == '\n';
         }
-        (void)syscall(SYS_close, file);
+        prim_linux_close(file);
     }
     errno = before;
     return lines;
