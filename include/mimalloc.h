@@ -315,7 +315,7 @@ typedef bool(mi_cdecl mi_block_visit_fun)(const mi_heap_t *heap, const mi_heap_a
 // Walks the areas of a heap but for those that other running threads allocated in it; of a
 // backing heap also those of blocks above 256 bytes and up to 512 KiB, which all threads share:
 // there freed blocks that wait in the cache of another running thread are visited as if live. false
-// when the visitor stopped the walk, or an argument was wrong.
+// when the visitor stopped the walk, or an argument was wrong. The visitor must return.
 mi_decl_export bool mi_heap_visit_blocks(
     const mi_heap_t *heap, bool visit_all_blocks, mi_block_visit_fun *visitor, void *arg);
 

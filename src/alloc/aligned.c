@@ -132,7 +132,11 @@ static void *aligned_resize(struct local_heap *heap, void *pointer, struct align
     size_t kept = request.bytes < usable ? request.bytes : usable;
     bool is_aligned = bits_is_aligned((char *)pointer + request.offset, request.alignment);
     bool fits = request.bytes <= usable && request.bytes >= usable - usable / 2 && !CFG_PADDING;
-    bool stays = is_aligned && (fits || resize_in_place(&place, pointer, request.bytes));
+    // where zeroes are promised whole slices are given back rather than cleared
+    bool has_shrunk = is_aligned && request.is_zeroed && request.bytes < usable &&
+                      resize_in_place(&place, pointer, request.bytes);
+    bool stays = has_shrunk ||
+                 (is_aligned && (fits || resize_in_place(&place, pointer, request.bytes)));
     void *result = stays ? pointer : aligned_move(heap, pointer, kept, request);
     if (request.is_zeroed && result != NULL) resize_clear_tail(result, kept);
     return result;

@@ -43,10 +43,13 @@ static bool resize_grow_large(struct page *page, size_t block_bytes)
         resize_set_slices(page, page->slices, block_bytes);
         return true;
     }
-    if (!arena_claim_at(page_arena(page), resize_page_end(page), slices - page->slices, &is_zero)) {
-        return false;
-    }
-    if (!page_unguard(page)) {
+    struct arena *arena = page_arena(page);
+    char *end = resize_page_end(page);
+    if (!arena_claim_at(arena, end, slices - page->slices, &is_zero)) return false;
+    // what was moved is mapped anew one day, and large OS pages are to stay
+    bool is_other_kind = (page->flags & PAGE_MOVED) != 0 &&
+                         arena_is_pinned(arena, end, slices - page->slices);
+    if (is_other_kind || !page_unguard(page)) {
         arena_release(resize_page_end(page), slices - page->slices, true);
         return false;
     }
@@ -170,7 +173,9 @@ static void *resize_zeroed(struct local_heap *heap, void *pointer, size_t bytes)
     struct free_place place;
     if (!free_find(pointer, "realloc", &place)) return NULL;
     size_t usable = free_usable_bytes(&place, pointer);
-    void *result = resize(heap, pointer, bytes);
+    // whole slices are given back rather than cleared
+    bool has_shrunk = bytes < usable && resize_in_place(&place, pointer, bytes);
+    void *result = has_shrunk ? pointer : resize(heap, pointer, bytes);
     // also behind a block that shrinks in its place: it may grow again
     if (result != NULL) resize_clear_tail(result, usable < bytes ? usable : bytes);
     return result;

@@ -22,7 +22,9 @@ static struct local_heap *api_lasting_main(void)
 static struct local_heap *api_main_for(mi_heap_t *heap, const char *call)
 {
     struct local_heap *main = api_main();
-    if (main == NULL || heap_is_valid(heap, main)) return main;
+    if (main == NULL) return NULL;
+    thread_mind_fork(main);
+    if (heap_is_valid(heap, main)) return main;
     thread_finish(main);
     report_fault(FAULT_HEAP, call, heap, 0);
     return NULL;

@@ -154,6 +154,7 @@ static struct local_heap *heap_add_part(struct local_heap *main, struct mi_heap_
     }
     part->is_pinned = true;
     part->cache.beats = CACHE_BEATS;
+    part->is_makers = false;
     part->next_of_heap = NULL;
     atomic_store_explicit(&part->is_used, 0, memory_order_relaxed);
     atomic_store_explicit(&part->heap, heap, memory_order_relaxed);
@@ -250,7 +251,9 @@ struct mi_heap_s *heap_new(struct local_heap *main)
         pool_put(&heap_handles, heap);
         return NULL;
     }
-    atomic_store_explicit(&heap->others, NULL, memory_order_relaxed);
+    heap->local->is_makers = true;
+    // release: pairs with the acquire in heap_is_alone
+    atomic_store_explicit(&heap->others, NULL, memory_order_release);
     heap->state = HEAP_MADE;
     stats_add(STAT_heaps, 1);
     check_rules(heap_broken_rule(heap, main));
@@ -320,7 +323,8 @@ static void heap_end(struct mi_heap_s *heap)
     stats_remove(STAT_heaps, 1);
 }
 
-// Of a thread that vanished in a fork, perhaps in the midst of a change to this part.
+// Of a thread that vanished in a fork, perhaps in the midst of a change to this part. (One that
+// nobody knows to have survived counts as vanished.)
 static bool heap_has_vanished(const struct local_heap *part)
 {
     const struct local_heap *thread = heap_thread_of(part);
@@ -336,6 +340,7 @@ static void heap_end_part(struct local_heap *part, struct local_heap *main, uint
     // acq_rel: pairs with heap_let_go_part, and with the thread that has left it
     uint32_t used = atomic_fetch_or_explicit(&part->is_used, how, memory_order_acq_rel);
     if ((used & PART_IS_HELD) == 0) heap_empty_part(part, main, (how & PART_IS_DESTROYED) != 0);
+    else atomic_store_explicit(&part->heap, NULL, memory_order_relaxed);
 }
 
 static void heap_delete_part(struct local_heap *part, void *main)
@@ -376,18 +381,31 @@ void heap_collect_left(struct local_heap *part, void *main)
 static void heap_leave_part(struct local_heap *part, struct local_heap *main)
 {
     heap_unlink_part(part, main);
-    if (heap_part_loses(part, PART_THREAD_IS_GONE)) pool_put(&heap_parts, part);
-    else heap_collect_left(part, main);
+    if (heap_part_loses(part, PART_THREAD_IS_GONE)) {
+        pool_put(&heap_parts, part);
+    } else if (heap_hold_part(part)) {
+        local_heap_leave_part(part);
+        check_rules(local_heap_broken_rule(part));
+        heap_let_go_part(part, main);
+    }
+}
+
+// This thread made the heap that the part is of, and no other thread has one. If the heap has ended
+// just now, and its handle is another one's by now, the part has lost its heap.
+static bool heap_is_alone(const struct local_heap *part)
+{
+    const struct mi_heap_s *heap = heap_of_part(part);
+    // acquire: pairs with the release in heap_local, and in heap_new
+    return heap != NULL && part->is_makers &&
+           atomic_load_explicit(&heap->others, memory_order_acquire) == NULL &&
+           heap_of_part(part) == heap;
 }
 
 void heap_leave_all(struct local_heap *main)
 {
     struct local_heap *part;
     while ((part = main->next_of_thread) != NULL) {
-        struct mi_heap_s *heap = heap_of_part(part);
-        bool is_alone = heap != NULL && heap->local == part &&
-                        atomic_load_explicit(&heap->others, memory_order_acquire) == NULL;
-        if (is_alone) heap_delete(heap, main); // ends the part too
+        if (heap_is_alone(part)) heap_delete(heap_of_part(part), main); // ends the part too
         else heap_leave_part(part, main);
     }
 }

@@ -84,12 +84,14 @@ static void local_heap_unkeep(struct local_heap *heap, struct page *page)
 
 static void local_heap_release_page(struct local_heap *heap, struct page *page)
 {
-    struct local_heap *main = heap->main; // not to be read where another thread may end this heap
     size_t slice = arena_slice_of(&arena_main, page->start);
+    // of a heap that another thread may be ending not even `main` is read
     bool is_found_again =
         !heap->is_pinned && page->slices == 1 && page_arena(page) == &arena_main;
-    if (is_found_again && slice < UINT32_MAX)
+    if (is_found_again && slice < UINT32_MAX) {
+        struct local_heap *main = heap->main;
         main->released[main->released_count++ % LOCAL_HEAP_RELEASED] = (uint32_t)slice + 1;
+    }
     local_heap_unkeep(heap, page);
     page_release(page);
 }
@@ -504,6 +506,17 @@ void local_heap_collect(struct local_heap *heap, bool is_forced)
         local_heap_collect_queue(heap, size_class);
         if (is_forced && !heap->is_pinned) local_heap_park_queue(heap, size_class, false);
     }
+}
+
+void local_heap_leave_part(struct local_heap *heap)
+{
+    for (size_t size_class = 0; size_class < CLASS_COUNT; size_class++) {
+        local_heap_drop_current(heap, size_class);
+        struct page *page = heap->own[size_class].queue;
+        if (page != NULL) ignore_result(local_heap_drop_empty(heap, page));
+    }
+    local_heap_scan_full(heap, &heap->full);
+    local_heap_scan_full(heap, &heap->large);
 }
 
 void local_heap_leave_queues(struct local_heap *heap)

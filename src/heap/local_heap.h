@@ -86,6 +86,7 @@ struct local_heap {
     // borrow another one, which would call it again.
     bool               is_in_hook;
     bool               is_pinned;           // its heap can be destroyed
+    bool               is_makers;           // of the thread that made that heap, when it did
     // the thread has ended already; the local heap is ended after each call
     bool               is_transient;
     // a page may be made: no idle heap (idle.h) has one
@@ -172,6 +173,9 @@ INTERNAL void local_heap_free_large(struct local_heap *heap, struct page *page);
 // Gives back what is empty. is_forced: unloads the lists first, so that everything free is seen,
 // and parks the pages that remain, so that this thread may sleep while others free in them.
 INTERNAL void local_heap_collect(struct local_heap *heap, bool is_forced);
+// The thread leaves a heap that can be destroyed: nothing stays loaded, and some of what is empty
+// is given back. Not all is looked at, for it may be the heap's many pages.
+INTERNAL void local_heap_leave_part(struct local_heap *heap);
 // The thread ends or leaves the heap: every page is parked or released.
 INTERNAL void local_heap_abandon(struct local_heap *heap);
 // The thread ends: pages that wait in queues are parked or released. Current ones stay, as do lists

@@ -113,7 +113,7 @@ static no_inline void thread_survive(struct local_heap *main)
     stats_add(STAT_threads, 1);
 }
 
-static void thread_mind_fork(struct local_heap *main)
+void thread_mind_fork(struct local_heap *main)
 {
     if (unlikely(fork_take())) thread_in_child(main);
     if (unlikely(atomic_load_explicit(&main->is_used, memory_order_relaxed) == 2)) {
@@ -276,6 +276,7 @@ void thread_collect(bool is_forced)
     struct local_heap *heap = thread_heap_slot;
     if (thread_is_ready(heap)) {
         struct local_heap *main = heap->main;
+        thread_mind_fork(main);
         hooks_deferred_free(&main->is_in_hook, is_forced, main->heartbeat);
         thread_collect_own(main, is_forced);
         if (heap != main) thread_collect_default(heap, is_forced);

@@ -38,6 +38,8 @@ INTERNAL void thread_housekeep(struct local_heap *heap);
 // local_heap_load. When a page has to be made, one idle heap is ended first, whose pages may do.
 INTERNAL must_use struct block *thread_load(struct local_heap *heap, size_t size_class);
 
+// Before a thread looks at what others have: in the child of a fork it finds out who is gone.
+INTERNAL void thread_mind_fork(struct local_heap *main);
 INTERNAL void thread_set_default(struct local_heap *heap); // of this thread
 INTERNAL void thread_done(void);                           // the thread may begin anew afterwards
 // this thread now, others at their next slow path

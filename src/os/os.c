@@ -202,12 +202,14 @@ bool os_unguard(void *start, size_t bytes, enum os_guard_kind kind)
     return true;
 }
 
-void *os_map_large(void *start, size_t bytes, size_t page_bytes, int numa_node)
+void *os_map_large(void *start, size_t bytes, size_t page_bytes, int numa_node, bool *taken)
 {
     void *mapped;
     stats_count(COUNT_mmap_calls, 1);
+    *taken = false;
     if (prim_map_large(start, bytes, page_bytes, numa_node, &mapped) != 0) return NULL;
     if (start == NULL || mapped == start) return mapped;
     os_release(mapped, bytes);
+    *taken = true;
     return NULL;
 }

@@ -50,7 +50,8 @@ INTERNAL must_use bool os_unguard(void *start, size_t bytes, enum os_guard_kind 
 // Applies MIMALLOC_ALLOW_THP to a fresh mapping that makes the process's heap `heap_bytes` large.
 INTERNAL void  os_advise(void *start, size_t bytes, size_t heap_bytes);
 // Zeroed memory of large OS pages (2 MiB or 1 GiB each), at `start` if given, else anywhere; NULL
-// when the system has none to give. It cannot be purged.
-INTERNAL void *os_map_large(void *start, size_t bytes, size_t page_bytes, int numa_node);
+// when the system has none to give, or not there (*taken). It cannot be purged.
+INTERNAL void *os_map_large(void *start, size_t bytes, size_t page_bytes, int numa_node,
+                            bool *taken);
 
 #endif

@@ -160,13 +160,13 @@ static size_t arena_claim_long(struct arena *arena, size_t count, size_t alignme
     return SIZE_MAX;
 }
 
-// What is already mapped. Arena 0 rather grows than that it looks for a short run across chunks.
+// What is already mapped. An arena that can grow rather does than that it looks for a short run
+// across chunks; in others the runs lie close together.
 static size_t arena_claim_mapped(struct arena *arena, size_t count, size_t alignment, bool *is_zero)
 {
-    if (count <= ARENA_SHORT_SLICES && alignment <= SLICE_BYTES) {
-        size_t slice = arena_claim_low(arena, count, is_zero);
-        if (slice != SIZE_MAX || !arena->is_fixed) return slice;
-    }
+    bool can_grow = !arena->is_fixed && !options_is_on(OPTION_disallow_os_alloc);
+    size_t most = can_grow ? ARENA_SHORT_SLICES : 1;
+    if (count <= most && alignment <= SLICE_BYTES) return arena_claim_low(arena, count, is_zero);
     return arena_claim_long(arena, count, alignment, is_zero);
 }
 
@@ -374,8 +374,10 @@ static bool arena_grow_large(size_t bytes, size_t page_bytes, int numa_node)
     struct window_piece piece;
     if (!window_take(&arena_main, bytes >> SLICE_SHIFT, page_bytes, &piece)) return false;
     void *start = arena_slice_start(&arena_main, piece.first);
-    if (os_map_large(start, bytes, page_bytes, numa_node) == NULL) {
-        window_put_back(&arena_main, &piece);
+    bool taken;
+    if (os_map_large(start, bytes, page_bytes, numa_node, &taken) == NULL) {
+        if (taken) window_set_kind(&arena_main, piece.first, piece.slices, CHUNK_ABSENT);
+        else window_put_back(&arena_main, &piece);
         return false;
     }
     stats_add(STAT_reserved, (int64_t)bytes);
@@ -388,7 +390,8 @@ bool arena_add_large(size_t bytes, size_t page_bytes, int numa_node)
 {
     bytes = bits_align_up(bytes, page_bytes > CHUNK_BYTES ? page_bytes : CHUNK_BYTES);
     if (arena_grow_large(bytes, page_bytes, numa_node)) return true;
-    void *start = os_map_large(NULL, bytes, page_bytes, numa_node);
+    bool taken;
+    void *start = os_map_large(NULL, bytes, page_bytes, numa_node, &taken);
     if (start == NULL) return false;
     if (arena_add(start, bytes, ARENA_ZERO | ARENA_PINNED | ARENA_OURS) != NULL) return true;
     os_release(start, bytes);
@@ -488,16 +491,20 @@ static void *arena_claim_anywhere(size_t count, size_t alignment, bool *is_zero)
         // memory handed over by the user or reserved on request is used before more is mapped
         void *elsewhere = arena_claim_elsewhere(count, alignment, is_zero);
         if (elsewhere != NULL) return elsewhere;
-        if (!arena_may_map()) return NULL;
-        if (arena_try_large(count))
+        if (arena_may_map() && arena_try_large(count))
             slice = arena_claim_mapped(&arena_main, count, alignment, is_zero);
     }
-    if (slice == SIZE_MAX) {
+    if (slice == SIZE_MAX && arena_may_map()) {
         *is_zero = true;
         slice = arena_grow(&arena_main, count, alignment);
+        if (slice == SIZE_MAX) {
+            void *apart = arena_claim_apart(count, alignment);
+            if (apart != NULL) return apart;
+        }
     }
-    if (slice != SIZE_MAX) return arena_slice_start(&arena_main, slice);
-    return arena_claim_apart(count, alignment);
+    // what was left alone as long as arena 0 could grow: a short run across chunks
+    if (slice == SIZE_MAX) slice = arena_claim_long(&arena_main, count, alignment, is_zero);
+    return slice == SIZE_MAX ? NULL : arena_slice_start(&arena_main, slice);
 }
 
 void arena_release(void *start, size_t count, bool touched)

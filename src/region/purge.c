@@ -161,8 +161,10 @@ uint32_t purge_search_begins(void)
 bool purge_wait_for_others(uint32_t *search)
 {
     atomic_thread_fence(memory_order_acquire); // pairs with the release in purge_note_begin
-    // all that had begun had ended before the search
-    if (atomic_load_explicit(&purge_begun, memory_order_relaxed) == *search) return false;
+    // all that had begun had ended before the search (in a child of a fork the count of those that
+    // ended may run ahead)
+    uint32_t begun = atomic_load_explicit(&purge_begun, memory_order_relaxed);
+    if ((int32_t)(begun - *search) <= 0) return false;
     prim_wait(&purge_ended, *search, 1); // not at all when one has ended meanwhile
     *search = purge_search_begins();
     return true;

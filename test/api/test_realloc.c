@@ -230,6 +230,17 @@ TEST(rezalloc_gives_zeroes_where_a_block_was_cut_off_and_grows_again)
     }
 }
 
+TEST(rezalloc_that_shrinks_a_large_block_gives_its_end_back_untouched)
+{
+    char *block = (char *)mi_zalloc(64 * MIB);
+    ENSURE(block != NULL);
+    EXPECT(mi_rezalloc(block, 40 * MIB) == block);
+    EXPECT(mi_usable_size(block) <= 40 * MIB + 64 * 1024);
+    EXPECT(mi_rezalloc_aligned(block, 30 * MIB, 4096) == block);
+    EXPECT(mi_usable_size(block) <= 30 * MIB + 64 * 1024);
+    mi_free(block);
+}
+
 TEST(rezalloc_of_NULL_is_zalloc_and_large_tails_are_zero)
 {
     unsigned char *block = (unsigned char *)mi_rezalloc(NULL, 5000);

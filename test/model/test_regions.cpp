@@ -38,7 +38,7 @@ static size_t os_page_bytes(void) { return 4096; }
 static const struct prim_info *os_info(void) { return NULL; }
 static void *os_find_hole(size_t, size_t) { return NULL; }
 static void *os_map(size_t, size_t) { return NULL; }
-static void *os_map_large(void *, size_t, size_t, int) { return NULL; }
+static void *os_map_large(void *, size_t, size_t, int, bool *) { return NULL; }
 static bool os_map_at(void *, size_t, bool *) { return false; }
 static void os_advise(void *, size_t, size_t) {}
 static void os_release(void *, size_t) {}

@@ -293,6 +293,29 @@ static void shrink_moved(void)
 
 TEST(alloc_shrinks_a_moved_block_if_its_end_can_be_mapped_anew) { IN_CHILD(shrink_moved()); }
 
+static void grow_moved_into_large_pages(void)
+{
+    start();
+    mi_free(mi_malloc(40 * MIB)); // there is room behind
+    void *block = dirty_run(MOVED_BYTES);
+    void *barrier = mi_malloc(MIB);
+    block = mi_realloc(block, 8 * MIB);
+    if (CFG_PADDING) return;
+    EXPECT(counter_now(COUNT_move_calls) > 0);
+    char *end = (char *)page_of(block)->start + page_total_bytes(page_of(block));
+    int64_t committed = level_now(STAT_committed);
+    window_set_kind(&arena_main, arena_slice_of(&arena_main, end), 1, CHUNK_PINNED);
+    EXPECT(mi_expand(block, 10 * MIB) == NULL);
+    EXPECT(!arena_is_pinned(&arena_main, block, 1) && level_now(STAT_committed) >= committed);
+    window_set_kind(&arena_main, arena_slice_of(&arena_main, end), 1, CHUNK_USUAL);
+    EXPECT(mi_expand(block, 10 * MIB) == block);
+    mi_free(block);
+    mi_free(barrier);
+    expect_arena_rules();
+}
+
+TEST(alloc_moved_block_does_not_grow_into_large_pages) { IN_CHILD(grow_moved_into_large_pages()); }
+
 // Large OS pages can be anywhere in a run, not only at its beginning.
 static void run_ends_in_large_pages(bool is_target)
 {

@@ -245,6 +245,18 @@ static void reserved(void)
     expect_arena_rules();
 }
 
+// Runs that reach into the next chunk, too, once there is nothing else.
+static void reserved_to_the_end(void)
+{
+    enum { RUN = 13 }; // slices
+    int runs = 0;
+    start_quietly();
+    EXPECT(arena_reserve(RESERVED_MIB * MIB) && arena_at(1) == NULL);
+    options_set(OPTION_disallow_os_alloc, 1);
+    while (claim(RUN, SLICE_BYTES) != NULL) runs++;
+    EXPECT(runs >= RESERVED_SLICES / RUN - 2);
+}
+
 static void reserved_elsewhere(void)
 {
     start_with_limit(100 * MIB);
@@ -261,6 +273,7 @@ static void reserved_elsewhere(void)
 }
 
 TEST(arena_reserve_takes_addresses_of_arena_0) { IN_CHILD(reserved()); }
+TEST(arena_that_cannot_grow_gives_runs_across_chunks) { IN_CHILD(reserved_to_the_end()); }
 TEST(arena_reserve_makes_an_arena_when_the_window_is_too_small) { IN_CHILD(reserved_elsewhere()); }
 
 static void constructors_first(void)

@@ -140,11 +140,13 @@ static void held(void (*end)(struct mi_heap_s *heap, struct local_heap *main), b
     struct local_heap *part = atomic_load_explicit(&heap->others, memory_order_acquire);
     EXPECT(!heap_hold_part(heap->local)); // its thread is there
     EXPECT(heap_hold_part(part) && !heap_hold_part(part));
+    EXPECT(walk_is_of(page_of(blocks[0]), heap));
     if (is_first) heap_let_go_part(part, main_heap());
     end(heap, main_heap());
     EXPECT(!heap_hold_part(part));
     if (!is_first) {
         EXPECT(level_now(STAT_pages) >= 3); // whoever holds it may be reading them
+        EXPECT(!walk_is_of(page_of(blocks[0]), heap)); // though its handle may be another one's
         heap_let_go_part(part, main_heap());
     }
     if (end == heap_delete) free_all();
@@ -209,6 +211,45 @@ TEST(mi_heap_visit_blocks_leaves_a_part_out_that_another_thread_looks_into)
     IN_CHILD(two_lookers());
 }
 
+// A thread that ends does not look through all that its part has.
+static void *come_and_go(void *heap)
+{
+    EXPECT(mi_heap_malloc((mi_heap_t *)heap, BYTES) != NULL);
+    return NULL;
+}
+
+static void *allocate_many(void *heap)
+{
+    for (int i = 0; i < 30; i++) (void)allocate_all(heap); // 90 pages
+    return NULL;
+}
+
+static size_t count_waiting(struct local_heap *part)
+{
+    size_t count = 0;
+    for (const struct page *page = part->full.first; page != NULL; page = page->next)
+        count += remote_waiting(page) != 0;
+    return count;
+}
+
+static void bounded_leave(void)
+{
+    struct mi_heap_s *heap = start();
+    run_thread(allocate_many, heap);
+    struct local_heap *part = atomic_load_explicit(&heap->others, memory_order_acquire);
+    EXPECT(count_waiting(part) == 0 && part->full.first != NULL);
+    for (struct page *page = part->full.first; page != NULL; page = page->next)
+        mi_free(page_block_at(page, 0));
+    size_t before = count_waiting(part);
+    EXPECT(before > 60);
+    run_thread(come_and_go, heap);
+    EXPECT(count_waiting(part) >= before - 2 * 8); // when it comes, and when it goes
+    heap_destroy(heap, main_heap());
+    expect_nothing_left();
+}
+
+TEST(heap_part_is_left_without_a_look_at_all_its_pages) { IN_CHILD(bounded_leave()); }
+
 // --- of a thread that vanished in a fork ---------------------------------------------------------
 
 static pthread_barrier_t gate;
@@ -237,6 +278,47 @@ static void vanished(void (*end)(struct mi_heap_s *heap, struct local_heap *main
     EXPECT_EQ(level_now(STAT_heaps), 0);
     free_all(); // that still can be
     EXPECT(mi_malloc(BYTES) != blocks[0]);
+}
+
+static void *start_one(void *unused)
+{
+    (void)unused;
+    EXPECT(mi_malloc(BYTES) != NULL);
+    return NULL;
+}
+
+// In a child, before any other call of this thread, and after another one's first: of its heap's
+// parts the thread's own goes, the other one's stays.
+static void in_child(bool another_is_first)
+{
+    pthread_t thread;
+    struct mi_heap_s *heap = start();
+    pthread_barrier_init(&gate, NULL, 2);
+    EXPECT(pthread_create(&thread, NULL, stay, heap) == 0);
+    pthread_barrier_wait(&gate);
+    void *others = blocks[0];
+    struct local_heap *part = atomic_load_explicit(&heap->others, memory_order_acquire);
+    const struct page *own_page = page_of(mi_heap_malloc(heap, BYTES));
+    EXPECT(own_page->block_bytes != 0);
+    if (test_fork()) {
+        if (another_is_first) run_thread(start_one, NULL);
+        mi_heap_destroy(heap);
+        EXPECT(own_page->block_bytes == 0 && page_of(others)->block_bytes != 0);
+        EXPECT(atomic_load_explicit(&part->heap, memory_order_relaxed) == NULL);
+        mi_free(others);
+        test_child_end();
+    }
+    test_expect_stderr(__FILE__, __LINE__, "");
+    pthread_barrier_wait(&gate);
+    pthread_join(thread, NULL);
+    mi_heap_destroy(heap);
+    expect_nothing_left();
+}
+
+TEST(mi_heap_destroy_in_a_forked_child_finds_out_first_who_is_gone)
+{
+    IN_CHILD(in_child(false));
+    IN_CHILD(in_child(true));
 }
 
 TEST(heap_end_leaves_the_part_of_a_vanished_thread_alone)
