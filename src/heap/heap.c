@@ -166,7 +166,6 @@ static void heap_drop_part(struct local_heap *part, struct local_heap *main)
 {
     bool is_own = heap_thread_of(part) == main;
     if (is_own) heap_unlink_part(part, main);
-    else atomic_store_explicit(&part->heap, NULL, memory_order_relaxed);
     if (is_own || heap_part_loses(part, PART_HEAP_IS_GONE)) pool_put(&heap_parts, part);
 }
 
@@ -333,14 +332,12 @@ static bool heap_has_vanished(const struct local_heap *part)
 
 static void heap_end_part(struct local_heap *part, struct local_heap *main, uint32_t how)
 {
-    if (heap_has_vanished(part)) { // what is in it is not used again
-        atomic_store_explicit(&part->heap, NULL, memory_order_relaxed);
-        return;
-    }
+    // first: its handle may be another heap's soon, and the part may be used again
+    atomic_store_explicit(&part->heap, NULL, memory_order_relaxed);
+    if (heap_has_vanished(part)) return; // what is in it is not used again
     // acq_rel: pairs with heap_let_go_part, and with the thread that has left it
     uint32_t used = atomic_fetch_or_explicit(&part->is_used, how, memory_order_acq_rel);
     if ((used & PART_IS_HELD) == 0) heap_empty_part(part, main, (how & PART_IS_DESTROYED) != 0);
-    else atomic_store_explicit(&part->heap, NULL, memory_order_relaxed);
 }
 
 static void heap_delete_part(struct local_heap *part, void *main)
