@@ -38,7 +38,7 @@ INTERNAL bool  os_map_again(void *start, size_t bytes);
 // the rest of the new range may be lost. The new range has mappings of its own until os_restore,
 // which gives up what is in it; so few ranges are moved at a time, and none that has more mappings
 // than OS_MOVE_PIECES, as one gets that is moved again and again.
-enum { OS_MOVE_PIECES = 8 };
+enum { OS_MOVE_PIECES = 16 };
 INTERNAL size_t os_move(void *from, size_t bytes, void *to);
 INTERNAL bool  os_restore(void *start, size_t bytes);
 // An inaccessible range inside memory of ours. NONE when the system or the budget of mappings
