@@ -1,5 +1,4 @@
-#include "unit_test.h"
-#include "heap/heap.h"
+#include "parts_test.h"
 #include "mimalloc.h"
 #include "region/pool.h"
 
@@ -10,21 +9,6 @@ static void start(void)
 {
     start_quietly();
     (void)thread_ready(thread_heap());
-}
-
-static struct local_heap *main_heap(void) { return thread_heap()->main; }
-
-static void count_one(struct local_heap *item, void *count)
-{
-    (void)item;
-    ++*(unsigned *)count;
-}
-
-static unsigned part_count(void)
-{
-    unsigned count = 0;
-    heap_visit_all_parts(count_one, &count);
-    return count;
 }
 
 static void *allocate_all(void *unused)
@@ -43,16 +27,6 @@ static void *allocate_in(void *heap)
 static void free_blocks(void)
 {
     for (unsigned i = 0; i < BLOCKS; i++) mi_free(blocks[i]);
-}
-
-// Nothing is left but the kept page of a class, and collecting takes that, too.
-static void expect_nothing_left(void)
-{
-    thread_collect(true);
-    EXPECT_EQ(used_slices(), 0);
-    EXPECT_EQ(level_now(STAT_pages), 0);
-    EXPECT_EQ(level_now(STAT_pages_parked), 0);
-    expect_arena_rules();
 }
 
 static void reused_part(void)

@@ -1,7 +1,6 @@
 // Parts of heaps that their threads have left, and what waits in them.
-#include "unit_test.h"
+#include "parts_test.h"
 #include "core/hooks.h"
-#include "heap/heap.h"
 #include "heap/walk.h"
 #include "mimalloc.h"
 #include "region/pool.h"
@@ -10,33 +9,10 @@ enum { BYTES = 64, BLOCKS = 3 * SLICE_BYTES / BYTES, ROUNDS = 100 };
 static const size_t large_bytes = (size_t)4 << 20;
 static void *blocks[BLOCKS], *handed_over;
 
-static struct local_heap *main_heap(void) { return thread_heap()->main; }
-
 static struct mi_heap_s *start(void)
 {
     start_quietly();
     return heap_new(thread_ready(thread_heap())->main);
-}
-
-static void count_one(struct local_heap *item, void *count)
-{
-    (void)item;
-    ++*(unsigned *)count;
-}
-
-static unsigned part_count(void)
-{
-    unsigned count = 0;
-    heap_visit_all_parts(count_one, &count);
-    return count;
-}
-
-static void expect_nothing_left(void)
-{
-    thread_collect(true);
-    EXPECT_EQ(used_slices(), 0);
-    EXPECT_EQ(level_now(STAT_pages), 0);
-    expect_arena_rules();
 }
 
 // --- taken over ----------------------------------------------------------------------------------

@@ -115,9 +115,9 @@ __attribute__((unused)) static void start_quietly(void)
     thread_start_process();
 }
 
-__attribute__((unused)) static void count_main(struct local_heap *main, void *count)
+__attribute__((unused)) static void count_item(struct local_heap *item, void *count)
 {
-    (void)main;
+    (void)item;
     ++*(unsigned *)count;
 }
 
@@ -125,7 +125,7 @@ __attribute__((unused)) static void count_main(struct local_heap *main, void *co
 __attribute__((unused)) static unsigned main_count(void)
 {
     unsigned count = 0;
-    heap_visit_all_mains(count_main, &count);
+    heap_visit_all_mains(count_item, &count);
     return count;
 }
 
