@@ -50,7 +50,7 @@ static bool resize_grow_large(struct page *page, size_t block_bytes)
     bool is_other_kind = (page->flags & PAGE_MOVED) != 0 &&
                          arena_is_pinned(arena, end, slices - page->slices);
     if (is_other_kind || !page_unguard(page)) {
-        arena_release(end, slices - page->slices, !is_zero); // untouched
+        arena_unclaim(end, slices - page->slices);
         return false;
     }
     resize_set_slices(page, slices, block_bytes);

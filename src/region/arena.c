@@ -194,8 +194,7 @@ static size_t arena_grow_once(struct arena *arena, size_t slices, bool *again)
 
     void *start = arena_slice_start(arena, piece.first);
     if (!os_map_at(start, slices << SLICE_SHIFT, again)) {
-        if (*again) window_set_kind(arena, piece.first, slices, CHUNK_ABSENT);
-        else window_put_back(arena, &piece);
+        window_put_back(arena, &piece, *again);
         return SIZE_MAX;
     }
     window_set_kind(arena, piece.first, slices, CHUNK_USUAL);
@@ -376,8 +375,7 @@ static bool arena_grow_large(size_t bytes, size_t page_bytes, int numa_node)
     void *start = arena_slice_start(&arena_main, piece.first);
     bool taken;
     if (os_map_large(start, bytes, page_bytes, numa_node, &taken) == NULL) {
-        if (taken) window_set_kind(&arena_main, piece.first, piece.slices, CHUNK_ABSENT);
-        else window_put_back(&arena_main, &piece);
+        window_put_back(&arena_main, &piece, taken);
         return false;
     }
     stats_add(STAT_reserved, (int64_t)bytes);
@@ -526,10 +524,11 @@ void arena_release(void *start, size_t count, bool touched)
     arena_free_range(arena, slice, count);
 }
 
-// Takes a claim back. Nobody has touched the memory, so what is dirty is what was.
-static void arena_unclaim(struct arena *arena, size_t slice, size_t count)
+// What is dirty is what was.
+void arena_unclaim(void *start, size_t count)
 {
-    size_t dirty = 0;
+    struct arena *arena = arena_of(start);
+    size_t slice = arena_slice_of(arena, start), dirty = 0;
     for (size_t done = 0, covered; done < count; done += covered) {
         uint64_t bits = chunk_bits(slice + done, count - done, &covered);
         const struct chunk *chunk = &arena->chunks[(slice + done) / CHUNK_SLICES];
@@ -544,8 +543,7 @@ static void arena_unclaim(struct arena *arena, size_t slice, size_t count)
 static bool arena_is_allowed(void *start, size_t count)
 {
     if (!limit_is_exceeded(OPTION_memory_limit_hard)) return true;
-    struct arena *arena = arena_of(start);
-    arena_unclaim(arena, arena_slice_of(arena, start), count);
+    arena_unclaim(start, count);
     return false;
 }
 

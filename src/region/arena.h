@@ -36,6 +36,8 @@ INTERNAL void *arena_claim(size_t count, size_t alignment, bool *is_zero);
 // Gives slices back. `touched` false: they still read as zeroes. Blanks nothing: descriptors are
 // blank already (A2).
 INTERNAL void arena_release(void *start, size_t count, bool touched);
+// Takes a claim back: nobody has touched the memory since.
+INTERNAL void arena_unclaim(void *start, size_t count);
 // Sets the free bits of slices of one chunk whose other bits are as they shall be.
 INTERNAL void arena_free_bits(struct arena *arena, size_t chunk_index, uint64_t bits);
 // Takes the slices [start, start+count) of this arena if all are there and free: growth in place.

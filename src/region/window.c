@@ -139,10 +139,11 @@ bool window_take(struct arena *arena, size_t slices, size_t alignment, struct wi
     return true;
 }
 
-void window_put_back(struct arena *arena, const struct window_piece *piece)
+void window_put_back(struct arena *arena, const struct window_piece *piece, bool is_taken)
 {
     size_t end = piece->first + piece->slices;
     window_set_kind(arena, piece->first, piece->slices, CHUNK_ABSENT); // for as long as it lasts
+    if (is_taken) return;
     if (atomic_compare_exchange_strong_explicit(&arena->mapped, &end, piece->from,
                                                 memory_order_relaxed, memory_order_relaxed))
         stats_remove(STAT_metadata, (int64_t)(piece->slices * window_bytes_per_slice()));

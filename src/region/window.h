@@ -78,8 +78,8 @@ struct window_piece { size_t from, first, slices; };
 INTERNAL must_use bool window_take(struct arena *arena, size_t slices, size_t alignment,
                                    struct window_piece *piece);
 // Nothing was mapped there: these addresses, and the skipped ones, are the next to be taken, unless
-// others went on meanwhile; then they stay unused.
-INTERNAL void window_put_back(struct arena *arena, const struct window_piece *piece);
+// something of others' is there (is_taken), or others went on meanwhile; then they stay unused.
+INTERNAL void window_put_back(struct arena *arena, const struct window_piece *piece, bool is_taken);
 // NULL while W1 holds, and A1 and A5 (arena.h), also while other threads are at it. Reads the arena
 // only, not its side memory.
 INTERNAL const char *window_broken_rule(const struct arena *arena);
