@@ -202,7 +202,7 @@ struct local_heap *alloc_find_part(mi_heap_t *heap)
 {
     const struct local_heap *main = thread_heap()->main; // NULL: the thread has none
     if (unlikely(main == NULL || heap == NULL)) return alloc_find_far_part(heap);
-    bool is_near = atomic_load_explicit(&main->near->heap, memory_order_relaxed) == heap;
+    bool is_near = local_heap_handle_of(main->near) == heap;
     return likely(is_near) ? main->near : alloc_find_far_part(heap);
 }
 

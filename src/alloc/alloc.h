@@ -42,7 +42,7 @@ INTERNAL bool alloc_padding_is_intact(const struct page *page, const void *block
 // handle is not read: it may be none.
 static always_inline bool alloc_is_part_of(const struct local_heap *now, const mi_heap_t *heap)
 {
-    return heap != NULL && atomic_load_explicit(&now->heap, memory_order_relaxed) == heap;
+    return heap != NULL && local_heap_handle_of(now) == heap;
 }
 
 static inline struct local_heap *alloc_part(mi_heap_t *heap)

@@ -109,9 +109,7 @@ static struct local_heap *free_own_part(struct local_heap *heap, uintptr_t owner
     if (main->next_of_thread == NULL) return NULL; // the usual case: others' memory is not read
     // Local heaps stay local heaps, so this can be read whoever's it is; a part of this thread was
     // named so by this thread.
-    bool is_own =
-        named != NULL && atomic_load_explicit(&named->thread, memory_order_relaxed) == main;
-    return is_own ? named : NULL;
+    return named != NULL && local_heap_thread_of(named) == main ? named : NULL;
 }
 
 // Whose ring and cache take what this thread frees: a thread that only frees has both, too. NULL

@@ -43,7 +43,7 @@ static void api_end(mi_heap_t *heap, const char *call,
 {
     struct local_heap *main = heap == NULL ? NULL : api_main_for(heap, call);
     if (main == NULL) return;
-    bool is_default = atomic_load_explicit(&thread_heap()->heap, memory_order_relaxed) == heap;
+    bool is_default = local_heap_handle_of(thread_heap()) == heap;
     if (heap->state != HEAP_BACKING) {
         if (is_default) thread_set_default(main);
         end(heap, main);
@@ -63,7 +63,7 @@ mi_heap_t *mi_heap_get_backing(void)
 mi_heap_t *mi_heap_get_default(void)
 {
     if (api_lasting_main() == NULL) return NULL;
-    return atomic_load_explicit(&thread_heap()->heap, memory_order_relaxed);
+    return local_heap_handle_of(thread_heap());
 }
 
 mi_heap_t *mi_heap_set_default(mi_heap_t *heap)
@@ -121,7 +121,7 @@ static struct local_heap *api_part_to_read(const struct page *page, struct local
     *is_held = false;
     if (page_is_shared(page)) return main;
     if (part == NULL) return NULL; // parked just now
-    if (part == main || atomic_load_explicit(&part->thread, memory_order_relaxed) == main)
+    if (part == main || local_heap_thread_of(part) == main)
         return part;
     *is_held = heap_hold_part(part);
     return *is_held ? part : NULL;

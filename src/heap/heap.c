@@ -48,11 +48,6 @@ void heap_visit_all_parts(void (*visit)(struct local_heap *part, void *arg), voi
     heap_visit_pool(&heap_parts, visit, arg);
 }
 
-static struct mi_heap_s *heap_of_part(const struct local_heap *part)
-{
-    return atomic_load_explicit(&part->heap, memory_order_relaxed);
-}
-
 // What `is_used` says of a part; 0: its thread and its heap are there. See F3.
 enum {
     PART_THREAD_IS_GONE  = 4,
@@ -99,17 +94,12 @@ static struct local_heap *heap_find_spare(struct local_heap *main)
     return NULL;
 }
 
-static const struct local_heap *heap_thread_of(const struct local_heap *part)
-{
-    return atomic_load_explicit(&part->thread, memory_order_relaxed);
-}
-
 // First where it most often is. The heap is valid.
 static struct local_heap *heap_find_part(const struct mi_heap_s *heap, struct local_heap *main)
 {
-    if (heap_thread_of(heap->local) == main) return heap->local;
+    if (local_heap_thread_of(heap->local) == main) return heap->local;
     for (struct local_heap *part = main; part != NULL; part = part->next_of_thread) {
-        if (heap_of_part(part) == heap) return part;
+        if (local_heap_handle_of(part) == heap) return part;
     }
     return NULL;
 }
@@ -164,7 +154,7 @@ static struct local_heap *heap_add_part(struct local_heap *main, struct mi_heap_
 // Ends a part that owns nothing any more. Another thread's stays on that thread's list (F1).
 static void heap_drop_part(struct local_heap *part, struct local_heap *main)
 {
-    bool is_own = heap_thread_of(part) == main;
+    bool is_own = local_heap_thread_of(part) == main;
     if (is_own) heap_unlink_part(part, main);
     if (is_own || heap_part_loses(part, PART_HEAP_IS_GONE)) pool_put(&heap_parts, part);
 }
@@ -206,19 +196,19 @@ static const char *heap_broken_list(const struct local_heap *main)
     for (; part != NULL; before = part, part = part->next_of_thread, listed++) {
         if (listed == most || !pool_owns(&heap_parts, part) || part->prev_of_thread != before)
             return "F1: the list of a thread's parts is torn";
-        if (part->main != main || heap_thread_of(part) != main)
+        if (part->main != main || local_heap_thread_of(part) != main)
             return "F1: a part is on another thread's list";
     }
     for (uint32_t i = 0; i < most; i++) {
         part = (const struct local_heap *)pool_at(&heap_parts, i);
-        if (part != NULL && heap_thread_of(part) == main) own++;
+        if (part != NULL && local_heap_thread_of(part) == main) own++;
     }
     return own == listed ? NULL : "F1: a part has left its thread's list";
 }
 
 static bool heap_has_part(const struct mi_heap_s *heap, const struct local_heap *part)
 {
-    return pool_owns(&heap_parts, part) && heap_of_part(part) == heap && part->is_pinned;
+    return pool_owns(&heap_parts, part) && local_heap_handle_of(part) == heap && part->is_pinned;
 }
 
 const char *heap_broken_rule(const struct mi_heap_s *heap, const struct local_heap *main)
@@ -227,7 +217,7 @@ const char *heap_broken_rule(const struct mi_heap_s *heap, const struct local_he
     if (heap == NULL || broken != NULL) return broken;
     if (heap->state != HEAP_MADE || !heap_has_part(heap, heap->local))
         return "F1: a heap has lost its part";
-    bool is_left = heap_thread_of(heap->local) == NULL;
+    bool is_left = local_heap_thread_of(heap->local) == NULL;
     // acquire: pairs with the release in heap_local
     const struct local_heap *part = atomic_load_explicit(&heap->others, memory_order_acquire);
     if (is_left && part == NULL) return "F2: a heap lives on that no thread has";
@@ -326,7 +316,7 @@ static void heap_end(struct mi_heap_s *heap)
 // nobody knows to have survived counts as vanished.)
 static bool heap_has_vanished(const struct local_heap *part)
 {
-    const struct local_heap *thread = heap_thread_of(part);
+    const struct local_heap *thread = local_heap_thread_of(part);
     return thread != NULL && atomic_load_explicit(&thread->is_used, memory_order_relaxed) == 2;
 }
 
@@ -391,18 +381,18 @@ static void heap_leave_part(struct local_heap *part, struct local_heap *main)
 // just now, and its handle is another one's by now, the part has lost its heap.
 static bool heap_is_alone(const struct local_heap *part)
 {
-    const struct mi_heap_s *heap = heap_of_part(part);
+    const struct mi_heap_s *heap = local_heap_handle_of(part);
     // acquire: pairs with the release in heap_local, and in heap_new
     return heap != NULL && part->is_makers &&
            atomic_load_explicit(&heap->others, memory_order_acquire) == NULL &&
-           heap_of_part(part) == heap;
+           local_heap_handle_of(part) == heap;
 }
 
 void heap_leave_all(struct local_heap *main)
 {
     struct local_heap *part;
     while ((part = main->next_of_thread) != NULL) {
-        if (heap_is_alone(part)) heap_delete(heap_of_part(part), main); // ends the part too
+        if (heap_is_alone(part)) heap_delete(local_heap_handle_of(part), main); // ends the part too
         else heap_leave_part(part, main);
     }
 }

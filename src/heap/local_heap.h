@@ -114,6 +114,16 @@ enum {
 };
 static_assert(LOCAL_HEAP_MAIN_BYTES <= 4096, "one OS page at most");
 
+// Read by any thread. relaxed: who finds its own there stored it itself.
+static always_inline struct local_heap *local_heap_thread_of(const struct local_heap *heap)
+{
+    return atomic_load_explicit(&heap->thread, memory_order_relaxed);
+}
+
+static always_inline struct mi_heap_s *local_heap_handle_of(const struct local_heap *heap)
+{
+    return atomic_load_explicit(&heap->heap, memory_order_relaxed);
+}
 
 // Loads a fresh list of the class; the loaded list is empty. Returns its first block, which stays
 // on the list, or NULL when memory is exhausted, or a page would have to be made and that is not

@@ -34,7 +34,7 @@ bool walk_is_of(const struct page *page, const struct mi_heap_s *heap)
         return main != NULL && heap == &main->backing;
     }
     struct local_heap *part = page_named_by(page_owner(page));
-    return part != NULL && atomic_load_explicit(&part->heap, memory_order_relaxed) == heap;
+    return part != NULL && local_heap_handle_of(part) == heap;
 }
 
 // --- blocks of one page --------------------------------------------------------------------------
@@ -57,8 +57,7 @@ bool walk_is_readable(const struct page *page)
     const struct local_heap *named = page_named_by(owner), *main = thread_heap()->main;
     if (named == NULL || (named == main && (owner & OWNER_FULL) == 0)) return named != NULL;
     if (!named->is_pinned) return false; // another thread's, or parked
-    const struct local_heap *thread =
-        atomic_load_explicit(&named->thread, memory_order_relaxed);
+    const struct local_heap *thread = local_heap_thread_of(named);
     return thread == NULL || thread == main;
 }
 
@@ -111,7 +110,7 @@ struct walk_heap_visit {
 static void walk_part(struct local_heap *part, void *arg)
 {
     struct walk_heap_visit *walk = (struct walk_heap_visit *)arg;
-    bool is_own = atomic_load_explicit(&part->thread, memory_order_relaxed) == walk->main;
+    bool is_own = local_heap_thread_of(part) == walk->main;
     if (!is_own && !heap_hold_part(part)) return; // a running thread's: left alone
     check_rules(walk_broken_rule(part));
     if (walk->goes_on) walk->goes_on = walk_pages_of(part, walk->visit, walk->arg);
