@@ -192,10 +192,11 @@ mi_decl_export mi_decl_allocator void *mi_recalloc_aligned_at(
 // --- heaps --------------------------------------------------------------------------------------
 // A heap is a set of blocks that can be given up together. Every thread has a backing heap; its
 // default heap, the one that mi_malloc and its kin allocate from, is the backing heap until
-// mi_heap_set_default chooses another. Any thread may allocate from a heap that was made with
-// mi_heap_new, and free its blocks; a backing heap is its own thread's only. When a heap ends no
-// other thread may be allocating from it, and one that did so before may not be freeing its blocks.
-// The end of the thread that made a heap deletes it, unless other threads have allocated from it.
+// mi_heap_set_default chooses another, and again when that one has ended. Any thread may allocate
+// from a heap that was made with mi_heap_new, and free its blocks; a backing heap is its own
+// thread's only. When a heap ends no other thread may be allocating from it, collecting it or
+// looking into it, and one that allocated from it before may not be freeing its blocks. The end of
+// the thread that made a heap deletes it, unless other threads have allocated from it.
 
 typedef struct mi_heap_s mi_heap_t;
 
@@ -309,7 +310,8 @@ typedef struct mi_heap_area_s {
 } mi_heap_area_t;
 
 // Called with block == NULL once for each area in use, then for each live block in it if that was
-// asked for. Return false to stop the walk. Must neither allocate from nor free to the heap.
+// asked for. Return false to stop the walk. Must neither allocate from the heap nor free its
+// blocks, nor collect it, look into it or walk it.
 typedef bool(mi_cdecl mi_block_visit_fun)(const mi_heap_t *heap, const mi_heap_area_t *area,
                                           void *block, size_t block_size, void *arg);
 // Walks the areas of a heap but for those that other running threads allocated in it; of a
@@ -367,7 +369,8 @@ mi_decl_export void mi_thread_done(void) mi_attr_noexcept;
 // between blocks in use, which takes time in proportion to the heap, and other threads are asked to
 // do the same at their next slow path. Never waits for another thread. When a thread sleeps after a
 // forced call of its own, what others free of its blocks goes back as well. Of heaps that
-// mi_heap_new made it looks at the calling thread's default one only: see mi_heap_collect.
+// mi_heap_new made it looks at the calling thread's default one, and if forced at what threads that
+// have ended left in any: see mi_heap_collect.
 mi_decl_export void mi_collect(bool force) mi_attr_noexcept;
 
 // The version of the library that runs, as MI_MALLOC_VERSION.

@@ -129,6 +129,8 @@ static void *alloc_try(struct local_heap *heap, size_t bytes, size_t alignment, 
 }
 
 // The last try. What other threads are giving back at this moment is free, too, but not yet found.
+// (Part of a run that others want, and give up again because the rest is taken, may still be missed
+// where nothing can be mapped.)
 static cold void *alloc_try_again(struct local_heap *heap, size_t bytes, size_t alignment,
                                   bool is_zeroed)
 {
@@ -150,8 +152,7 @@ void *alloc_slow_large(struct local_heap *heap, size_t bytes, size_t alignment, 
     thread_housekeep(heap);
     void *block = alloc_try(heap, bytes, alignment, is_zeroed);
     if (unlikely(block == NULL)) { // once more, after giving back what lies idle
-        if (heap->is_pinned) local_heap_collect(heap, true);
-        thread_collect(true);
+        thread_collect(heap, true);
         block = alloc_try_again(heap, bytes, alignment, is_zeroed);
     }
     if (unlikely(is_borrowed)) thread_finish(heap);

@@ -68,15 +68,15 @@ static void resize_shrink_large(struct page *page, size_t block_bytes)
     if (spare == 0) return;
     char *tail = page->start + (slices << SLICE_SHIFT);
     // of a moved mapping the end is mapped again, as what lies behind it; the rest is one as before
-    bool is_moved = (page->flags & PAGE_MOVED) != 0;
-    if (is_moved && !os_map_again(tail, spare << SLICE_SHIFT)) return;
+    bool is_moved = (page->flags & PAGE_MOVED) != 0, is_lost = false;
+    if (is_moved && !os_map_again(tail, spare << SLICE_SHIFT, &is_lost) && !is_lost) return;
     bool is_guarded = (page->flags & PAGE_GUARDED) != 0;
     if (!page_unguard(page)) return;
     resize_set_slices(page, slices, block_bytes);
     if (is_guarded) {
         page->flags = (uint8_t)(page->flags | page_guard(page->start, slices << SLICE_SHIFT));
     }
-    arena_release(tail, spare, !is_moved);
+    if (!is_lost) arena_release(tail, spare, !is_moved);
     purger_consider();
 }
 

@@ -62,8 +62,7 @@ mi_heap_t *mi_heap_get_backing(void)
 
 mi_heap_t *mi_heap_get_default(void)
 {
-    if (api_lasting_main() == NULL) return NULL;
-    return local_heap_handle_of(thread_heap());
+    return api_lasting_main() == NULL ? NULL : local_heap_handle_of(thread_heap());
 }
 
 mi_heap_t *mi_heap_set_default(mi_heap_t *heap)
@@ -129,12 +128,12 @@ static struct local_heap *api_part_to_read(const struct page *page, struct local
 
 // The block is not free, as far as that can be told. Collecting may have parked the page (then each
 // of its blocks is out) or released it.
-static bool api_is_live(mi_heap_t *heap, void *block)
+static bool api_is_live(mi_heap_t *heap, const struct local_heap *part, void *block)
 {
     struct page *page = page_of(block);
     if (page == NULL || !walk_is_of(page, heap)) return false;
     bool is_claimed = page_is_shared(page) && walk_claim(page);
-    if (!is_claimed && !walk_is_readable(page)) return true;
+    if (!is_claimed && !walk_is_readable(page, part)) return true;
     struct api_block_search search = {block, false};
     (void)walk_blocks(page, api_search_block, &search);
     if (is_claimed) retire_park(page, false);
@@ -153,7 +152,7 @@ static bool api_contains_block(mi_heap_t *heap, struct local_heap *main, const v
     if (part == NULL) return true; // only the block's place can be checked
     local_heap_collect(part, true);
     check_rules(local_heap_broken_rule(part));
-    bool is_live = api_is_live(heap, block);
+    bool is_live = api_is_live(heap, part, block);
     if (is_held) heap_let_go_part(part, main);
     return is_live;
 }
@@ -191,7 +190,19 @@ static bool api_count_block(void *block, void *arg)
     return true;
 }
 
-static bool api_visit_page(struct page *page, void *arg)
+// Of a page that is full and parked: each block is live. Others may free all of them, and make a
+// page of their own of it, while the visitor is at it.
+static bool api_visit_full(const struct page *page, const struct local_heap *part,
+                           struct api_visit *visit)
+{
+    for (uint32_t index = 0; index < page->capacity; index++) {
+        if (page_named_by(page_owner(page)) != part) return true;
+        if (!api_visit_block(page_block_at(page, index), visit)) return false;
+    }
+    return true;
+}
+
+static bool api_visit_page(struct page *page, const struct local_heap *part, void *arg)
 {
     struct api_visit *visit = (struct api_visit *)arg;
     visit->block_bytes = page->block_bytes - ALLOC_PADDING_BYTES;
@@ -201,18 +212,16 @@ static bool api_visit_page(struct page *page, void *arg)
     visit->area.block_size = visit->block_bytes;
     visit->area.used = 0;
     bool is_claimed = page_is_shared(page);
-    if (is_claimed || walk_is_readable(page)) (void)walk_blocks(page, api_count_block, visit);
+    if (is_claimed || walk_is_readable(page, part)) (void)walk_blocks(page, api_count_block, visit);
     else visit->area.used = page->capacity;
     if (visit->area.used == 0) return true;
     if (!visit->visitor(visit->heap, &visit->area, NULL, visit->block_bytes, visit->arg))
         return false;
     if (!visit->blocks) return true;
     // asked again: the visitor may have filled the page, and so parked it
-    if (is_claimed || walk_is_readable(page)) return walk_blocks(page, api_visit_block, visit);
-    for (uint32_t index = 0; index < page->capacity; index++) {
-        if (!api_visit_block(page_block_at(page, index), visit)) return false;
-    }
-    return true;
+    if (is_claimed || walk_is_readable(page, part))
+        return walk_blocks(page, api_visit_block, visit);
+    return api_visit_full(page, part, visit);
 }
 
 bool mi_heap_visit_blocks(const mi_heap_t *heap, bool visit_all_blocks, mi_block_visit_fun *visitor,

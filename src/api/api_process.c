@@ -36,7 +36,7 @@ bool mi_is_redirected(void) { return false; } // only Windows redirects
 
 void mi_collect(bool force)
 {
-    thread_collect(force);
+    thread_collect(thread_heap(), force);
     if (force) retire_give_back_holes();
     const struct local_heap *main = thread_heap()->main; // NULL: the thread has none
     check_rules(main == NULL ? NULL : walk_broken_rule(main));

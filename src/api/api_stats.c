@@ -144,7 +144,8 @@ static void stats_drop_loaded(struct stats_of_thread *thread, const struct local
         const struct page *page = part->own[size_class].current;
         if (page == NULL) continue;
         unsigned count = page_list_count(page, local_heap_first(part, size_class));
-        stats_drop_blocks(thread, count, page->block_bytes);
+        // else it changed: another thread ends the heap
+        if (count <= page->reserved) stats_drop_blocks(thread, count, page->block_bytes);
     }
 }
 

@@ -446,12 +446,13 @@ void options_set_default(enum option option, long value)
     if (options_is_valid(option)) options_store(option, value, OPTIONS_SOURCE_DEFAULT);
 }
 
-size_t options_get_bytes(enum option option)
+size_t options_bytes_of(long kib)
 {
-    long kib = options_get(option);
     if (kib <= 0) return 0;
     return (unsigned long)kib > SIZE_MAX / 1024 ? SIZE_MAX : (size_t)kib * 1024;
 }
+
+size_t options_get_bytes(enum option option) { return options_bytes_of(options_get(option)); }
 
 const char *options_name(enum option option)
 {

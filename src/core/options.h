@@ -65,6 +65,7 @@ INTERNAL void options_set(enum option option, long value);
 // only where nobody has chosen a value
 INTERNAL void options_set_default(enum option option, long value);
 // KIB options in bytes, saturating; 0 when negative
+INTERNAL size_t options_bytes_of(long kib);
 INTERNAL size_t options_get_bytes(enum option option);
 INTERNAL const char *options_name(enum option option);
 INTERNAL void options_print(void); // one line an option: name, value, where it came from

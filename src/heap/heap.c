@@ -94,12 +94,18 @@ static struct local_heap *heap_find_spare(struct local_heap *main)
     return NULL;
 }
 
-// First where it most often is. The heap is valid.
+// First where it most often is, then on the list that is shorter. The heap is valid.
 static struct local_heap *heap_find_part(const struct mi_heap_s *heap, struct local_heap *main)
 {
     if (local_heap_thread_of(heap->local) == main) return heap->local;
-    for (struct local_heap *part = main; part != NULL; part = part->next_of_thread) {
-        if (local_heap_handle_of(part) == heap) return part;
+    struct local_heap *of_thread = main->next_of_thread;
+    // acquire: pairs with the release in heap_local
+    struct local_heap *of_heap = atomic_load_explicit(&heap->others, memory_order_acquire);
+    while (of_thread != NULL && of_heap != NULL) {
+        if (local_heap_handle_of(of_thread) == heap) return of_thread;
+        if (local_heap_thread_of(of_heap) == main) return of_heap;
+        of_thread = of_thread->next_of_thread;
+        of_heap = of_heap->next_of_heap;
     }
     return NULL;
 }
@@ -144,7 +150,6 @@ static struct local_heap *heap_add_part(struct local_heap *main, struct mi_heap_
     }
     part->is_pinned = true;
     part->cache.beats = CACHE_BEATS;
-    part->is_makers = false;
     part->next_of_heap = NULL;
     atomic_store_explicit(&part->is_used, 0, memory_order_relaxed);
     atomic_store_explicit(&part->heap, heap, memory_order_relaxed);
@@ -240,7 +245,6 @@ struct mi_heap_s *heap_new(struct local_heap *main)
         pool_put(&heap_handles, heap);
         return NULL;
     }
-    heap->local->is_makers = true;
     // release: pairs with the acquire in heap_is_alone
     atomic_store_explicit(&heap->others, NULL, memory_order_release);
     heap->state = HEAP_MADE;
@@ -377,13 +381,14 @@ static void heap_leave_part(struct local_heap *part, struct local_heap *main)
     }
 }
 
-// This thread made the heap that the part is of, and no other thread has one. If the heap has ended
-// just now, and its handle is another one's by now, the part has lost its heap.
+// No other thread has a part in the heap that this one is of, and so this thread made it: what is
+// in `others` stays there until the heap ends. If it has ended just now, and its handle is another
+// one's by now, the part has lost its heap.
 static bool heap_is_alone(const struct local_heap *part)
 {
     const struct mi_heap_s *heap = local_heap_handle_of(part);
     // acquire: pairs with the release in heap_local, and in heap_new
-    return heap != NULL && part->is_makers &&
+    return heap != NULL &&
            atomic_load_explicit(&heap->others, memory_order_acquire) == NULL &&
            local_heap_handle_of(part) == heap;
 }

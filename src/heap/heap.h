@@ -14,15 +14,15 @@
  *                  heap_hold_part     v |     heap_let_go_part
  *                                     held
  *
- * Rules (see heap_broken_rule):
+ * Rules (see heap_broken_rule, and test/model/test_parts.cpp for what threads do at once):
  *   F1  a part is on its thread's list until that thread ends, also after its heap is gone (heap ==
  *       NULL)
  *   F2  a heap whose making thread ends lives on only if another thread has a part in it
  *   F3  what is in a part is changed by its thread; when it is left, by who holds it; when its heap
  *       ends, by who ends that, or if the part is held just then, by who lets go of it
  * `main` is always the calling thread's main local heap. Deleting or destroying a heap while
- * another thread allocates in it is the user's mistake; that a thread which has no part in it frees
- * its blocks during a delete is not.
+ * another thread allocates in it or looks into it is the user's mistake; that a thread which has no
+ * part in it frees its blocks during a delete is not.
  */
 #ifndef HEAP_HEAP_H
 #define HEAP_HEAP_H

@@ -86,7 +86,6 @@ struct local_heap {
     // borrow another one, which would call it again.
     bool               is_in_hook;
     bool               is_pinned;           // its heap can be destroyed
-    bool               is_makers;           // of the thread that made that heap, when it did
     // the thread has ended already; the local heap is ended after each call
     bool               is_transient;
     // a page may be made: no idle heap (idle.h) has one

@@ -182,7 +182,10 @@ static void thread_leave(struct local_heap *main, void (*leave_to_others)(struct
 
 struct local_heap *thread_ready(struct local_heap *heap)
 {
-    if (likely(thread_is_ready(heap))) return heap;
+    if (likely(thread_is_ready(heap))) {
+        if (likely(local_heap_handle_of(heap) != NULL)) return heap;
+        return thread_heap_slot = heap->main; // its default heap until another thread ended that
+    }
     if (!thread_start_process()) return NULL;
     bool is_transient = heap == &thread_ended_heap;
     // started by thread_start_process's own calls
@@ -256,7 +259,7 @@ static void thread_ask_to_collect(struct local_heap *main, void *arg)
         atomic_store_explicit(&main->collect_asked, wish, memory_order_relaxed);
 }
 
-// Not the parts of other heaps: at this moment another thread may be ending one of those.
+// Not the thread's parts of other heaps: another one may be ending one of those just now.
 static void thread_collect_own(struct local_heap *main, bool is_forced)
 {
     ring_flush(&main->ring);
@@ -264,22 +267,16 @@ static void thread_collect_own(struct local_heap *main, bool is_forced)
     check_rules(local_heap_broken_rule(main));
 }
 
-// The default heap, so in use.
-static void thread_collect_default(struct local_heap *heap, bool is_forced)
+void thread_collect(struct local_heap *heap, bool is_forced)
 {
-    local_heap_collect(heap, is_forced);
-    check_rules(local_heap_broken_rule(heap));
-}
-
-void thread_collect(bool is_forced)
-{
-    struct local_heap *heap = thread_heap_slot;
     if (thread_is_ready(heap)) {
         struct local_heap *main = heap->main;
         thread_mind_fork(main);
         hooks_deferred_free(&main->is_in_hook, is_forced, main->heartbeat);
         thread_collect_own(main, is_forced);
-        if (heap != main) thread_collect_default(heap, is_forced);
+        if (heap != main) local_heap_collect(heap, is_forced);
+        check_rules(local_heap_broken_rule(heap));
+        if (is_forced) heap_visit_all_parts(heap_collect_left, main);
     }
     uint32_t wish = is_forced ? 2 : 1;
     if (is_forced) thread_visit_all(thread_ask_to_collect, &wish);

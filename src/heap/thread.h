@@ -42,8 +42,9 @@ INTERNAL must_use struct block *thread_load(struct local_heap *heap, size_t size
 INTERNAL void thread_mind_fork(struct local_heap *main);
 INTERNAL void thread_set_default(struct local_heap *heap); // of this thread
 INTERNAL void thread_done(void);                           // the thread may begin anew afterwards
-// this thread now, others at their next slow path
-INTERNAL void thread_collect(bool is_forced);
+// This thread now, others at their next slow path, and, if forced, parts that threads have left. Of
+// this thread's local heaps the main one and `heap`.
+INTERNAL void thread_collect(struct local_heap *heap, bool is_forced);
 // Runs `visit` over all main local heaps that are in use, other threads' too.
 INTERNAL void thread_visit_all(void (*visit)(struct local_heap *main, void *arg), void *arg);
 // Idempotent; any thread. false: this very thread is at it, and its calls of the system came back,

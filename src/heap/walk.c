@@ -51,14 +51,11 @@ bool walk_blocks(struct page *page, bool (*visit)(void *block, void *arg), void 
     return true;
 }
 
-bool walk_is_readable(const struct page *page)
+bool walk_is_readable(const struct page *page, const struct local_heap *part)
 {
     uintptr_t owner = page_owner(page);
-    const struct local_heap *named = page_named_by(owner), *main = thread_heap()->main;
-    if (named == NULL || (named == main && (owner & OWNER_FULL) == 0)) return named != NULL;
-    if (!named->is_pinned) return false; // another thread's, or parked
-    const struct local_heap *thread = local_heap_thread_of(named);
-    return thread == NULL || thread == main;
+    bool is_parked = !part->is_pinned && (owner & OWNER_FULL) != 0;
+    return page_named_by(owner) == part && !is_parked;
 }
 
 bool walk_claim(struct page *page)
@@ -79,33 +76,33 @@ static bool walk_take_back(struct page *page, void *arg)
     return true;
 }
 
-static bool walk_list(struct page *page, bool (*visit)(struct page *page, void *arg), void *arg)
+struct walk_heap_visit {
+    struct local_heap *main; // of the calling thread
+    struct local_heap *part;
+    walk_visit *visit;
+    void *arg;
+    bool goes_on;
+};
+
+static bool walk_list(struct page *page, const struct walk_heap_visit *walk)
 {
     for (struct page *next; page != NULL; page = next) {
         next = page->next;
-        if (!visit(page, arg)) return false;
+        if (!walk->visit(page, walk->part, walk->arg)) return false;
     }
     return true;
 }
 
 // With the lists unloaded first, so that every block that is not free is the user's.
-static bool walk_pages_of(struct local_heap *heap, bool (*visit)(struct page *page, void *arg),
-                          void *arg)
+static bool walk_pages_of(const struct walk_heap_visit *walk)
 {
-    local_heap_collect(heap, true);
-    for (size_t size_class = 0; size_class < local_heap_owned_classes(heap); size_class++) {
-        if (!walk_list(heap->own[size_class].queue, visit, arg)) return false;
+    struct local_heap *part = walk->part;
+    local_heap_collect(part, true);
+    for (size_t size_class = 0; size_class < local_heap_owned_classes(part); size_class++) {
+        if (!walk_list(part->own[size_class].queue, walk)) return false;
     }
-    return walk_list(heap->full.first, visit, arg) && walk_list(heap->large.first, visit, arg);
+    return walk_list(part->full.first, walk) && walk_list(part->large.first, walk);
 }
-
-struct walk_heap_visit {
-    struct local_heap *main; // of the calling thread
-    struct local_heap *part;
-    bool (*visit)(struct page *page, void *arg);
-    void *arg;
-    bool goes_on;
-};
 
 static void walk_part(struct local_heap *part, void *arg)
 {
@@ -113,7 +110,8 @@ static void walk_part(struct local_heap *part, void *arg)
     bool is_own = local_heap_thread_of(part) == walk->main;
     if (!is_own && !heap_hold_part(part)) return; // a running thread's: left alone
     check_rules(walk_broken_rule(part));
-    if (walk->goes_on) walk->goes_on = walk_pages_of(part, walk->visit, walk->arg);
+    walk->part = part;
+    if (walk->goes_on) walk->goes_on = walk_pages_of(walk);
     check_rules(local_heap_broken_rule(part));
     if (!is_own) heap_let_go_part(part, walk->main);
 }
@@ -122,7 +120,7 @@ static void walk_part(struct local_heap *part, void *arg)
 static bool walk_shared(struct page *page, struct walk_heap_visit *walk)
 {
     if (!walk_claim(page)) return true; // some thread is just taking blocks of it
-    bool goes_on = walk->visit(page, walk->arg);
+    bool goes_on = walk->visit(page, walk->part, walk->arg);
     retire_park(page, false);
     return goes_on;
 }
@@ -131,11 +129,11 @@ static bool walk_owned_by(struct page *page, void *arg)
 {
     struct walk_heap_visit *walk = (struct walk_heap_visit *)arg;
     if (page_is_shared(page)) return walk_shared(page, walk);
-    return page_named_by(page_owner(page)) != walk->part || walk->visit(page, walk->arg);
+    return page_named_by(page_owner(page)) != walk->part ||
+           walk->visit(page, walk->part, walk->arg);
 }
 
-bool walk_heap_pages(struct mi_heap_s *heap, struct local_heap *main,
-                     bool (*visit)(struct page *page, void *arg), void *arg)
+bool walk_heap_pages(struct mi_heap_s *heap, struct local_heap *main, walk_visit *visit, void *arg)
 {
     struct walk_heap_visit walk = {main, heap->local, visit, arg, true};
     if (heap->state == HEAP_MADE) {

@@ -12,17 +12,18 @@
 // Calls visit(page, arg) for every page of every arena that is in use, until it returns false. Read
 // only.
 INTERNAL bool walk_all_pages(bool (*visit)(struct page *page, void *arg), void *arg);
-// The same for the pages of one heap; the calling thread's own lists are unloaded first, and its
-// parked pages taken back. Its parts in other running threads are left out. Shared pages are of
-// each backing heap: they are claimed while they are visited, so that their lists can be read.
-// `main`: of the calling thread.
-INTERNAL bool walk_heap_pages(struct mi_heap_s *heap, struct local_heap *main,
-                              bool (*visit)(struct page *page, void *arg), void *arg);
+// The same for the pages of one heap, with the part that each is of; the calling thread's own lists
+// are unloaded first, and its parked pages taken back. Its parts in other running threads are left
+// out. Shared pages are of each backing heap: they are claimed while they are visited, so that
+// their lists can be read. `main`: of the calling thread.
+typedef bool walk_visit(struct page *page, const struct local_heap *part, void *arg);
+INTERNAL bool walk_heap_pages(struct mi_heap_s *heap, struct local_heap *main, walk_visit *visit,
+                              void *arg);
 // Claims a page that nobody has, also when the helper had it for a moment.
 INTERNAL must_use bool walk_claim(struct page *page);
-// The calling thread may look at the page's lists: it owns it, or holds the part that does, which
-// its thread has left. Not said of shared pages, which are claimed to be read.
-INTERNAL bool walk_is_readable(const struct page *page);
+// The page is of that part, by now, which is the calling thread's or held by it, and so its lists
+// may be looked at. Not said of shared pages, which are claimed to be read.
+INTERNAL bool walk_is_readable(const struct page *page, const struct local_heap *part);
 // Calls visit(block, arg) for each block of a readable page that is with the user (or in some
 // thread's ring), until it returns false. The page's list must not be loaded.
 INTERNAL bool walk_blocks(struct page *page, bool (*visit)(void *block, void *arg), void *arg);

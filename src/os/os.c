@@ -95,11 +95,23 @@ void os_advise(void *start, size_t bytes, size_t heap_bytes)
     if (is_wanted || is_refused) ignore_result(prim_advise_huge(start, bytes, is_wanted));
 }
 
-bool os_map_again(void *start, size_t bytes)
+// The system would give so much at this moment, beside what it gave. Some of its calls take memory
+// away before they find that there is none to put there: they are not made in vain.
+static bool os_has_more(size_t bytes)
+{
+    void *start = os_map_anywhere(bytes, os_page_bytes(), PRIM_MAP_ANYWHERE);
+    if (start != NULL) os_release(start, bytes);
+    return start != NULL;
+}
+
+bool os_map_again(void *start, size_t bytes, bool *is_lost)
 {
     void *mapped;
+    *is_lost = false;
+    if (!os_has_more(bytes)) return false;
     stats_count(COUNT_mmap_calls, 1);
-    if (prim_map(start, bytes, PRIM_MAP_REPLACE, &mapped) != 0) return false;
+    *is_lost = prim_map(start, bytes, PRIM_MAP_REPLACE, &mapped) != 0;
+    if (*is_lost) return false;
     os_advise(start, bytes, (size_t)stats_current(STAT_reserved)); // as its neighbours were
     return true;
 }
@@ -144,7 +156,7 @@ static bool os_move_piece(char *from, size_t bytes, char *to)
     int error = prim_move(from, bytes, to, &is_lost);
     // The next user would fall into the hole, or into memory of others.
     if (is_lost) {
-        report_always("out of mappings: a move has failed, and taken its target away", NULL);
+        report_always("out of memory: a move has failed, and taken its target away", NULL);
         prim_abort();
     }
     return error == 0;
@@ -153,7 +165,7 @@ static bool os_move_piece(char *from, size_t bytes, char *to)
 static size_t os_move_pieces(char *from, size_t bytes, char *to)
 {
     size_t piece_bytes[OS_MOVE_PIECES], moved = 0;
-    unsigned count = os_find_pieces(from, bytes, piece_bytes);
+    unsigned count = os_has_more(bytes) ? os_find_pieces(from, bytes, piece_bytes) : 0;
     for (unsigned i = 0; i < count; i++) {
         if (!os_move_piece(from + moved, piece_bytes[i], to + moved)) break;
         moved += piece_bytes[i];
@@ -171,10 +183,12 @@ size_t os_move(void *from, size_t bytes, void *to)
     return moved;
 }
 
-bool os_restore(void *start, size_t bytes)
+bool os_restore(void *start, size_t bytes, bool *is_lost)
 {
-    atomic_fetch_sub_explicit(&os_moved_ranges, 1, memory_order_relaxed);
-    return os_map_again(start, bytes);
+    bool is_done = os_map_again(start, bytes, is_lost);
+    // else its mapping stays what it is
+    if (is_done) atomic_fetch_sub_explicit(&os_moved_ranges, 1, memory_order_relaxed);
+    return is_done;
 }
 
 enum os_guard_kind os_guard(void *start, size_t bytes)
@@ -194,7 +208,9 @@ enum os_guard_kind os_guard(void *start, size_t bytes)
 
 bool os_unguard(void *start, size_t bytes, enum os_guard_kind kind)
 {
-    if (kind == OS_GUARD_CALL) return prim_unguard(start, bytes) == 0 || os_map_again(start, bytes);
+    bool is_lost;
+    if (kind == OS_GUARD_CALL)
+        return prim_unguard(start, bytes) == 0 || os_map_again(start, bytes, &is_lost);
     if (kind == OS_GUARD_SPLIT) {
         if (prim_access(start, bytes, true) != 0) return false;
         atomic_fetch_sub_explicit(&os_split_guards, 1, memory_order_relaxed);

@@ -157,16 +157,16 @@ void page_release(struct page *page)
         marks_clear(page_arena(page), page->size_class, arena_slice_of(page_arena(page), start));
     page_count_removed(page);
     if (CFG_STATES) page_set_states(page, 0, page->capacity, STATE_NONE);
-    bool is_usable = page_unguard(page);
+    bool is_usable = page_unguard(page), is_lost = false;
     // where others free a heap's block they leave a link in it
     bool is_clean = (page->flags & (PAGE_CLEAN | PAGE_PINNED)) == PAGE_CLEAN;
-    if ((page->flags & PAGE_MOVED) != 0) is_clean = os_restore(start, bytes);
+    if ((page->flags & PAGE_MOVED) != 0) is_clean = os_restore(start, bytes, &is_lost);
 
     bool has_one =
         (page->flags & PAGE_LARGE) != 0 && (page_owner(page) & OWNER_INTERIOR) == 0;
     uint32_t described = has_one ? 1 : slices;
     for (uint32_t i = 0; i < described; i++) page_blank(&page[i]); // A2
-    if (is_usable) arena_release(start, slices, !is_clean); // else these slices are lost
+    if (is_usable && !is_lost) arena_release(start, slices, !is_clean); // else nobody's for good
     purger_consider();
 }
 

@@ -60,7 +60,8 @@ INTERNAL size_t prim_mapping_bytes(void *start, size_t bytes);
 // Moves the pages of [from, from+bytes), which is one mapping, to [to, to+bytes), replacing what is
 // there, without copying. The old range stays mapped and reads as zeroes. On failure the pages are
 // where they were, and what was at `to` is lost; *is_lost tells whether the addresses are, too: the
-// system had unmapped them, and gave no new memory there, or had given them to somebody else.
+// system had unmapped them, and gave no new memory there, or had given them to somebody else. It
+// fails for memory that is locked (mlock).
 INTERNAL must_use int prim_move(void *from, size_t bytes, void *to, bool *is_lost);
 // Asks for, or refuses, transparent huge pages in a range.
 INTERNAL must_use int prim_advise_huge(void *start, size_t bytes, bool wanted);

@@ -347,12 +347,14 @@ static struct arena *arena_make(void *start, size_t bytes, unsigned flags)
         if (window_take(arena, slices, SLICE_BYTES, &all)) {
             for (size_t i = 0; !is_zero && i < window_mapped_chunks(arena); i++)
                 arena->chunks[i].dirty = ~UINT64_C(0);
-            if (!is_zero) arena->dirty_free = slices;
             if ((flags & ARENA_PINNED) != 0) window_set_kind(arena, 0, slices, CHUNK_PINNED);
+            if (!is_zero) arena->dirty_free = slices;
             if (arena_publish(arena) != NULL) {
                 stats_add(STAT_reserved, (int64_t)(slices << SLICE_SHIFT));
+                if (!is_zero) stats_add(STAT_committed, (int64_t)(slices << SLICE_SHIFT));
                 return arena;
             }
+            window_put_back(arena, &all, false);
         }
         os_release(arena->side, arena->side_bytes);
     }

@@ -24,8 +24,9 @@ static size_t limit_from_system(void)
 
 bool limit_is_below(enum option limit, int64_t bytes)
 {
-    bool is_of_system = options_get(limit) < 0;
-    size_t most_bytes = is_of_system ? limit_from_system() : options_get_bytes(limit);
+    long wanted = options_get(limit); // once: it may be changed meanwhile
+    if (wanted == 0) return false;
+    size_t most_bytes = wanted < 0 ? limit_from_system() : options_bytes_of(wanted);
     return bytes > 0 && (uint64_t)bytes > most_bytes;
 }
 

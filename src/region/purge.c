@@ -5,7 +5,7 @@
 #include "os/os.h"
 
 DEFINE_DATA(ATOMIC(bool) purge_goes_on)
-static ATOMIC(uint64_t) purge_next_ms;
+static ATOMIC(uint64_t) purge_last_ms; // when a round ended
 static ATOMIC(int) purge_is_busy; // 1: some thread is making a step
 static unsigned purge_arena;      // [busy] arena at which the round goes on
 // Steps, and calls of purge_all, that have begun and that have ended: while they are not the same,
@@ -209,13 +209,13 @@ void purge_tick(void)
         return;
     }
     uint64_t now = prim_clock_ms();
-    if (now < atomic_load_explicit(&purge_next_ms, memory_order_relaxed)) return;
+    // also when the round ended in the future: by another clock, as a helper's is
+    if (now - atomic_load_explicit(&purge_last_ms, memory_order_relaxed) < (uint64_t)delay_ms)
+        return;
     if (!purge_begin()) return;
     struct purge_turn turn = purge_turn_after(delay_ms);
     bool is_complete = purge_step(&turn);
-    if (is_complete) {
-        atomic_store_explicit(&purge_next_ms, now + (uint64_t)delay_ms, memory_order_relaxed);
-    }
+    if (is_complete) atomic_store_explicit(&purge_last_ms, now, memory_order_relaxed);
     purge_set_goes_on(!is_complete);
     purge_end();
 }
@@ -252,10 +252,8 @@ bool purge_step_now(bool is_first, bool *is_complete)
     if (is_first) purge_rewind();
     struct purge_turn turn = purge_turn_after(delay_ms);
     *is_complete = purge_step(&turn);
-    if (*is_complete) { // and so it is too early for the others, should the helper end
-        uint64_t next = prim_helper_clock_ms() + (uint64_t)delay_ms;
-        atomic_store_explicit(&purge_next_ms, next, memory_order_relaxed);
-    }
+    if (*is_complete) // and so it is too early for the others, should the helper end
+        atomic_store_explicit(&purge_last_ms, prim_helper_clock_ms(), memory_order_relaxed);
     purge_end();
     return turn.has_work;
 }

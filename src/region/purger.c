@@ -69,15 +69,20 @@ static bool purger_is_asked(const struct purger *purger)
     return atomic_load_explicit(&purger->is_asked, memory_order_relaxed) != 0;
 }
 
-// Until the next round; false when there is none.
+// Until the next round; false when there is none. A long delay may become a short one meanwhile.
 static bool purger_wait(struct purger *purger)
 {
-    enum { LEAST_MS = 10, MOST_MS = 1 << 30 };
-    long delay_ms = options_get(OPTION_purge_delay);
-    if (delay_ms < LEAST_MS) delay_ms = LEAST_MS;
-    if (delay_ms > MOST_MS) delay_ms = MOST_MS;
-    prim_wait(&purger->is_asked, 0, (uint32_t)delay_ms);
-    return !purger_is_asked(purger) && purger_may_run();
+    enum { LEAST_MS = 10, MOST_MS = 1000 };
+    uint64_t start_ms = prim_helper_clock_ms(), waited_ms = 0, delay_ms;
+    do {
+        long wanted_ms = options_get(OPTION_purge_delay);
+        delay_ms = wanted_ms < LEAST_MS ? LEAST_MS : (uint64_t)wanted_ms;
+        if (waited_ms >= delay_ms) return true;
+        uint64_t left_ms = delay_ms - waited_ms;
+        prim_wait(&purger->is_asked, 0, (uint32_t)(left_ms < MOST_MS ? left_ms : MOST_MS));
+        waited_ms = prim_helper_clock_ms() - start_ms;
+    } while (!purger_is_asked(purger) && purger_may_run());
+    return false;
 }
 
 // true when something was done, or can be in the next round.

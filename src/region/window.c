@@ -143,8 +143,8 @@ void window_put_back(struct arena *arena, const struct window_piece *piece, bool
 {
     size_t end = piece->first + piece->slices;
     window_set_kind(arena, piece->first, piece->slices, CHUNK_ABSENT); // for as long as it lasts
+    stats_remove(STAT_metadata, (int64_t)(piece->slices * window_bytes_per_slice()));
     if (is_taken) return;
-    if (atomic_compare_exchange_strong_explicit(&arena->mapped, &end, piece->from,
-                                                memory_order_relaxed, memory_order_relaxed))
-        stats_remove(STAT_metadata, (int64_t)(piece->slices * window_bytes_per_slice()));
+    ignore_result(atomic_compare_exchange_strong_explicit(
+        &arena->mapped, &end, piece->from, memory_order_relaxed, memory_order_relaxed));
 }

@@ -75,6 +75,56 @@ TEST(blocks_of_one_size_end_with_ENOMEM_and_come_back)
     }
 }
 
+// There is room for what is asked for, but the limit is below what the process has: then the system
+// takes the target of a move away before it refuses.
+static void resize_beyond_limit(void *arg)
+{
+    (void)arg;
+    char *block = (char *)mi_malloc(8 * MIB), *room = (char *)mi_malloc(64 * MIB);
+    char *barrier = (char *)mi_malloc(MIB);
+    EXPECT(block != NULL && room != NULL && barrier != NULL);
+    memset(block, 7, 8 * MIB);
+    mi_free(room);
+    limit_address_space(0 - MIB);
+    char *moved = (char *)mi_realloc(block, 16 * MIB);
+    EXPECT(moved != NULL && moved[0] == 7 && moved[8 * MIB - 1] == 7);
+    memset(moved, 8, 16 * MIB);
+    mi_free(moved);
+    mi_free(barrier);
+}
+
+// Moved when there was memory, freed and made smaller when there is none.
+static void give_up_beyond_limit(void *arg)
+{
+    (void)arg;
+    char *block[2];
+    for (int i = 0; i < 2; i++) {
+        block[i] = (char *)mi_malloc(8 * MIB);
+        char *barrier = (char *)mi_malloc(MIB);
+        EXPECT(block[i] != NULL && barrier != NULL);
+        memset(block[i], 7, 8 * MIB);
+        block[i] = (char *)mi_realloc(block[i], 16 * MIB);
+        EXPECT(block[i] != NULL);
+    }
+    limit_address_space(0 - MIB);
+    block[0] = (char *)mi_rezalloc(block[0], 5 * MIB);
+    EXPECT(block[0] != NULL && block[0][5 * MIB - 1] == 7);
+    for (int i = 0; i < 2; i++) mi_free(block[i]);
+    char *again = (char *)mi_malloc(15 * MIB);
+    EXPECT(again != NULL);
+    memset(again, 1, 15 * MIB);
+    mi_free(again);
+}
+
+TEST(large_blocks_are_resized_and_freed_when_the_limit_is_below_what_the_process_has)
+{
+    static struct child child;
+    child_run(&child, resize_beyond_limit, NULL);
+    EXPECT(child_is_well(&child));
+    child_run(&child, give_up_beyond_limit, NULL);
+    EXPECT(child_is_well(&child));
+}
+
 // Down to the smallest size: nothing is left anywhere.
 static struct chain *take_everything(void)
 {

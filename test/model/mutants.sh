@@ -210,5 +210,42 @@ mutant test_regions region/pool.c "the tag does not change (L1)" "$take s/\(head
 mutant test_regions region/pool.c "taking an item does not acquire" "$take s/memory_order_acquire/memory_order_relaxed/g"
 mutant test_regions region/pool.c "putting an item does not release" "$put s/memory_order_release/memory_order_relaxed/"
 
+# --- parts of heaps -------------------------------------------------------------------------------
+
+heap=heap/heap.c
+loses=$(in_function heap_part_loses)
+changes=$(in_function heap_part_changes)
+let_go=$(in_function heap_let_go_part)
+end=$(in_function heap_end_part)
+alone=$(in_function heap_is_alone)
+mutant test_parts $heap "who ends a part first does not release" "$loses s/memory_order_acq_rel/memory_order_acquire/"
+mutant test_parts $heap "who ends a part second does not acquire" "$loses s/memory_order_acq_rel/memory_order_release/"
+mutant test_parts $heap "both end a part" "$loses s/return .*/return true;/"
+mutant test_parts $heap "nobody ends a part" "$loses s/return .*/return false;/"
+mutant test_parts $heap "who takes over a part does not acquire" "$changes s/memory_order_acquire/memory_order_relaxed/"
+mutant test_parts $heap "a part is taken over by a load and a store" \
+    "$changes { s/atomic_compare.*/(atomic_store_explicit(\&part->is_used, to, memory_order_acquire), true);/; /^ +memory_order_relaxed\);/d }"
+mutant test_parts $heap "a part is taken over while somebody looks into it" \
+    "$changes s/uint32_t left = .*/uint32_t left = atomic_load_explicit(\&part->is_used, memory_order_relaxed) \& ~16u;/; $changes s/^    return /    left |= 16u; if (left != 20u) left = 4u; return /; $changes s/== left \&\&/>= 4 \&\&/"
+mutant test_parts $heap "who lets go of a part does not release" "$let_go s/memory_order_acq_rel/memory_order_acquire/"
+mutant test_parts $heap "who lets go of a part does not end it" "$let_go { /PART_IS_ENDING/d; /heap_empty_part/d }"
+mutant test_parts $heap "who ends a heap does not acquire" "$end s/memory_order_acq_rel/memory_order_release/"
+mutant test_parts $heap "who ends a heap empties a part that is held (F3)" "$end s/if \(\(used & PART_IS_HELD\) == 0\) //"
+mutant test_parts $heap "a part forgets its heap too late" \
+    "$end { /atomic_store_explicit/d; s/^    if \(\(used/    atomic_store_explicit(\&part->heap, NULL, memory_order_relaxed);\n&/; }"
+mutant test_parts $heap "a part whose heap is gone is used again too early" \
+    "$(in_function heap_find_spare) s/if \(.used & PART_HEAP_IS_GONE.*/if (local_heap_handle_of(part) == NULL) return part;/"
+mutant test_parts $heap "who uses a part again does not acquire" "$(in_function heap_find_spare) s/memory_order_acquire/memory_order_relaxed/"
+mutant test_parts $heap "a heap is taken for alone whose handle is another's" \
+    "$alone s/local_heap_handle_of\(part\) == heap;/true;/"
+mutant test_parts $heap "who leaves a part looks into it unasked (F3)" \
+    "$(in_function heap_leave_part) s/else if \(heap_hold_part\(part\)\)/else if (true)/"
+mutant test_parts $heap "a part that another thread has goes to the pool" \
+    "$(in_function heap_drop_part) s/if \(is_own \|\| .*\)\) pool_put/pool_put/"
+mutant test_parts $heap "a part that is left stays the last one asked for" "$(in_function heap_unlink_part) { /near == part/d }"
+mutant test_parts $heap "a new part is shown without a release" "$(in_function heap_local) s/memory_order_release/memory_order_relaxed/"
+mutant test_parts $heap "parts are looked at without an acquire" "$(in_function heap_visit_parts) s/memory_order_acquire/memory_order_relaxed/"
+mutant test_parts $heap "a part is taken over that is not on the thread's list" "$(in_function heap_take_over) { /heap_link_part/d }"
+
 echo "$((count - missed)) of $count mutants found"
 [ "$missed" = 0 ]

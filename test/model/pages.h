@@ -78,7 +78,7 @@ static bool os_purge(void *start, size_t bytes)
     return true;
 }
 static bool arena_is_pinned(const struct arena *, const void *, size_t) { return false; }
-static bool os_restore(void *, size_t) { return true; }
+static bool os_restore(void *, size_t, bool *) { return true; }
 static void purger_tick(void) {}
 static void purger_start(void) {}
 static void purger_expect(size_t) {}

@@ -16,7 +16,7 @@ static inline unsigned part_count(void)
 // Nothing is left but the kept page of a class, and collecting takes that, too.
 static inline void expect_nothing_left(void)
 {
-    thread_collect(true);
+    thread_collect(thread_heap(), true);
     EXPECT_EQ(used_slices(), 0);
     EXPECT_EQ(level_now(STAT_pages), 0);
     EXPECT_EQ(level_now(STAT_pages_parked), 0);

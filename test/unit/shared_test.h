@@ -29,7 +29,7 @@ static inline void expect_rules(const struct local_heap *main)
 static inline void expect_nothing_left(void)
 {
     struct local_heap *main = thread_heap()->main;
-    thread_collect(true);
+    thread_collect(thread_heap(), true);
     for (size_t size_class = CLASS_SHARED_FIRST; size_class < CLASS_COUNT; size_class++)
         EXPECT(*local_heap_list(main, size_class) == NULL && depot_count(size_class) == 0);
     EXPECT_EQ(cached_bytes(main), 0);

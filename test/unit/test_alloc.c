@@ -101,7 +101,7 @@ struct situation {
 static struct situation situation_now(void)
 {
     struct situation now;
-    thread_collect(true);
+    thread_collect(thread_heap(), true);
     now.slices = used_slices();
     now.parked = (size_t)level_now(STAT_pages_parked);
     now.pages = (size_t)level_now(STAT_pages);
@@ -364,7 +364,7 @@ static void zero_random(void)
         }
         fill(slots[at], bytes);
         if (i % 500 != 0) continue;
-        thread_collect(true);
+        thread_collect(thread_heap(), true);
         retire_give_back_holes();
     }
 }

@@ -158,7 +158,7 @@ static unsigned keep_one_of_each_page(void **slots)
             mi_free(slots[i]);
         last = page;
     }
-    thread_collect(true);
+    thread_collect(thread_heap(), true);
     return count;
 }
 

@@ -80,7 +80,7 @@ static void counted(void)
     struct local_heap *main = start();
     size_t size_class = class_of_request(BYTES), other_class = class_of_request(OTHER_BYTES);
     void *first = mi_malloc(BYTES), *second = mi_malloc(OTHER_BYTES);
-    thread_collect(true);
+    thread_collect(thread_heap(), true);
     EXPECT_EQ(cached_bytes(main), 0);
     mi_free(first);
     mi_free(second);
@@ -124,7 +124,7 @@ static size_t cached_after_return(unsigned count, size_t bytes, bool *is_rest_li
     struct local_heap *main = start();
     allocate_elsewhere(count, bytes);
     free_range(1, count);
-    thread_collect(true);
+    thread_collect(thread_heap(), true);
     EXPECT_EQ(cached_bytes(main), 0);
     struct page *page = page_of(blocks[0]);
     EXPECT(page_of(mi_malloc(bytes)) == page);
@@ -157,7 +157,7 @@ static void counted_by_others(void)
     struct local_heap *main = start();
     void *block = mi_malloc(BYTES);
     size_t size_class = class_of_request(BYTES);
-    thread_collect(true);
+    thread_collect(thread_heap(), true);
     mi_free(block);
     static const uintptr_t links[] = {0x80, 0x4141414141414141, (uintptr_t)blocks};
     for (unsigned i = 0; i < 3; i++) {
@@ -470,7 +470,7 @@ static void out_of_use(void)
     struct local_heap *main = start();
     allocate_elsewhere(3, OTHER_BYTES);
     void *block = mi_malloc(BYTES);
-    thread_collect(true);
+    thread_collect(thread_heap(), true);
     free_range(0, 3);
     mi_free(block);
     EXPECT_EQ(local_heap_count_cached(main, class_of_request(OTHER_BYTES)), 3);
@@ -512,7 +512,7 @@ static void in_use(void)
 {
     struct local_heap *main = start();
     void *first = mi_malloc(BYTES), *second = mi_malloc(BYTES), *other = mi_malloc(OTHER_BYTES);
-    thread_collect(true);
+    thread_collect(thread_heap(), true);
     mi_free(other);
     for (unsigned i = 0; i < 4 * CLASS_COUNT; i++) {
         mi_free(i % 2 == 0 ? first : second);
@@ -577,7 +577,7 @@ static void collect(void)
 {
     struct local_heap *main = start_with_high_limit();
     size_t size_class = class_of_request(BYTES);
-    thread_collect(true);
+    thread_collect(thread_heap(), true);
     size_t before = used_slices();
     allocate_elsewhere(400, BYTES);
     depot_drain();
@@ -587,7 +587,7 @@ static void collect(void)
     EXPECT_EQ(depot_count(size_class), 5);
     free_range(5, 400);
     for (unsigned i = 0; i < 3; i++) { // the second time there is nothing
-        thread_collect(true);
+        thread_collect(thread_heap(), true);
         EXPECT(cached_bytes(main) == 0);
         EXPECT_EQ(depot_count(size_class), 0);
         EXPECT_EQ(used_slices(), before);
@@ -648,7 +648,7 @@ static void ended_thread(void)
     start();
     pthread_key_create(&late_key, free_late);
     allocate_elsewhere(20, BYTES);
-    thread_collect(true); // the rest of what that thread took
+    thread_collect(thread_heap(), true); // the rest of what that thread took
     run_thread(ends_late, NULL);
     EXPECT_EQ(depot_count(class_of_request(BYTES)), 0);
     expect_nothing_left();

@@ -97,7 +97,7 @@ static void begin_astray(void)
 {
     start_quietly();
     void *first = mi_malloc(BYTES), *second = mi_malloc(BYTES);
-    thread_collect(true);
+    thread_collect(thread_heap(), true);
     mi_free(second);
     mi_free(first);
     *(uintptr_t *)first = 0x4141414141414140;
@@ -107,7 +107,7 @@ static void begin_astray(void)
 // Later than any review of the thread itself.
 static const uint64_t LATE_MS = UINT64_C(1) << 40;
 
-static void collect(void) { thread_collect(true); }
+static void collect(void) { thread_collect(thread_heap(), true); }
 static void end(void)
 {
     thread_done();
@@ -125,7 +125,7 @@ static void overflow(void)
 {
     options_set(OPTION_memory_limit, 1);
     mi_free(mi_malloc(3000));
-    thread_collect(true); // if it was another list's turn
+    thread_collect(thread_heap(), true); // if it was another list's turn
 }
 
 static void astray(void (*then)(void), bool goes_on)

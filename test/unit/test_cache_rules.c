@@ -25,7 +25,7 @@ static struct local_heap *filled_cache(void)
     for (unsigned i = 0; i < 2 * IN_CACHE; i++) blocks[i] = mi_malloc(BYTES);
     size_class = page_of(blocks[0])->size_class;
     struct local_heap *main = thread_heap()->main;
-    thread_collect(true);
+    thread_collect(thread_heap(), true);
     for (unsigned i = IN_CACHE; i-- > 0;) mi_free(blocks[i]);
     EXPECT_EQ(local_heap_count_cached(main, size_class), IN_CACHE);
     expect_rules();

@@ -303,8 +303,9 @@ static void let_go(void)
     page_in_hand = NULL;
 }
 
-static bool find_block(struct page *page, void *arg)
+static bool find_block(struct page *page, const struct local_heap *part, void *arg)
 {
+    (void)part;
     if (page == page_of(in_use)) *(bool *)arg = true;
     return true;
 }

@@ -209,7 +209,7 @@ static void lists_count(void)
     size_t bytes = CFG_OWNED_BYTES + 1, size_class = class_of_request(bytes);
     if (size_class >= CLASS_BINNED_FIRST) return;
     for (unsigned i = 0; i < COUNT; i++) blocks[i] = mi_malloc(bytes);
-    thread_collect(true);
+    thread_collect(thread_heap(), true);
     for (unsigned i = 0; i < COUNT; i++) mi_free(blocks[i]);
     size_t before = cache_bytes(&main->cache, main->list);
     EXPECT_EQ(before, COUNT * class_block_bytes(size_class));
@@ -322,7 +322,7 @@ TEST(idle_heap_that_ends_counts_what_it_parks) { IN_CHILD(tallied()); }
 static void *keep_empty_page(void *unused)
 {
     void *block = mi_malloc(SMALL);
-    thread_collect(true);
+    thread_collect(thread_heap(), true);
     mi_free(block); // into a page that is queued then
     ended = thread_heap()->main;
     EXPECT(ended->kept_bytes > 0 && ended->own[class_of_request(SMALL)].queue != NULL);

@@ -4,6 +4,7 @@
 #include "heap/walk.h"
 #include "mimalloc.h"
 #include "region/pool.h"
+#include <time.h>
 
 enum { BYTES = 64, BLOCKS = 3 * SLICE_BYTES / BYTES, ROUNDS = 100 };
 static const size_t large_bytes = (size_t)4 << 20;
@@ -456,3 +457,157 @@ static void near_is_gone(void)
 }
 
 TEST(heap_local_is_not_mistaken_when_a_handle_is_used_again) { IN_CHILD(near_is_gone()); }
+
+// Heaps that another thread made, so that none of them has its first part here. The heaps' threads
+// are few.
+static struct mi_heap_s *others_heaps[4000];
+static uint64_t parts_ns;
+static void *time_parts(void *count)
+{
+    enum { CALLS = 4000 };
+    struct local_heap *main = thread_ready(thread_heap())->main;
+    unsigned heaps = *(const unsigned *)count;
+    for (unsigned i = 0; i < heaps; i++) EXPECT(heap_local(others_heaps[i], main) != NULL);
+    struct timespec start, end;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &start);
+    for (unsigned i = 0; i < CALLS; i++) {
+        struct mi_heap_s *heap = others_heaps[i % heaps];
+        EXPECT(local_heap_handle_of(heap_own_part(heap, main)) == heap);
+    }
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &end);
+    uint64_t ns = (uint64_t)(end.tv_sec - start.tv_sec) * 1000000000 + (uint64_t)end.tv_nsec;
+    parts_ns = ns - (uint64_t)start.tv_nsec;
+    return NULL;
+}
+
+static uint64_t time_of_parts(unsigned count)
+{
+    run_thread(time_parts, &count);
+    return parts_ns;
+}
+
+static void others_many_heaps(void)
+{
+    enum { HEAPS = sizeof(others_heaps) / sizeof(others_heaps[0]), FEW = 10 };
+    start_quietly();
+    struct local_heap *main = thread_ready(thread_heap())->main;
+    for (unsigned i = 0; i < HEAPS; i++) others_heaps[i] = heap_new(main);
+    uint64_t few_ns = time_of_parts(FEW), ns = time_of_parts(HEAPS);
+    EXPECT(ns < 50 * few_ns); // of memory that is in no cache; through one list it is 1000 times
+}
+
+TEST(heap_own_part_is_found_soon_among_many_of_other_threads_heaps)
+{
+    IN_CHILD(others_many_heaps());
+}
+
+// --- the default heap is gone --------------------------------------------------------------------
+
+static void *go_on_without_default(void *heap)
+{
+    struct local_heap *main = thread_ready(thread_heap())->main;
+    ignore_result(mi_heap_set_default((mi_heap_t *)heap));
+    EXPECT(thread_heap() != main && mi_malloc(BYTES) != NULL);
+    pthread_barrier_wait(&gate);
+    pthread_barrier_wait(&gate); // ended by another thread
+    void *block = mi_malloc(BYTES);
+    EXPECT(thread_heap() == main && walk_is_of(page_of(block), &main->backing));
+    EXPECT(mi_heap_get_default() == &main->backing);
+    // a heap that begins with the part that is free now is not the default one's
+    struct mi_heap_s *next = mi_heap_new();
+    EXPECT(!mi_heap_check_owned(next, block));
+    mi_heap_destroy(next);
+    mi_free(block);
+    return NULL;
+}
+
+static void *choose_another_default(void *heap)
+{
+    struct local_heap *main = thread_ready(thread_heap())->main;
+    ignore_result(mi_heap_set_default((mi_heap_t *)heap));
+    pthread_barrier_wait(&gate);
+    pthread_barrier_wait(&gate);
+    struct mi_heap_s *next = mi_heap_new();
+    EXPECT(mi_heap_set_default(next) == &main->backing && mi_heap_get_default() == next);
+    return NULL;
+}
+
+static void default_is_gone(void *(*run)(void *), void (*end)(mi_heap_t *))
+{
+    pthread_t thread;
+    struct mi_heap_s *heap = start();
+    pthread_barrier_init(&gate, NULL, 2);
+    EXPECT(pthread_create(&thread, NULL, run, heap) == 0);
+    pthread_barrier_wait(&gate);
+    end(heap);
+    pthread_barrier_wait(&gate);
+    pthread_join(thread, NULL);
+    expect_nothing_left();
+}
+
+TEST(thread_whose_default_heap_another_one_ends_goes_on_with_its_backing_heap)
+{
+    IN_CHILD(default_is_gone(go_on_without_default, mi_heap_destroy));
+    IN_CHILD(default_is_gone(choose_another_default, mi_heap_delete));
+}
+
+// --- looked into ---------------------------------------------------------------------------------
+
+static void freed_in_left_part(void)
+{
+    struct mi_heap_s *heap = start();
+    run_thread(allocate_all, heap);
+    free_all();
+    EXPECT(level_now(STAT_pages) >= 3);
+    mi_collect(false);
+    EXPECT(level_now(STAT_pages) >= 3);
+    mi_collect(true);
+    EXPECT_EQ(level_now(STAT_pages), 0);
+    mi_heap_destroy(heap);
+}
+
+TEST(mi_collect_gives_back_what_others_free_in_a_part_that_was_left)
+{
+    IN_CHILD(freed_in_left_part());
+}
+
+struct seen_blocks {
+    struct mi_heap_s *other;
+    void *block, *others;
+    bool is_seen;
+};
+
+static void *make_it_the_others(void *arg)
+{
+    struct seen_blocks *seen = (struct seen_blocks *)arg;
+    mi_free(seen->block);
+    seen->others = mi_heap_malloc(seen->other, large_bytes);
+    return NULL;
+}
+
+// While it is shown where the block is, another thread frees it, allocates one of another heap
+// there, and ends.
+static bool replace_block(const mi_heap_t *heap, const mi_heap_area_t *area, void *block,
+                          size_t block_bytes, void *arg)
+{
+    struct seen_blocks *seen = (struct seen_blocks *)arg;
+    (void)heap;
+    (void)block_bytes;
+    if (block == NULL && area->blocks == seen->block) run_thread(make_it_the_others, seen);
+    if (block == seen->block) seen->is_seen = true;
+    return true;
+}
+
+static void visit_replaced(void)
+{
+    struct mi_heap_s *heap = start();
+    struct seen_blocks seen = {heap, mi_malloc(large_bytes), NULL, false};
+    EXPECT(mi_heap_visit_blocks(mi_heap_get_backing(), true, replace_block, &seen));
+    EXPECT(seen.others == seen.block && !seen.is_seen);
+    EXPECT(mi_heap_check_owned(heap, seen.others));
+}
+
+TEST(mi_heap_visit_blocks_does_not_show_what_became_another_heaps_meanwhile)
+{
+    IN_CHILD(visit_replaced());
+}

@@ -102,13 +102,22 @@ static void purge_and_map_again(void)
     EXPECT(os_purge(memory, 64 * KIB) && is_zero(memory, 64 * KIB) && memory[64 * KIB] == 1);
     options_set(OPTION_reset_decommits, 0);
     EXPECT(!os_purge(memory, MIB)); // it need not read as zeroes
-    EXPECT(os_map_again(memory, MIB) && is_zero(memory, MIB));
-    memory[5] = 1;
-    fake_prim_fail_once(FAKE_PRIM_map, 1, ENOMEM);
-    EXPECT(!os_map_again(memory, MIB) && memory[5] == 1);
+    bool is_lost = true;
+    EXPECT(os_map_again(memory, MIB, &is_lost) && !is_lost && is_zero(memory, MIB));
+    memory[5] = is_lost = 1;
+    fake_prim_fail_once(FAKE_PRIM_map, 1, ENOMEM); // it is not tried where there is no memory
+    EXPECT(!os_map_again(memory, MIB, &is_lost) && !is_lost && memory[5] == 1);
+    fake_prim_fail_once(FAKE_PRIM_map, 2, ENOMEM);
+    EXPECT(!os_map_again(memory, MIB, &is_lost) && is_lost);
 }
 
 TEST(os_purge_is_true_only_when_the_range_reads_as_zeroes) { IN_CHILD(purge_and_map_again()); }
+
+static bool restore(void *start, size_t bytes)
+{
+    bool is_lost = true, is_done = os_restore(start, bytes, &is_lost);
+    return is_done && !is_lost;
+}
 
 static void move_pages(void)
 {
@@ -118,9 +127,10 @@ static void move_pages(void)
     fake_prim_fail_once(FAKE_PRIM_move, 1, ENOMEM);
     EXPECT(!os_move(from, MIB, to) && from[100] == 7);
     EXPECT(os_move(from, MIB, to) && to[MIB - 1] == 7 && is_zero(from, MIB));
-    EXPECT(os_restore(to, MIB) && is_zero(to, MIB));
-    fake_prim_fail_once(FAKE_PRIM_map, 1, ENOMEM);
-    EXPECT(!os_restore(to, MIB)); // a failure is told
+    EXPECT(restore(to, MIB) && is_zero(to, MIB));
+    fake_prim_fail_once(FAKE_PRIM_map, 1, ENOMEM); // that would be found too late
+    EXPECT_EQ(os_move(from, MIB, to), 0);
+    EXPECT_EQ(fake_prim_count(FAKE_PRIM_move), 2);
 }
 
 TEST(os_move_moves_and_leaves_zeroes) { IN_CHILD(move_pages()); }
@@ -142,7 +152,7 @@ static void move_mappings(void)
     EXPECT_EQ(os_move(from, MIB, to), MIB / 2);
     EXPECT(to[MIB / 2 - 1] == 7 && is_zero(from, MIB / 2));
     EXPECT(from[MIB / 2] == 7 && from[MIB - 1] == 7);
-    EXPECT(os_restore(to, MIB));
+    EXPECT(restore(to, MIB));
     from = map_halves();
     EXPECT_EQ(os_move(from, MIB, to), MIB);
     EXPECT(to[MIB / 2 - 1] == 7 && to[MIB - 1] == 7 && is_zero(from, MIB));
@@ -192,9 +202,28 @@ static void restore_and_advise(void)
     char *from = (char *)os_map(MIB, 64 * KIB), *to = (char *)os_map(MIB, 64 * KIB);
     EXPECT(os_move(from, MIB, to));
     EXPECT_EQ(fake_prim_count(FAKE_PRIM_advise_huge), 0); // the mappings keep what they had
-    EXPECT(os_restore(to, MIB));
+    EXPECT(restore(to, MIB));
     EXPECT_EQ(fake_prim_count(FAKE_PRIM_advise_huge), 1);
 }
+
+// What cannot be restored stays as it is, and counts.
+static void restore_fails(void)
+{
+    start();
+    size_t page = os_page_bytes();
+    char *from = (char *)os_map(MIB, 64 * KIB), *to = (char *)os_map(MIB, 64 * KIB);
+    unsigned moved = 0;
+    while (os_move(from, page, to)) moved++;
+    for (unsigned i = 0; i < 2; i++) { // there is no memory; it is gone just then
+        bool is_lost = i == 0;
+        fake_prim_fail_once(FAKE_PRIM_map, i + 1, ENOMEM);
+        EXPECT(!os_restore(to, page, &is_lost) && is_lost == (i == 1));
+        EXPECT_EQ(os_move(from, page, to + page), 0);
+    }
+    EXPECT(moved > 0 && restore(to, page) && os_move(from, page, to) == page);
+}
+
+TEST(os_restore_that_fails_keeps_the_range_or_tells_that_it_is_lost) { IN_CHILD(restore_fails()); }
 
 TEST(os_restore_follows_allow_thp_as_the_neighbours_do) { IN_CHILD(restore_and_advise()); }
 
@@ -206,10 +235,10 @@ static void move_many(void)
     char *memory = (char *)os_map(4 * MIB, 64 * KIB), *to = memory + page;
     while (moved < 5000 && os_move(memory, page, to)) moved++;
     EXPECT(moved > 0 && moved < 5000);
-    EXPECT(os_restore(to, page) && os_move(memory, page, to) && !os_move(memory, page, to));
+    EXPECT(restore(to, page) && os_move(memory, page, to) && !os_move(memory, page, to));
     for (unsigned i = 0; i < 1000; i++) { // failures give their share of the budget back
         fake_prim_fail_once(FAKE_PRIM_move, 1, ENOMEM);
-        EXPECT(os_restore(to, page) && !os_move(memory, page, to) && os_move(memory, page, to));
+        EXPECT(restore(to, page) && !os_move(memory, page, to) && os_move(memory, page, to));
     }
 }
 

@@ -8,6 +8,7 @@
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <limits.h>
+#include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -135,15 +136,48 @@ TEST(prim_move_that_fails_leaves_the_pages_and_tells_when_the_target_is_lost)
     EXPECT_STDERR(move_and_race(BYTES / 2), "");
 }
 
-// Where the next OS page is free, asking does not take it.
+// A mapping that is locked would be so no more, also where the pages do not move.
+static void move_locked(void)
+{
+    bool is_lost = true;
+    unsigned char *from = map_filled(6), *to = map_filled(9);
+    if (mlock(from, BYTES) != 0) return; // not allowed here
+    EXPECT_EQ(prim_move(from, BYTES / 2, to, &is_lost), EINVAL);
+    EXPECT(!is_lost && is_filled(from, 6) && is_filled(to, 9));
+    EXPECT_EQ(munlock(from, BYTES), 0);
+    EXPECT_EQ(prim_move(from, BYTES / 2, to, &is_lost), 0);
+}
+
+TEST(prim_move_leaves_locked_memory_where_it_is) { EXPECT_STDERR(move_locked(), ""); }
+
+static ATOMIC(int) is_looking;
+static void *take_the_hole(void *start)
+{
+    void *mapped;
+    while (atomic_load_explicit(&is_looking, memory_order_relaxed) != 0) {
+        if (prim_map(start, BYTES, PRIM_MAP_EXACT, &mapped) != 0 || prim_unmap(start, BYTES) != 0)
+            abort();
+    }
+    return NULL;
+}
+
+// Where the next OS page is free, asking does not take it, not even for a moment.
 static void look_before_a_hole(void)
 {
+    enum { LOOKS = 20000 };
+    pthread_t thread;
     void *mapped, *start = NULL;
     if (prim_map(NULL, 2 * BYTES, PRIM_MAP_ANYWHERE, &start) != 0) abort();
     char *memory = (char *)start;
     EXPECT_EQ(prim_unmap(memory + BYTES, BYTES), 0);
     EXPECT_EQ(prim_mapping_bytes(memory, BYTES), BYTES);
     EXPECT_EQ(prim_map(memory + BYTES, BYTES, PRIM_MAP_EXACT, &mapped), 0);
+    EXPECT_EQ(prim_unmap(memory + BYTES, BYTES), 0);
+    atomic_store_explicit(&is_looking, 1, memory_order_relaxed);
+    if (pthread_create(&thread, NULL, take_the_hole, memory + BYTES) != 0) abort();
+    for (int i = 0; i < LOOKS; i++) EXPECT(prim_mapping_bytes(memory, BYTES) >= BYTES);
+    atomic_store_explicit(&is_looking, 0, memory_order_relaxed);
+    pthread_join(thread, NULL);
 }
 
 static void look_in_a_sandbox(int error)
@@ -235,7 +269,7 @@ static void random_that_cannot_be_read(void)
     unsigned char numbers[64];
     refuse(SYS_getrandom, -1, 0, ENOSYS);
     refuse(SYS_read, -1, 0, EPERM);
-    EXPECT_EQ(prim_random(numbers, sizeof numbers), EIO);
+    EXPECT_EQ(prim_random(numbers, sizeof numbers), EPERM);
 }
 
 TEST(prim_random_falls_back_to_the_file_and_then_fails)

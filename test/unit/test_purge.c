@@ -83,6 +83,25 @@ static void delays(void)
 
 TEST(purge_delay_is_kept) { IN_CHILD(delays()); }
 
+// Also one that is chosen after a round with a long one; and when a helper's clock was far ahead.
+static void shorter_delay(uint64_t round_ms)
+{
+    start(3600 * 1000);
+    fake_prim_set_clock_ms(round_ms);
+    arena_release(dirty_slices(SLICES), SLICES, true);
+    for (int i = 0; i < 100; i++) purge_tick(); // a round that finds them young
+    fake_prim_set_clock_ms(begin_ms);
+    options_set(OPTION_purge_delay, 100);
+    purge_round();
+    EXPECT_EQ(purged_runs(), 1);
+}
+
+TEST(purge_delay_that_becomes_shorter_counts_at_once)
+{
+    IN_CHILD(shorter_delay(begin_ms + 3600 * 1000));
+    IN_CHILD(shorter_delay(begin_ms * 1000));
+}
+
 static void fails(void)
 {
     start(100);

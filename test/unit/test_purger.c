@@ -233,6 +233,30 @@ static void alone(void)
 
 TEST(purger_alone_purges) { IN_CHILD(alone()); }
 
+static uint64_t shortened_ms;
+static void shorten_delay(void)
+{
+    if (waits() == 3) shortened_ms = prim_clock_ms();
+    if (waits() >= 3) options_set(OPTION_purge_delay, DELAY_MS);
+}
+
+static void shorter_delay(void)
+{
+    start(ALWAYS);
+    options_set(OPTION_purge_delay, 3600 * 1000);
+    give_back(ENOUGH);
+    purger_consider();
+    fake_prim_on(FAKE_PRIM_wait, shorten_delay);
+    EXPECT(fake_prim_run_helper());
+    EXPECT_EQ(arena_main.dirty_free, 0);
+    EXPECT(shortened_ms != 0 && prim_clock_ms() - shortened_ms < 60 * 1000);
+}
+
+TEST(purger_that_waits_for_long_sees_within_a_second_that_it_need_not)
+{
+    IN_CHILD(shorter_delay());
+}
+
 static void give_back_for_some_rounds(void)
 {
     if (waits() <= PURGER_ROUNDS) give_back(ENOUGH);
@@ -263,7 +287,8 @@ static void replaced(long delay_ms, unsigned long most_rounds)
     options_set(OPTION_purge_delay, delay_ms);
     fake_prim_on(FAKE_PRIM_wait, give_back_and_consider);
     EXPECT(fake_prim_run_helper());
-    EXPECT(waits() <= most_rounds + 1);
+    unsigned long waits_each = ((unsigned long)delay_ms + 999) / 1000; // a second at most
+    EXPECT(waits() <= (most_rounds + 1) * waits_each);
     EXPECT_EQ(starts(), 2); // beside it: there always is one
     fake_prim_on(FAKE_PRIM_wait, NULL);
     purger_consider();

@@ -168,7 +168,7 @@ static void made_heap_is_default(void)
 {
     struct local_heap *main = start();
     void *shared = mi_malloc(BYTES);
-    thread_collect(true);
+    thread_collect(thread_heap(), true);
     thread_set_default(heap_new(main)->local);
     void *own = mi_malloc(BYTES);
     EXPECT(!page_is_shared(page_of(own)));
@@ -267,7 +267,7 @@ static void free_interior(size_t bytes, size_t alignment, size_t offset)
     block_count = 40;
     allocate_interior(NULL);
     size_t size_class = page_of(blocks[0])->size_class;
-    thread_collect(true);
+    thread_collect(thread_heap(), true);
     struct page *page = page_of(blocks[39]);
     struct block *block = page_block_at(page, page_index_of(page, blocks[39]));
     bool is_cached = size_class < CACHE_LONG_FIRST && page->block_bytes <= main->cache.limit;
@@ -343,7 +343,7 @@ static void *pass_blocks(void *number)
         stamp(block, bytes, test_random(&random));
         ATOMIC(unsigned char *) *slot = &exchanged[test_random(&random) % SLOTS];
         free_stamped(atomic_exchange_explicit(slot, block, memory_order_acq_rel));
-        if (round % 4096 == 4095) thread_collect(true);
+        if (round % 4096 == 4095) thread_collect(thread_heap(), true);
     }
     EXPECT_TEXT(local_heap_broken_rule(thread_heap()->main), NULL);
     return NULL;

@@ -16,7 +16,7 @@ static void empty_heap(void)
     EXPECT(thread_heap() == &thread_empty_heap && !thread_is_ready(thread_heap()));
     start();
     EXPECT(thread_heap() == &thread_empty_heap); // the process has started, not the thread
-    thread_collect(true);
+    thread_collect(thread_heap(), true);
     mi_free(NULL);
     EXPECT(thread_heap() == &thread_empty_heap);
     struct local_heap *heap = thread_ready(thread_heap());
@@ -48,7 +48,7 @@ static void begin_again(void)
         mi_free(block);                  // starts the thread again: what only frees has a ring, too
         EXPECT(thread_heap() == before); // the same one from the pool
     }
-    thread_collect(true);
+    thread_collect(thread_heap(), true);
     EXPECT_EQ(used_slices(), 0);
 }
 
@@ -204,7 +204,7 @@ static void no_memory(void)
     fake_prim_fail_from(FAKE_PRIM_map, 1, ENOMEM);
     EXPECT(thread_ready(thread_heap()) == NULL && thread_ready(ENDED) == NULL);
     EXPECT(thread_heap() == &thread_empty_heap);
-    thread_collect(true);
+    thread_collect(thread_heap(), true);
     fake_prim_fail_from(FAKE_PRIM_map, 0, 0);
     EXPECT(thread_ready(thread_heap()) != NULL);
 }
@@ -244,7 +244,7 @@ static void generations(void)
     }
     EXPECT_EQ(level_now(STAT_threads), 0);
     EXPECT(used_slices() < MOST_LEFT_SLICES); // of the depot's blocks, for the next thread
-    thread_collect(true);
+    thread_collect(thread_heap(), true);
     EXPECT_EQ(used_slices(), 0);
     EXPECT_EQ(level_now(STAT_pages_parked), 0);
     EXPECT(main_count() <= 2 * SIDE_BY_SIDE);
@@ -273,7 +273,7 @@ static void ask_to_collect(void)
     pthread_barrier_init(&gate, NULL, 2);
     pthread_create(&thread, NULL, wait_and_allocate, &gate);
     pthread_barrier_wait(&gate);
-    thread_collect(true);
+    thread_collect(thread_heap(), true);
     pthread_barrier_wait(&gate);
     pthread_join(thread, NULL);
 }
@@ -336,7 +336,7 @@ static void refusal_in_malloc(void)
     EXPECT_TEXT(walk_broken_rule(thread_heap()), NULL);
     for (unsigned i = 0; i < SAID_BLOCKS; i++) mi_free(blocks[i]);
     mi_free(said_block);
-    thread_collect(true);
+    thread_collect(thread_heap(), true);
     EXPECT_EQ(used_slices(), 0);
 }
 

@@ -100,12 +100,12 @@ static bool see_block(void *block, void *arg)
     return seen->blocks != seen->stop_after;
 }
 
-static bool see_page(struct page *page, void *arg)
+static bool see_page(struct page *page, const struct local_heap *part, void *arg)
 {
     struct seen *seen = (struct seen *)arg;
     seen->pages++;
     bool is_claimed = page_is_shared(page);
-    return (!is_claimed && !walk_is_readable(page)) || walk_blocks(page, see_block, seen);
+    return (!is_claimed && !walk_is_readable(page, part)) || walk_blocks(page, see_block, seen);
 }
 
 static void heap_pages(void)
@@ -127,9 +127,9 @@ static void heap_pages(void)
 TEST(walk_heap_pages_shows_exactly_the_live_blocks_and_stops_on_request) { IN_CHILD(heap_pages()); }
 
 // What is parked and full cannot be read: all of it is live.
-static bool see_page_or_all(struct page *page, void *arg)
+static bool see_page_or_all(struct page *page, const struct local_heap *part, void *arg)
 {
-    if (page_is_shared(page) || walk_is_readable(page)) return see_page(page, arg);
+    if (page_is_shared(page) || walk_is_readable(page, part)) return see_page(page, part, arg);
     ((struct seen *)arg)->blocks += page->capacity;
     return true;
 }
@@ -250,10 +250,10 @@ static void all_pages(void)
 
 TEST(walk_all_pages_sees_each_page_once) { IN_CHILD(all_pages()); }
 
-static bool see_backing_page(struct page *page, void *arg)
+static bool see_backing_page(struct page *page, const struct local_heap *part, void *arg)
 {
     // a full page is parked, or another thread's by now
-    EXPECT(!walk_is_readable(page) || (page_owner(page) & OWNER_FULL) == 0);
+    EXPECT(!walk_is_readable(page, part) || (page_owner(page) & OWNER_FULL) == 0);
     ++*(size_t *)arg;
     return true;
 }
@@ -286,8 +286,9 @@ TEST(walk_heap_pages_leaves_a_page_alone_that_another_thread_is_adopting)
     IN_CHILD(backing_pages());
 }
 
-static bool see_no_claimed_page(struct page *page, void *claimed)
+static bool see_no_claimed_page(struct page *page, const struct local_heap *part, void *claimed)
 {
+    (void)part;
     EXPECT(page != claimed);
     return true;
 }

@@ -19,8 +19,8 @@ struct linux_group {
 
 // A file that is read line by line: that of groups can have many, of version 1, with long paths.
 struct linux_lines {
-    int         file;
-    size_t      next, end; // what is left of `piece`
+    int         file, error; // of the last read
+    size_t      next, end;   // what is left of `piece`
     struct text line;      // what does not fit is cut off: of a path that long the groups around it
     char        piece[LINUX_LIMIT_PATH_BYTES / 2], buffer[LINUX_LIMIT_PATH_BYTES];
 };
@@ -29,19 +29,21 @@ static int linux_lines_open(struct linux_lines *lines, const char *path)
 {
     int before = errno;
     lines->next = lines->end = 0;
+    lines->error = 0;
     lines->file = prim_linux_open(path);
     return prim_posix_result(lines->file >= 0, before);
 }
 
-// false: there is none.
+// false: there is none, or it cannot be read.
 static bool linux_lines_next(struct linux_lines *lines)
 {
     text_init(&lines->line, lines->buffer, sizeof lines->buffer);
     for (char next = '\0'; next != '\n'; lines->next++) {
         if (lines->next == lines->end) {
-            lines->end = prim_linux_read(lines->file, lines->piece, sizeof lines->piece);
+            lines->error = prim_linux_read(lines->file, lines->piece, sizeof lines->piece,
+                                           &lines->end);
             lines->next = 0;
-            if (lines->end == 0) return lines->line.length > 0;
+            if (lines->end == 0) return lines->error == 0 && lines->line.length > 0;
         }
         next = lines->piece[lines->next];
         text_add_char(&lines->line, next);
@@ -106,10 +108,10 @@ static size_t linux_limit_number(const char *text)
     return value;
 }
 
-// A file may be there that cannot be opened just now.
+// A file may be there that cannot be opened, or read, just now.
 static bool linux_is_passing(int error)
 {
-    return error == EMFILE || error == ENFILE || error == ENOMEM;
+    return error == EMFILE || error == ENFILE || error == ENOMEM || error == EINTR;
 }
 
 // Of the group and all around it: *least becomes no more than that. 0, or an error that passes.
@@ -167,6 +169,7 @@ int prim_linux_group_limit(const char *groups, const char *root, size_t *bytes)
     if (error != 0) return linux_is_passing(error) ? error : ENOENT;
     while (error == 0 && linux_group_next(&group, &lines, root))
         error = linux_group_limit(&group, &least);
+    if (error == 0 && linux_is_passing(lines.error)) error = lines.error;
     prim_linux_close(lines.file);
     errno = before;
     if (error == 0 && least == SIZE_MAX) error = ENOENT;

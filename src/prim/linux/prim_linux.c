@@ -32,6 +32,9 @@
 #ifndef MADV_WIPEONFORK
 #define MADV_WIPEONFORK 18
 #endif
+#ifndef MADV_COLD
+#define MADV_COLD 20
+#endif
 #ifndef MADV_GUARD_INSTALL
 #define MADV_GUARD_INSTALL 102
 #define MADV_GUARD_REMOVE 103
@@ -52,10 +55,12 @@ int prim_linux_open(const char *path)
 
 void prim_linux_close(int file) { (void)syscall(SYS_close, file); }
 
-size_t prim_linux_read(int file, void *buffer, size_t capacity)
+int prim_linux_read(int file, void *buffer, size_t capacity, size_t *bytes)
 {
+    int before = errno;
     long got = syscall(SYS_read, file, buffer, capacity);
-    return got > 0 ? (size_t)got : 0;
+    *bytes = got > 0 ? (size_t)got : 0;
+    return prim_posix_result(got >= 0, before);
 }
 
 int prim_linux_read_text(const char *path, char *buffer, size_t capacity)
@@ -64,7 +69,7 @@ int prim_linux_read_text(const char *path, char *buffer, size_t capacity)
     size_t length = 0;
     int file = prim_linux_open(path), error = prim_posix_result(file >= 0, before);
     if (error == 0) {
-        length = prim_linux_read(file, buffer, capacity - 1);
+        error = prim_linux_read(file, buffer, capacity - 1, &length);
         prim_linux_close(file);
     }
     buffer[length] = '\0';
@@ -189,13 +194,16 @@ int prim_advise_huge(void *start, size_t bytes, bool wanted)
     return prim_linux_advise(start, bytes, wanted ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
 }
 
-// It is asked to become one OS page longer where it is: the kernel looks first whether the range
-// ends in the mapping in which it begins (EFAULT), and then whether there is room (ENOMEM; else it
-// does, which is undone).
+// It is asked to grow where it is, until into the first stack of the process, which lies above all
+// else: the kernel looks first whether the range ends in the mapping in which it begins (EFAULT),
+// and then finds that there is no room (ENOMEM). Another error: it cannot be told, or it is locked.
 static bool prim_linux_is_one(void *start, size_t bytes)
 {
     int before = errno;
-    size_t more = prim_linux_page_bytes();
+    uintptr_t end = (uintptr_t)start + bytes, stack = getauxval(AT_EXECFN);
+    if (stack <= end) return false;
+    size_t page_bytes = prim_linux_page_bytes();
+    size_t more = bits_align_up(stack - end + 1, page_bytes);
     void *grown = mremap(start, bytes, bytes + more, 0);
     int error = prim_posix_result(grown != MAP_FAILED, before);
     return error == 0 ? prim_unmap((char *)start + bytes, more) == 0 : error == ENOMEM;
@@ -233,10 +241,14 @@ static bool prim_linux_has_lost(void *start, size_t bytes, uint32_t mark)
 // Of a source of several mappings kernels from 6.17 on move one after the other, and when one of
 // them fails those before it have gone; older ones refuse, when the target is unmapped. Those
 // before 5.7 do not know DONTUNMAP: without it the source is unmapped, another chance for others.
+// Locked memory (mlock) stays where it is: the old mapping, all of it, would be locked no more. An
+// advice for one page tells, which is refused there.
 int prim_move(void *from, size_t bytes, void *to, bool *is_lost)
 {
     const uint32_t mark = 0x6d6f7665; // more than chance would find in the memory of others
     *is_lost = false;
+    int refused = prim_linux_advise(from, prim_linux_page_bytes(), MADV_COLD);
+    if (refused != 0) return refused;
     *(volatile uint32_t *)to = mark;
     int before = errno;
     void *moved = mremap(from, bytes, bytes, MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP, to);
@@ -278,11 +290,12 @@ static int prim_linux_read_urandom(unsigned char *next, size_t bytes)
     int file = prim_linux_open("/dev/urandom");
     if (file < 0) return errno;
     size_t got = 1;
-    for (; bytes > 0 && got > 0; next += got, bytes -= got) {
-        got = prim_linux_read(file, next, bytes);
+    int error = 0;
+    for (; error == 0 && bytes > 0 && got > 0; next += got, bytes -= got) {
+        error = prim_linux_read(file, next, bytes, &got);
     }
     prim_linux_close(file);
-    return bytes > 0 ? EIO : 0;
+    return error == 0 && bytes > 0 ? EIO : error;
 }
 
 // GRND_NONBLOCK: early in the boot getrandom could wait for minutes; /dev/urandom answers then as
@@ -457,7 +470,7 @@ static size_t prim_linux_mapping_count(void)
     int before = errno;
     int file = prim_linux_open("/proc/self/maps");
     if (file >= 0) {
-        while ((got = prim_linux_read(file, piece, sizeof piece)) > 0) {
+        while (prim_linux_read(file, piece, sizeof piece, &got) == 0 && got > 0) {
             for (size_t i = 0; i < got; i++) lines += piece[i] == '\n';
         }
         prim_linux_close(file);

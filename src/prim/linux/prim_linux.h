@@ -3,13 +3,13 @@
 #define PRIM_LINUX_PRIM_LINUX_H
 #include "base/base.h"
 
-// Below 0 on failure, with errno, which these three change.
+// Below 0 on failure, with errno, which these two change.
 INTERNAL int prim_linux_open(const char *path);
 INTERNAL void prim_linux_close(int file);
-// Bytes read; 0 at the end, and on failure.
-INTERNAL size_t prim_linux_read(int file, void *buffer, size_t capacity);
+// 0 or an error; *bytes: how many were read, 0 at the end and on failure.
+INTERNAL int prim_linux_read(int file, void *buffer, size_t capacity, size_t *bytes);
 // Reads a small file of /proc or /sys, which come in one piece, as a string; an empty one when it
-// cannot be read. 0, or why it could not be opened.
+// cannot be read. 0, or why.
 INTERNAL int prim_linux_read_text(const char *path, char *buffer, size_t capacity);
 
 // As prim_memory_limit: the least that control groups set. `groups` is the file that names them
