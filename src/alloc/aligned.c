@@ -137,7 +137,10 @@ static void *aligned_resize(struct local_heap *heap, void *pointer, struct align
                       resize_in_place(&place, pointer, request.bytes);
     bool stays = has_shrunk ||
                  (is_aligned && (fits || resize_in_place(&place, pointer, request.bytes)));
+    int before = errno;
     void *result = stays ? pointer : aligned_move(heap, pointer, kept, request);
+    if (result == NULL && is_aligned && request.bytes <= usable)
+        result = resize_stay(&place, pointer, before);
     if (request.is_zeroed && result != NULL) resize_clear_tail(result, kept);
     return result;
 }

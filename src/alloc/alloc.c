@@ -149,13 +149,15 @@ void *alloc_slow_large(struct local_heap *heap, size_t bytes, size_t alignment, 
     heap = thread_ready(heap);
     if (heap == NULL) return report_no_memory(bytes, false);
 
-    thread_housekeep(heap);
+    heap = thread_housekeep(heap);
+    if (heap == NULL) return report_no_memory(bytes, false);
     void *block = alloc_try(heap, bytes, alignment, is_zeroed);
     if (unlikely(block == NULL)) { // once more, after giving back what lies idle
-        thread_collect(heap, true);
-        block = alloc_try_again(heap, bytes, alignment, is_zeroed);
+        thread_collect(thread_ready(heap), true);
+        heap = thread_ready(heap);
+        block = heap == NULL ? NULL : alloc_try_again(heap, bytes, alignment, is_zeroed);
     }
-    if (unlikely(is_borrowed)) thread_finish(heap);
+    if (unlikely(is_borrowed) && heap != NULL) thread_finish(heap);
     return block != NULL ? block : report_no_memory(bytes, false);
 }
 

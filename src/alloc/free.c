@@ -93,8 +93,9 @@ bool free_find(const void *pointer, const char *call, struct free_place *place)
 size_t free_usable_bytes(const struct free_place *place, const void *pointer)
 {
     size_t bytes = place->page->block_bytes;
+    size_t offset = (size_t)((const char *)pointer - place->block);
     if (CFG_PADDING) bytes = block_requested_bytes(place->block, bytes);
-    return bytes - (size_t)((const char *)pointer - place->block);
+    return bytes > offset ? bytes - offset : 0; // the padding may have been written over
 }
 
 // --- frees that are not the simple case ----------------------------------------------------------

@@ -1,4 +1,5 @@
 #include "alloc/resize.h"
+#include <errno.h>
 #include "core/report.h"
 #include "core/stats.h"
 #include "os/os.h"
@@ -94,6 +95,8 @@ bool resize_in_place(const struct free_place *place, const void *pointer, size_t
     struct page *page = place->page;
     if ((page->flags & PAGE_LARGE) == 0 || pointer != place->block) return false;
     if (bytes > ALLOC_MAX_BYTES - ALLOC_PADDING_BYTES - CHUNK_BYTES) return false;
+    // else free would not find that something was written there
+    if (CFG_PADDING && !alloc_padding_is_intact(page, place->block)) return false;
     size_t block_bytes = page->block_bytes;
     size_t requested_bytes = CFG_PADDING ? block_requested_bytes(place->block, block_bytes) : 0;
     if (!resize_large_in_place(page, bytes)) return false;
@@ -102,6 +105,15 @@ bool resize_in_place(const struct free_place *place, const void *pointer, size_t
         alloc_mark(page, place->block, bytes);
     }
     return true;
+}
+
+void *resize_stay(const struct free_place *place, void *pointer, int errno_before)
+{
+    size_t least_bytes = CLASS_MAX_BYTES + 1;
+    errno = errno_before;
+    if (free_usable_bytes(place, pointer) > least_bytes)
+        ignore_result(resize_in_place(place, pointer, least_bytes));
+    return pointer;
 }
 
 // --- moving --------------------------------------------------------------------------------------
@@ -132,7 +144,9 @@ static void *resize_by_moving(struct local_heap *heap, const struct free_place *
                               void *pointer, size_t bytes)
 {
     size_t usable = free_usable_bytes(place, pointer), done = 0;
+    int before = errno;
     char *moved = (char *)alloc_from(heap, bytes, false);
+    if (moved == NULL && bytes <= usable) return resize_stay(place, pointer, before);
     if (moved == NULL) return NULL;
     if (usable > bytes) usable = bytes;
     bool is_whole = pointer == place->block; // and not a pointer into it

@@ -9,6 +9,10 @@
 INTERNAL must_use bool resize_in_place(const struct free_place *place, const void *pointer,
                                        size_t bytes);
 
+// There was no memory for a smaller block, and errno tells: the one there is will do, less what can
+// be given back. Returns it, and restores errno.
+INTERNAL void *resize_stay(const struct free_place *place, void *pointer, int errno_before);
+
 // Zeroes what follows the kept bytes, to the end of what the user may use.
 INTERNAL void resize_clear_tail(void *block, size_t kept);
 

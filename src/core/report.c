@@ -206,6 +206,14 @@ cold void report_always(const char *text, const char *value_text)
     report_end(&line);
 }
 
+cold void report_within(const char *text, const char *value_text)
+{
+    struct report_line line;
+    report_build_text(&line, text, value_text);
+    line.buffer[line.text.length] = '\n';
+    prim_write_error(line.buffer, line.text.length + 1);
+}
+
 cold void report_verbose(const char *text, const char *value_text)
 {
     if (options_is_on(OPTION_verbose)) report_always(text, value_text);

@@ -66,5 +66,7 @@ static inline void report_if_text_waits(void)
 // counted against max_warnings
 INTERNAL cold void report_warning(const char *text, const char *value_text);
 INTERNAL cold void report_always(const char *text, const char *value_text);
+// To stderr, whatever hook there is: from where that must not run.
+INTERNAL cold void report_within(const char *text, const char *value_text);
 
 #endif

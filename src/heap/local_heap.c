@@ -210,7 +210,7 @@ static void local_heap_check_page(const struct page *page)
     const char *broken = CFG_DEBUG >= 1 ? page_broken_rule(page) : NULL;
     if (CFG_DEBUG >= 1 && broken == NULL) broken = remote_broken_rule(page);
     if (broken == NULL) return;
-    report_always("a page is not as it should be: ", broken);
+    report_within("a page is not as it should be: ", broken);
     report_fault_within(FAULT_LINK, "malloc", page->start, page->block_bytes);
 }
 
@@ -461,8 +461,7 @@ static void local_heap_drop_current(struct local_heap *heap, size_t size_class)
     refill_from_remote(page);
     if (page->out == 0) local_heap_release_page(heap, page);
     else local_heap_place(heap, page);
-    // last: an error handler may allocate
-    if (is_corrupt) report_fault(FAULT_LINK, "collect", list, class_block_bytes(size_class));
+    if (is_corrupt) report_fault_within(FAULT_LINK, "collect", list, class_block_bytes(size_class));
 }
 
 static void local_heap_collect_queue(struct local_heap *heap, size_t size_class)

@@ -184,7 +184,11 @@ struct local_heap *thread_ready(struct local_heap *heap)
 {
     if (likely(thread_is_ready(heap))) {
         if (likely(local_heap_handle_of(heap) != NULL)) return heap;
-        return thread_heap_slot = heap->main; // its default heap until another thread ended that
+        // Its heap has ended, by another thread's call if it still is the default one. Else by this
+        // thread's own, in a hook.
+        if (thread_heap_slot == heap) thread_heap_slot = heap->main;
+        heap = thread_heap_slot;
+        if (thread_is_ready(heap)) return heap;
     }
     if (!thread_start_process()) return NULL;
     bool is_transient = heap == &thread_ended_heap;
@@ -223,7 +227,7 @@ static void thread_exit(void *value)
 void thread_done(void)
 {
     struct local_heap *heap = thread_heap_slot;
-    if (!thread_is_ready(heap)) return;
+    if (!thread_is_ready(heap) || heap->main->is_in_hook) return; // whose caller goes on with it
     thread_heap_slot = (struct local_heap *)&thread_empty_heap;
     thread_leave(heap->main, idle_end); // it was asked for
 }
@@ -269,10 +273,11 @@ static void thread_collect_own(struct local_heap *main, bool is_forced)
 
 void thread_collect(struct local_heap *heap, bool is_forced)
 {
-    if (thread_is_ready(heap)) {
+    if (heap != NULL && thread_is_ready(heap)) {
         struct local_heap *main = heap->main;
         thread_mind_fork(main);
         hooks_deferred_free(&main->is_in_hook, is_forced, main->heartbeat);
+        if (local_heap_handle_of(heap) == NULL) heap = main; // the hook has ended it
         thread_collect_own(main, is_forced);
         if (heap != main) local_heap_collect(heap, is_forced);
         check_rules(local_heap_broken_rule(heap));
@@ -287,32 +292,43 @@ void thread_collect(struct local_heap *heap, bool is_forced)
     report_if_left();
 }
 
-void thread_housekeep(struct local_heap *heap)
+// What may run a hook. Returns what thread_ready does then.
+static struct local_heap *thread_run_hooks(struct local_heap *heap)
 {
     struct local_heap *main = heap->main;
-    thread_mind_fork(main);
-    main->heartbeat++;
-    main->claims = 0;
-    if (heap->cache.beats == 0) heap->cache.beats = CACHE_BEATS;
     hooks_deferred_free(&main->is_in_hook, false, main->heartbeat);
     report_if_left();
     report_if_text_waits();
+    return thread_ready(heap);
+}
+
+struct local_heap *thread_housekeep(struct local_heap *heap)
+{
+    thread_mind_fork(heap->main);
+    heap->main->heartbeat++;
+    heap->main->claims = 0;
+    if (heap->cache.beats == 0) heap->cache.beats = CACHE_BEATS;
+    heap = thread_run_hooks(heap);
+    if (heap == NULL) return NULL;
+    struct local_heap *main = heap->main;
     ring_flush(&main->ring);
     uint32_t asked = atomic_load_explicit(&main->collect_asked, memory_order_relaxed);
     if (unlikely(asked != 0)) {
         atomic_store_explicit(&main->collect_asked, 0, memory_order_relaxed);
         thread_collect_own(main, asked > 1);
     }
-    if (!purge_has_turn(main->heartbeat) && !depot_review_goes_on()) return;
+    if (!purge_has_turn(main->heartbeat) && !depot_review_goes_on()) return heap;
     uint64_t now_ms = prim_clock_ms();
     cache_review(&main->cache, main->list, now_ms);
     idle_review(now_ms);
     purger_tick();
+    return heap;
 }
 
 struct block *thread_load(struct local_heap *heap, size_t size_class)
 {
     struct local_heap *main = heap->main;
+    if (main == NULL) return NULL; // an error handler has just ended the heap
     main->makes_pages = !idle_has_any();
     struct block *block = local_heap_load(heap, size_class);
     if (block != NULL || main->makes_pages) return block;

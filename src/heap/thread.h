@@ -29,11 +29,13 @@ static inline bool thread_is_ready(const struct local_heap *heap)
 
 // Starts process and thread where need be. Returns the default local heap, a transient one in an
 // ended thread, or NULL when memory is exhausted or the call comes from inside the process's start.
-// Whoever got a transient heap gives it back by thread_finish, also when nothing was allocated.
+// `heap`, if it is ready and its heap has not ended, is returned as it is. Whoever got a transient
+// heap gives it back by thread_finish, also when nothing was allocated.
 INTERNAL struct local_heap *thread_ready(struct local_heap *heap);
 INTERNAL void thread_finish(struct local_heap *heap); // does nothing unless its main is transient
-// What every slow path does first: heartbeat, deferred frees, ring, collect requests, purge.
-INTERNAL void thread_housekeep(struct local_heap *heap);
+// What every slow path does first: heartbeat, deferred frees, ring, collect requests, purge. Returns
+// the local heap to go on with: a hook may have ended that one; NULL when memory is exhausted.
+INTERNAL must_use struct local_heap *thread_housekeep(struct local_heap *heap);
 
 // local_heap_load. When a page has to be made, one idle heap is ended first, whose pages may do.
 INTERNAL must_use struct block *thread_load(struct local_heap *heap, size_t size_class);
@@ -43,7 +45,7 @@ INTERNAL void thread_mind_fork(struct local_heap *main);
 INTERNAL void thread_set_default(struct local_heap *heap); // of this thread
 INTERNAL void thread_done(void);                           // the thread may begin anew afterwards
 // This thread now, others at their next slow path, and, if forced, parts that threads have left. Of
-// this thread's local heaps the main one and `heap`.
+// this thread's local heaps the main one and `heap`; NULL, or not ready: neither.
 INTERNAL void thread_collect(struct local_heap *heap, bool is_forced);
 // Runs `visit` over all main local heaps that are in use, other threads' too.
 INTERNAL void thread_visit_all(void (*visit)(struct local_heap *main, void *arg), void *arg);

@@ -1,8 +1,9 @@
 /* test_bad_free.c: pointers that are not the start of a live block, given to free and its kin.
  *
- *   every build                  foreign, stack, unmapped, unaligned and null-page pointers are
- * refused, unread debug and secure builds      interior pointers, double frees from any thread,
- * wrong sizes too debug build                  bytes written behind the block
+ *   every build              foreign, stack, unmapped, unaligned and null-page pointers: refused,
+ *                            unread
+ *   debug and secure builds  interior pointers, double frees from any thread, wrong sizes too
+ *   debug build              bytes written behind the block
  *
  * Each misuse runs in a process of its own: it prints one line and goes on (normal build) or dies
  * by abort after that line (debug and secure); with an error handler it goes on in each build and
@@ -255,6 +256,24 @@ static void realloc_after_overflow(void)
     mi_free(mi_realloc(block, 100000));
 }
 
+// Large blocks change their size where they are.
+static void resize_after_overflow(size_t bytes)
+{
+    char *block = (char *)launder(mi_malloc(MIB + 100));
+    block[MIB + 100] ^= 1;
+    mi_free(mi_realloc(block, bytes));
+}
+static void grow_after_overflow(void) { resize_after_overflow(MIB + 200); }
+static void shrink_after_overflow(void) { resize_after_overflow(MIB - 50000); }
+
+// What was written there reads as if the block were shorter than the offset of this pointer.
+static void realloc_after_overflow_aligned_at(void)
+{
+    char *block = (char *)launder(mi_malloc_aligned_at(1000, 256, 24));
+    memset(block + 1000, 0, 8);
+    mi_free(mi_realloc(block, 5000));
+}
+
 static void expand_after_overflow(void)
 {
     char *block = (char *)launder(mi_malloc(222));
@@ -341,6 +360,11 @@ static const struct misuse misuses[] = {
      EFAULT},
     {"one past realloc", realloc_after_overflow, WITH_PADDING, "overflow", "overflow", EFAULT,
      EFAULT},
+    {"one past grown", grow_after_overflow, WITH_PADDING, "overflow", "overflow", EFAULT, EFAULT},
+    {"one past shrunk", shrink_after_overflow, WITH_PADDING, "overflow", "overflow", EFAULT,
+     EFAULT},
+    {"one past realloc at", realloc_after_overflow_aligned_at, WITH_PADDING, "overflow", "overflow",
+     EFAULT, EFAULT},
     {"one past expand", expand_after_overflow, WITH_PADDING, "overflow", "overflow", EFAULT,
      EFAULT},
     {"one past aligned at", write_one_past_aligned_at, WITH_PADDING, "overflow", "overflow", EFAULT,

@@ -55,6 +55,86 @@ TEST(deferred_free_is_called_with_a_growing_heartbeat_and_force_on_collect)
     EXPECT(child_is_well(&child));
 }
 
+// --- a hook that ends what its caller is about to use --------------------------------------------
+
+static mi_heap_t *doomed;
+static void (*end_doomed)(mi_heap_t *heap);
+
+static void end_default(void)
+{
+    if (doomed == NULL) return;
+    mi_heap_t *heap = doomed;
+    doomed = NULL;
+    if (end_doomed != NULL) end_doomed(heap);
+    else mi_thread_done();
+}
+
+static void end_in_deferred_free(bool force, unsigned long long heartbeat)
+{
+    (void)force;
+    (void)heartbeat;
+    end_default();
+}
+
+static void end_in_error(int code, void *arg)
+{
+    (void)code;
+    (void)arg;
+    end_default();
+}
+
+static void allocate_many(mi_heap_t *heap)
+{
+    static void *blocks[20000];
+    static const size_t sizes[] = {64, 300, 5000, 1 << 20};
+    for (size_t s = 0; s < sizeof sizes / sizeof sizes[0]; s++) {
+        size_t count = s < 2 ? 20000 : 50;
+        for (size_t i = 0; i < count; i++) {
+            blocks[i] = heap == NULL ? mi_malloc(sizes[s]) : mi_heap_malloc(heap, sizes[s]);
+            EXPECT(blocks[i] != NULL);
+            memset(blocks[i], 1, sizes[s]);
+            if (doomed == NULL) heap = NULL;
+        }
+        for (size_t i = 0; i < count; i++) mi_free(blocks[i]);
+    }
+}
+
+struct way { void (*end)(mi_heap_t *heap); bool is_default, is_error; };
+
+static void end_inside(void *arg)
+{
+    const struct way *way = (const struct way *)arg;
+    doomed = mi_heap_new();
+    end_doomed = way->end;
+    if (way->is_default) mi_heap_set_default(doomed);
+    if (way->is_error) mi_register_error(end_in_error, NULL);
+    else mi_register_deferred_free(end_in_deferred_free);
+    if (way->is_error) {
+        mi_option_set(mi_option_memory_limit_hard, 16 * 1024);
+        EXPECT((way->is_default ? mi_malloc(1 << 30) : mi_heap_malloc(doomed, 1 << 30)) == NULL);
+        mi_option_set(mi_option_memory_limit_hard, 0);
+    }
+    allocate_many(way->is_default ? NULL : doomed);
+    EXPECT(doomed == NULL && mi_heap_get_default() != NULL);
+    EXPECT(mi_heap_get_default() == mi_heap_get_backing() || way->end == NULL);
+    mi_collect(true);
+    allocate_many(NULL);
+}
+
+TEST(a_hook_may_end_the_heap_that_is_allocated_from)
+{
+    static struct child child;
+    for (int i = 0; i < 12; i++) {
+        struct way way = {i % 3 == 0 ? mi_heap_delete : i % 3 == 1 ? mi_heap_destroy : NULL,
+                          i / 3 % 2 == 0, i / 6 != 0};
+        child_run(&child, end_inside, &way);
+        if (!child_is_well(&child)) fprintf(stderr, "way %d\n%s", i, child.text);
+        EXPECT(child_is_well(&child));
+    }
+}
+
+// --- text ----------------------------------------------------------------------------------------
+
 static struct {
     size_t pieces, bytes;
     char text[200000];

@@ -56,6 +56,40 @@ static void hard(void *arg)
     mi_free(block);
 }
 
+// A program at its limit can give memory up: a block becomes smaller, though there is none for
+// another one.
+static void shrink(void *arg)
+{
+    (void)arg;
+    mi_option_set(mi_option_memory_limit_hard, 16 * 1024);
+    char *large = (char *)mi_malloc(2 * MIB), *aligned = (char *)mi_malloc_aligned(2 * MIB, MIB);
+    EXPECT(large != NULL && aligned != NULL);
+    memset(large, 7, 2 * MIB);
+    memset(aligned, 7, 2 * MIB);
+    int count = take(40000);
+    while (mi_malloc(3000) != NULL) {}
+    errno = 0;
+    large = (char *)mi_realloc(large, 3000);
+    EXPECT(large != NULL && errno == 0 && large[0] == 7 && large[2999] == 7);
+    while (mi_malloc(3000) != NULL) {} // what it gave back
+    errno = 0;
+    aligned = (char *)mi_rezalloc_aligned(aligned, 3000, MIB);
+    EXPECT(aligned != NULL && errno == 0 && (uintptr_t)aligned % MIB == 0);
+    EXPECT(aligned[0] == 7 && aligned[2999] == 7);
+    size_t usable = mi_usable_size(aligned);
+    const char *cleared = (const char *)launder(aligned);
+    for (size_t i = 3000; i < usable; i++) EXPECT(cleared[i] == 0);
+    while (mi_malloc(3000) != NULL) {}
+    void *medium = blocks[0];
+    errno = 0;
+    medium = mi_realloc(medium, 3000);
+    EXPECT(medium != NULL && errno == 0);
+    mi_free(medium);
+    mi_free(large);
+    mi_free(aligned);
+    for (int i = 1; i < count; i++) mi_free(blocks[i]);
+}
+
 static void expect_well(void (*run)(void *arg))
 {
     static struct child child;
@@ -77,6 +111,8 @@ static void soft(void *arg)
         EXPECT(committed_bytes() <= 17 * MIB);
     }
 }
+
+TEST(memory_limit_hard_lets_a_block_become_smaller) { expect_well(shrink); }
 
 TEST(memory_limit_gives_back_at_once_and_refuses_nothing) { expect_well(soft); }
 

@@ -457,7 +457,7 @@ static void left_to_a_thread(void)
     be_helper(false);
     EXPECT_EQ(faults.count, 0);
     EXPECT_EQ(counter_now(COUNT_faults), 0);
-    for (int i = 0; i < 2; i++) thread_housekeep(thread_ready(thread_heap()));
+    for (int i = 0; i < 2; i++) ignore_result(thread_housekeep(thread_ready(thread_heap())));
     EXPECT_EQ(faults.count, 1); // once
     EXPECT_EQ(counter_now(COUNT_faults), 1);
 }
@@ -485,7 +485,7 @@ static void told_by_a_thread(void)
     be_helper(true);
     report_fault(FAULT_LINK, "free", somewhere, 48);
     be_helper(false);
-    thread_housekeep(thread_ready(thread_heap()));
+    ignore_result(thread_housekeep(thread_ready(thread_heap())));
 }
 
 TEST(helper_leaves_a_fault_to_the_next_thread)

@@ -134,7 +134,8 @@ static void reviewed_by_malloc(void)
     for (unsigned i = 0; i < COUNT; i++) (void)mi_malloc(LONG); // no page is made below
     run_short_thread(SMALL);
     fake_prim_set_clock_ms(NOW_MS + IDLE_MS);
-    for (unsigned i = 0; idle_has_any() && i < 100000; i++) thread_housekeep(thread_heap());
+    for (unsigned i = 0; idle_has_any() && i < 100000; i++)
+        ignore_result(thread_housekeep(thread_heap()));
     expect_idle(0);
 }
 

@@ -515,7 +515,7 @@ static void recognise(void)
 {
     struct local_heap *heap = thread_ready(thread_heap());
     if (heap == NULL) abort();
-    thread_housekeep(heap);
+    ignore_result(thread_housekeep(heap));
 }
 
 static void live_as_child(void)
