@@ -33,8 +33,9 @@ static inline bool thread_is_ready(const struct local_heap *heap)
 // heap gives it back by thread_finish, also when nothing was allocated.
 INTERNAL struct local_heap *thread_ready(struct local_heap *heap);
 INTERNAL void thread_finish(struct local_heap *heap); // does nothing unless its main is transient
-// What every slow path does first: heartbeat, deferred frees, ring, collect requests, purge. Returns
-// the local heap to go on with: a hook may have ended that one; NULL when memory is exhausted.
+// What every slow path does first: heartbeat, deferred frees, ring, collect requests, purge.
+// Returns the local heap to go on with, for a hook may have ended that one; NULL when memory is
+// exhausted.
 INTERNAL must_use struct local_heap *thread_housekeep(struct local_heap *heap);
 
 // local_heap_load. When a page has to be made, one idle heap is ended first, whose pages may do.
