@@ -134,7 +134,7 @@ INTERNAL void prim_helper_hurry(uint32_t number);
 enum prim_caller_flags {
     PRIM_CALLER_ELEVATED = 1, // the program has more rights than its user (set-user-ID...)
     PRIM_CALLER_MIXED    = 2, // real, effective and saved user are not the same
-    PRIM_CALLER_ROOT     = 4, // one of them is root
+    PRIM_CALLER_ROOT     = 4, // one of them is root, or it has some of root's rights (capabilities)
     // its scheduling is real-time, or for when nothing else runs, and children inherit that
     PRIM_CALLER_SCHEDULED = 8
 };
