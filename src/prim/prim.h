@@ -91,8 +91,8 @@ INTERNAL must_use int prim_real_path(const char *path, char *buffer);
 // with the C library's malloc.
 INTERNAL void *prim_find_cxx(const char *name);
 INTERNAL void prim_write_error(const char *text, size_t bytes); // to stderr, unbuffered
-// Keeps what is stderr now, for messages after the program has closed it. May fail silently: then
-// such messages are lost.
+// Keeps what is stderr now, for messages after the program has closed it; only the first call does.
+// May fail silently: then such messages are lost.
 INTERNAL void prim_keep_error(void);
 INTERNAL __attribute__((noreturn)) void prim_abort(void);
 INTERNAL __attribute__((noreturn)) void prim_exit(int code); // as exit(3)
