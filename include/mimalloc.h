@@ -342,7 +342,9 @@ typedef void(mi_cdecl mi_deferred_free_fun)(bool force, unsigned long long heart
 #endif
 mi_decl_export void mi_register_deferred_free(mi_deferred_free_fun *deferred_free) mi_attr_noexcept;
 
-// Receives all text output, line by line, each NUL-terminated. NULL: stderr.
+// Receives all text output, line by line, each NUL-terminated. NULL: stderr. What is said
+// from inside it goes there too, and by further threads while 64 are inside it or have left it by
+// longjmp.
 typedef void(mi_cdecl mi_output_fun)(const char *msg);
 mi_decl_export void mi_register_output(mi_output_fun *out) mi_attr_noexcept;
 
@@ -350,7 +352,9 @@ mi_decl_export void mi_register_output(mi_output_fun *out) mi_attr_noexcept;
 // When it returns, a call with a bad pointer is ignored, and an allocation gives NULL. NULL: the
 // default, which prints a line about a mistake, and ends the process in debug and secure builds;
 // about memory it says nothing unless show_errors is set. Damage found in the midst of a list is
-// told a little later, when the hook may allocate.
+// told a little later, when the hook may allocate. Mistakes and failures inside the function get
+// the default, and those in further threads while 64 are inside it or have left it by longjmp (a
+// thread counts until it ends, or returns from it another time).
 //   EAGAIN double free; EFAULT corrupt memory; EINVAL not a valid pointer, heap, size or alignment;
 //   ENOMEM out of memory; EOVERFLOW request too large
 typedef void(mi_cdecl mi_error_fun)(int err, void *arg);

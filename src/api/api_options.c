@@ -2,6 +2,7 @@
 #include "base/base.h"
 #include "core/options.h"
 #include "mimalloc.h"
+#include "api/api_report.h"
 
 #define X(name, value, unit, old_name) \
     static_assert((int)mi_option_##name == (int)OPTION_##name, "mi_option_t is in this order");
@@ -40,6 +41,7 @@ void mi_option_set(mi_option_t option, long value)
     if (!option_is_valid(option)) return;
     options_init();
     options_set((enum option)option, value);
+    report_keep_error();
 }
 
 void mi_option_set_default(mi_option_t option, long value)
@@ -47,6 +49,7 @@ void mi_option_set_default(mi_option_t option, long value)
     if (!option_is_valid(option)) return;
     options_init();
     options_set_default((enum option)option, value);
+    report_keep_error();
 }
 
 bool mi_option_is_enabled(mi_option_t option) { return mi_option_get(option) != 0; }

@@ -85,8 +85,7 @@ run_at_start static void api_at_start(void)
 {
     thread_start_process();
     options_init(); // the environment may not have been there at the first allocation
-    if (options_is_on(OPTION_show_stats) || options_is_on(OPTION_show_stats_json))
-        prim_keep_error();
+    report_keep_error();
     api_say_choices();
     api_reserve_on_request();
 }

@@ -346,6 +346,12 @@ static cold void report_json_at_exit(void)
     json_write_statistics(&lines, &numbers);
 }
 
+void report_keep_error(void)
+{
+    if (options_is_on(OPTION_show_stats) || options_is_on(OPTION_show_stats_json))
+        prim_keep_error();
+}
+
 void report_statistics_at_exit(void)
 {
     if (options_is_on(OPTION_show_stats)) mi_stats_print(NULL);

@@ -21,27 +21,29 @@ struct hook_pair {
 enum { HOOKS_SEAL_WORDS = 1024 / sizeof(uintptr_t) };
 struct hook_stay {
     volatile uintptr_t seal[HOOKS_SEAL_WORDS]; // hooks_seal_of this, until the hook returns
-    struct hook_visit *visit;                  // NULL: all are taken
+    struct hook_visit *visit;                  // of hooks_enter
 };
 
-// A thread inside a hook.
+// A thread inside a hook, or one that has left it by a jump.
 struct hook_visit {
     ATOMIC(uintptr_t)          thread; // [any] 0: free
     ATOMIC(struct hook_stay *) stay;   // [owner] written by the thread named above
 };
 
-enum { HOOKS_PAIRS = 8, HOOKS_VISITS = 16 };
+enum { HOOKS_PAIRS = 8, HOOKS_VISITS = 64 };
 
 struct hook_slot {
     ATOMIC(struct hook_pair *) current; // [any] NULL: no hook
     ATOMIC(unsigned)           next;    // [any] pair for the next registration, modulo HOOKS_PAIRS
     struct hook_pair           pairs[HOOKS_PAIRS];
-    struct hook_visit          visits[HOOKS_VISITS];
 };
 
 static struct hook_slot hooks_of_output;
 static struct hook_slot hooks_of_error;
 static struct hook_slot hooks_of_deferred_free;
+
+static struct hook_visit hooks_in_output[HOOKS_VISITS];
+static struct hook_visit hooks_in_error[HOOKS_VISITS];
 
 static void hooks_set(struct hook_slot *slot, hook_any *function, void *arg)
 {
@@ -84,20 +86,20 @@ void hooks_set_deferred_free(hook_deferred_free *function, void *arg)
 // variable of ours.
 static uintptr_t hooks_this_thread(void) { return (uintptr_t)&errno; }
 
-static struct hook_visit *hooks_find_visit(struct hook_slot *slot, uintptr_t thread)
+static struct hook_visit *hooks_find_visit(struct hook_visit *visits, uintptr_t thread)
 {
     for (int i = 0; i < HOOKS_VISITS; i++) {
-        struct hook_visit *visit = &slot->visits[i];
+        struct hook_visit *visit = &visits[i];
         // relaxed: only our own writes can put our own name there
         if (atomic_load_explicit(&visit->thread, memory_order_relaxed) == thread) return visit;
     }
     return NULL;
 }
 
-static struct hook_visit *hooks_claim_visit(struct hook_slot *slot, uintptr_t thread)
+static struct hook_visit *hooks_claim_visit(struct hook_visit *visits, uintptr_t thread)
 {
     for (int i = 0; i < HOOKS_VISITS; i++) {
-        struct hook_visit *visit = &slot->visits[i];
+        struct hook_visit *visit = &visits[i];
         uintptr_t nobody = 0;
         // relaxed: a name tag, no data hangs on it
         if (atomic_compare_exchange_strong_explicit(&visit->thread, &nobody, thread,
@@ -127,20 +129,26 @@ static void hooks_seal(struct hook_stay *stay)
     for (unsigned i = 0; i < HOOKS_SEAL_WORDS; i++) stay->seal[i] = hooks_seal_of(stay);
 }
 
-// False when this thread is inside the hook already. Else `stay` is to be given to hooks_leave.
-// When all visits are taken the hook is called all the same, without protection from itself.
-static bool hooks_enter(struct hook_slot *slot, struct hook_stay *stay)
+// This thread is inside the call of a hook that has `outer`. Stacks grow downward.
+static bool hooks_is_within(const struct hook_stay *outer, const struct hook_stay *stay)
+{
+    return (uintptr_t)stay < (uintptr_t)outer && hooks_is_sealed(outer);
+}
+
+// False when this thread is inside the hook already, or might be: a call without a visit would not
+// know itself again. Else `stay` is to be given to hooks_leave.
+static bool hooks_enter(struct hook_visit *visits, struct hook_stay *stay)
 {
     uintptr_t thread = hooks_this_thread();
-    struct hook_visit *visit = hooks_find_visit(slot, thread);
+    struct hook_visit *visit = hooks_find_visit(visits, thread);
     if (visit != NULL) {
-        // stacks grow downward
-        const struct hook_stay *outer = atomic_load_explicit(&visit->stay, memory_order_relaxed);
-        if ((uintptr_t)stay < (uintptr_t)outer && hooks_is_sealed(outer)) return false;
+        if (hooks_is_within(atomic_load_explicit(&visit->stay, memory_order_relaxed), stay))
+            return false;
     } else {
-        visit = hooks_claim_visit(slot, thread);
+        visit = hooks_claim_visit(visits, thread);
+        if (visit == NULL) return false;
     }
-    if (visit != NULL) atomic_store_explicit(&visit->stay, stay, memory_order_relaxed);
+    atomic_store_explicit(&visit->stay, stay, memory_order_relaxed);
     stay->visit = visit;
     hooks_seal(stay);
     return true;
@@ -151,16 +159,35 @@ static void hooks_free_visit(struct hook_visit *visit)
     if (visit != NULL) atomic_store_explicit(&visit->thread, 0, memory_order_relaxed);
 }
 
+// The visit may be another thread's by now: a call on a higher stack, within this one, took itself
+// for the only one and freed it.
 static void hooks_leave(struct hook_stay *stay)
 {
     stay->seal[0] = 0;
-    hooks_free_visit(stay->visit);
+    if (atomic_load_explicit(&stay->visit->thread, memory_order_relaxed) == hooks_this_thread())
+        hooks_free_visit(stay->visit);
 }
 
 void hooks_end_thread(void)
 {
-    hooks_free_visit(hooks_find_visit(&hooks_of_output, hooks_this_thread()));
-    hooks_free_visit(hooks_find_visit(&hooks_of_error, hooks_this_thread()));
+    hooks_free_visit(hooks_find_visit(hooks_in_output, hooks_this_thread()));
+    hooks_free_visit(hooks_find_visit(hooks_in_error, hooks_this_thread()));
+}
+
+// Threads that come in meanwhile may lose their visits: then a hook is called from within itself,
+// once.
+static void hooks_free_vanished(struct hook_visit *visits)
+{
+    for (int i = 0; i < HOOKS_VISITS; i++) {
+        uintptr_t thread = atomic_load_explicit(&visits[i].thread, memory_order_relaxed);
+        if (thread != 0 && thread != hooks_this_thread()) hooks_free_visit(&visits[i]);
+    }
+}
+
+void hooks_in_child(void)
+{
+    hooks_free_vanished(hooks_in_output);
+    hooks_free_vanished(hooks_in_error);
 }
 
 bool hooks_are_set(void)
@@ -174,7 +201,7 @@ void hooks_output(const char *message)
     void *arg = NULL;
     struct hook_stay stay;
     hook_output *function = (hook_output *)hooks_get(&hooks_of_output, &arg);
-    if (function == NULL || !hooks_enter(&hooks_of_output, &stay)) {
+    if (function == NULL || !hooks_enter(hooks_in_output, &stay)) {
         prim_write_error(message, strlen(message));
         return;
     }
@@ -187,19 +214,30 @@ bool hooks_error(int code)
     void *arg = NULL;
     struct hook_stay stay;
     hook_error *function = (hook_error *)hooks_get(&hooks_of_error, &arg);
-    if (function == NULL || !hooks_enter(&hooks_of_error, &stay)) return false;
+    if (function == NULL || !hooks_enter(hooks_in_error, &stay)) return false;
     function(code, arg);
     hooks_leave(&stay);
     return true;
 }
 
-void hooks_deferred_free(bool *is_inside, bool force, unsigned long long heartbeat)
+// On its own, so that the seal lies on no stack where there is no hook.
+static no_inline void hooks_call_deferred_free(uintptr_t *inside, bool force,
+                                               unsigned long long heartbeat)
 {
     void *arg = NULL;
-    if (*is_inside) return;
+    struct hook_stay stay;
     hook_deferred_free *function = (hook_deferred_free *)hooks_get(&hooks_of_deferred_free, &arg);
-    if (function == NULL) return;
-    *is_inside = true;
+    if (function == NULL || hooks_is_within((const struct hook_stay *)*inside, &stay)) return;
+    *inside = (uintptr_t)&stay;
+    hooks_seal(&stay);
     function(force, heartbeat, arg);
-    *is_inside = false;
+    stay.seal[0] = 0;
+    *inside = HOOKS_OUTSIDE;
+}
+
+void hooks_deferred_free(uintptr_t *inside, bool force, unsigned long long heartbeat)
+{
+    void *arg;
+    if (*inside == HOOKS_NEVER || hooks_get(&hooks_of_deferred_free, &arg) == NULL) return;
+    hooks_call_deferred_free(inside, force, heartbeat);
 }

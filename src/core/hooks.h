@@ -19,7 +19,9 @@ INTERNAL void hooks_set_error(hook_error *function, void *arg);
 INTERNAL void hooks_set_deferred_free(hook_deferred_free *function, void *arg); // NULL: none
 
 // Hands one NUL-terminated piece of text to the output hook, or to stderr. Re-entrancy safe: text
-// written by an output hook that allocates, from within itself, goes to stderr.
+// written by an output hook that allocates, from within itself, goes to stderr. So it does while
+// more threads than we have places for are inside the hook or have left it by a jump; likewise the
+// default reaction to an error.
 INTERNAL void hooks_output(const char *message);
 // There is a hook for either, which may allocate.
 INTERNAL bool hooks_are_set(void);
@@ -28,8 +30,11 @@ INTERNAL bool hooks_error(int code);
 // The calling thread ends: it is inside no hook any more, though one may never have returned. Its
 // name may be another thread's soon.
 INTERNAL void hooks_end_thread(void);
-// Calls the deferred-free hook unless this thread is inside it already. `is_inside` is the caller's
-// own flag.
-INTERNAL void hooks_deferred_free(bool *is_inside, bool force, unsigned long long heartbeat);
+// In the child of a fork: the other threads are inside no hook any more.
+INTERNAL void hooks_in_child(void);
+// Calls the deferred-free hook unless this thread is inside it already, of which `inside`, the
+// caller's own word, keeps track.
+enum { HOOKS_OUTSIDE, HOOKS_NEVER }; // what to begin with; NEVER: calls nothing
+INTERNAL void hooks_deferred_free(uintptr_t *inside, bool force, unsigned long long heartbeat);
 
 #endif

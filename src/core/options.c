@@ -185,13 +185,19 @@ static bool options_is_word(const char *value, const char *const *words)
     return false;
 }
 
+static bool options_parse_off(const char *value, int64_t *number)
+{
+    static const char *const off[] = {"0", "false", "no", "off", NULL};
+    *number = 0;
+    return options_is_word(value, off);
+}
+
 static bool options_parse_flag(const char *value, int64_t *number)
 {
     static const char *const on[] = {"", "1", "true", "yes", "on", NULL};
-    static const char *const off[] = {"0", "false", "no", "off", NULL};
-    bool is_on = options_is_word(value, on);
-    *number = is_on;
-    return is_on || options_is_word(value, off);
+    if (options_parse_off(value, number)) return true;
+    *number = 1;
+    return options_is_word(value, on);
 }
 
 static bool options_parse_word(const char *value, int64_t *number)
@@ -205,17 +211,23 @@ static bool options_parse_word(const char *value, int64_t *number)
     return false;
 }
 
+// Of what has a unit, "on" or nothing does not say how much.
 static bool options_parse_plain(const char *value, int64_t *number)
 {
     bool has_suffix;
-    if (options_parse_flag(value, number)) return true;
+    if (options_parse_off(value, number)) return true;
     return text_parse_number(value, number, &has_suffix) && !has_suffix;
+}
+
+static bool options_parse_count(const char *value, int64_t *number)
+{
+    return options_parse_flag(value, number) || options_parse_plain(value, number);
 }
 
 static bool options_parse_kib(const char *value, int64_t *number)
 {
     bool has_suffix;
-    if (options_parse_flag(value, number)) return true;
+    if (options_parse_off(value, number)) return true;
     if (!text_parse_number(value, number, &has_suffix)) return false;
     if (has_suffix) *number /= 1024;
     return true;
@@ -244,7 +256,7 @@ struct options_reader {
 
 static const struct options_reader options_readers[] = { // by enum options_unit
     {options_parse_flag, 0, 1, "is not 0 or 1"},
-    {options_parse_plain, INT_MIN, INT_MAX, "is not a number"},
+    {options_parse_count, INT_MIN, INT_MAX, "is not a number"},
     {options_parse_plain, -1, INT_MAX, "is not a number of milliseconds"},
     {options_parse_kib, 0, LONG_MAX, "is not a number of KiB"},
     {options_parse_limit, -1, LONG_MAX, "is neither a number of KiB nor cgroup"},

@@ -13,9 +13,10 @@
 #include "base/base.h"
 
 // X(name, default, unit, no_effect)
-// unit: FLAG 0/1, COUNT, MS (-1: never), KIB (plain numbers are KiB, suffixes K M G T allowed),
-// LIMIT (the same, or "cgroup": -1), PERCENT, CHOICE (of words). no_effect: why setting the option
-// changes nothing in this design, or NULL; MIMALLOC_VERBOSE=1 says so.
+// unit: FLAG 0/1, COUNT (words for on and off too), MS (-1: never), KIB (plain numbers are KiB,
+// suffixes K M G T allowed), LIMIT (the same, or "cgroup": -1), PERCENT, CHOICE (of words).
+// no_effect: why setting the option changes nothing in this design, or NULL; MIMALLOC_VERBOSE=1
+// says so.
 #define OPTIONS_LIST(X) \
     X(show_errors, CFG_DEBUG, COUNT, NULL) \
     X(show_stats, 0, FLAG, NULL) \

@@ -131,6 +131,14 @@ static cold void report_leave(enum fault fault, const char *call, const void *po
     atomic_store_explicit(&report_left, (uint32_t)fault + 1, memory_order_release);
 }
 
+cold void report_in_child(void)
+{
+    uint32_t leaving = REPORT_LEAVING;
+    // relaxed, both: what was not said to the end is forgotten
+    (void)atomic_compare_exchange_strong_explicit(&report_left, &leaving, 0, memory_order_relaxed,
+                                                  memory_order_relaxed);
+}
+
 cold void report_left_fault(void)
 {
     // acquire: pairs with report_leave

@@ -37,6 +37,8 @@ INTERNAL cold void report_fault(enum fault fault, const char *call, const void *
 INTERNAL cold void report_fault_within(enum fault fault, const char *call, const void *pointer,
                                        size_t block_bytes);
 INTERNAL cold void report_left_fault(void);
+// In the child of a fork: a thread that was leaving a fault just then has vanished.
+INTERNAL cold void report_in_child(void);
 SHARED_DATA(ATOMIC(uint32_t) report_left); // 1 more than the fault; 0: none
 static inline void report_if_left(void)
 {

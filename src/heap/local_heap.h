@@ -82,9 +82,9 @@ struct local_heap {
     // than their number, 0: none. They are anybody's, but this thread looks there first.
     uint32_t           released[LOCAL_HEAP_RELEASED];
     unsigned           released_count;
-    // Inside the deferred-free hook. A transient one always is: what the hook allocates would
-    // borrow another one, which would call it again.
-    bool               is_in_hook;
+    // For hooks_deferred_free. HOOKS_NEVER in a transient one: what the hook allocates would borrow
+    // another one, which would call it again.
+    uintptr_t          is_in_hook;
     bool               is_pinned;           // its heap can be destroyed
     // the thread has ended already; the local heap is ended after each call
     bool               is_transient;

@@ -99,6 +99,8 @@ static no_inline void thread_in_child(struct local_heap *main)
     purge_after_fork();
     thread_visit_all(thread_mark_vanished, main);
     idle_count_anew();
+    hooks_in_child();
+    report_in_child();
     // those too that were just counting themselves in or out
     stats_remove(STAT_threads, stats_current(STAT_threads) - (main != NULL));
     if (CFG_SECURE && main != NULL) random_init(&main->random);
@@ -130,7 +132,7 @@ static void thread_begin_counts(struct local_heap *main)
 {
     main->heartbeat = main->ring.chains = main->ring.chain_blocks = 0;
     main->claims = main->free_turns = 0;
-    main->is_in_hook = false;
+    main->is_in_hook = HOOKS_OUTSIDE;
 }
 
 // A transient one is to come by each slow path, so it has nothing on its lists.
@@ -197,7 +199,8 @@ struct local_heap *thread_ready(struct local_heap *heap)
 
     struct local_heap *main = thread_new_main(is_transient);
     if (main == NULL) return NULL;
-    main->is_transient = main->is_in_hook = is_transient;
+    main->is_transient = is_transient;
+    if (is_transient) main->is_in_hook = HOOKS_NEVER;
     if (is_transient) return main;
     if (unlikely(thread_is_ready(thread_heap_slot))) { // started by an mmap that allocates
         thread_leave(main, idle_end);

@@ -105,9 +105,9 @@ OVERRIDE_ALIAS(realloc, mi_realloc);
 OVERRIDE_ALIAS(reallocarray, mi_reallocarray);
 #endif
 
-// --- functions that allocate for the program's free ---------------------------------------------
+// --- functions beside malloc and free ------------------------------------------------------------
 // A program may bring a malloc of its own and take strdup from us: then the block must come from
-// that malloc, which is what the dynamic symbol finds.
+// that malloc, which is what the dynamic symbol finds. So with free and free_sized.
 
 OVERRIDE_EXPORT char *strdup(const char *s) OVERRIDE_NOEXCEPT;
 char *strdup(const char *s) OVERRIDE_NOEXCEPT
@@ -137,12 +137,27 @@ void *reallocf(void *p, size_t size)
     return result;
 }
 
-// C23: the alignment comes first here, last in mi_free_size_aligned
-OVERRIDE_CHECKED(free_sized, mi_free_size);
-OVERRIDE_EXPORT void free_aligned_sized(void *p, size_t alignment, size_t size);
-void free_aligned_sized(void *p, size_t alignment, size_t size)
+// Where this build checks what free_sized is told, and the program does not bring its own free.
+static bool override_checks_sizes(void)
 {
-    mi_free_size_aligned(p, size, alignment);
+    if (MI_DEBUG == 0 && MI_SECURE == 0) return false;
+    void (*volatile function)(void *p) = override_any_free; // volatile: compilers know one `free`
+    return function == mi_free;
+}
+
+OVERRIDE_EXPORT void free_sized(void *p, size_t size) OVERRIDE_NOEXCEPT;
+void free_sized(void *p, size_t size) OVERRIDE_NOEXCEPT
+{
+    if (override_checks_sizes()) mi_free_size(p, size);
+    else override_any_free(p);
+}
+
+// C23: the alignment comes first here, last in mi_free_size_aligned
+OVERRIDE_EXPORT void free_aligned_sized(void *p, size_t alignment, size_t size) OVERRIDE_NOEXCEPT;
+void free_aligned_sized(void *p, size_t alignment, size_t size) OVERRIDE_NOEXCEPT
+{
+    if (override_checks_sizes()) mi_free_size_aligned(p, size, alignment);
+    else override_any_free(p);
 }
 
 // --- BSD, System V, macOS -----------------------------------------------------------------------
@@ -153,7 +168,8 @@ OVERRIDE_ALIAS(valloc, mi_valloc);
 OVERRIDE_ALIAS(pvalloc, mi_pvalloc);
 OVERRIDE_ALIAS(malloc_size, mi_usable_size);
 OVERRIDE_ALIAS(malloc_usable_size, mi_usable_size);
-OVERRIDE_ALIAS(cfree, mi_free);
+OVERRIDE_EXPORT void cfree(void *p) OVERRIDE_NOEXCEPT;
+void cfree(void *p) OVERRIDE_NOEXCEPT { override_any_free(p); }
 
 // --- glibc --------------------------------------------------------------------------------------
 

@@ -91,8 +91,8 @@ INTERNAL must_use int prim_real_path(const char *path, char *buffer);
 // with the C library's malloc.
 INTERNAL void *prim_find_cxx(const char *name);
 INTERNAL void prim_write_error(const char *text, size_t bytes); // to stderr, unbuffered
-// Keeps what is stderr now, for messages after the program has closed it. May fail silently: then
-// such messages are lost.
+// Keeps what is stderr now, for messages after the program has closed it; only the first call does.
+// May fail silently: then such messages are lost.
 INTERNAL void prim_keep_error(void);
 INTERNAL __attribute__((noreturn)) void prim_abort(void);
 INTERNAL __attribute__((noreturn)) void prim_exit(int code); // as exit(3)
@@ -134,7 +134,7 @@ INTERNAL void prim_helper_hurry(uint32_t number);
 enum prim_caller_flags {
     PRIM_CALLER_ELEVATED = 1, // the program has more rights than its user (set-user-ID...)
     PRIM_CALLER_MIXED    = 2, // real, effective and saved user are not the same
-    PRIM_CALLER_ROOT     = 4, // one of them is root
+    PRIM_CALLER_ROOT     = 4, // one of them is root, or it has some of root's rights (capabilities)
     // its scheduling is real-time, or for when nothing else runs, and children inherit that
     PRIM_CALLER_SCHEDULED = 8
 };

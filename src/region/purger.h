@@ -22,8 +22,9 @@
  *       let run for PURGER_PATIENCE_MS: a program that has joined its threads is one with a single
  *       thread. Not with MIMALLOC_BACKGROUND_PURGE=2
  *   B3  none is started where it could keep rights that the program gives up: by a thread of root,
- *       unless asked for with 2; by one with several user numbers; ever in a set-user-ID program.
- *       Nor by a thread that runs before all others, or when no other does: so would the helper
+ *       or with capabilities, unless asked for with 2; by one with several user numbers; ever in a
+ *       set-user-ID program. Nor by a thread that runs before all others, or when no other does: so
+ *       would the helper
  *   B4  none is started in the child of a fork before the child is recognised, and none is after
  *       purger_end: not even the memory of its code is needed then
  *   B5  it drains in steps of bounded work, and who finds a page claimed by one, or wants to count

@@ -186,8 +186,21 @@ TEST(json_is_printed_at_exit_where_the_environment_says_so)
     EXPECT(strcmp(child.text + child.bytes - 3, "\n}\n") == 0);
 }
 
+TEST(statistics_that_the_program_asks_for_survive_that_it_closes_stderr)
+{
+    static struct child child;
+    const char *argv[] = {self, "--close", NULL};
+    child_exec(&child, argv, NULL);
+    EXPECT(child.exit_code == 0 && child_says(&child, "committed:"));
+}
+
 int main(int argc, char **argv)
 {
+    if (argc > 1 && strcmp(argv[1], "--close") == 0) {
+        mi_option_enable(mi_option_show_stats);
+        mi_free(mi_malloc(100));
+        return close(STDERR_FILENO);
+    }
     if (argc > 1 && strcmp(argv[1], "--exit") == 0) {
         mi_free(mi_malloc(100));
         return 0;

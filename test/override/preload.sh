@@ -34,6 +34,12 @@ check "nor lose what is in their buffers" test "$said $(cat "$work/file")" = "ke
 check "one line says why it has no effect" test \
     "$(grep -c 'destroy_on_exit has no effect' "$work/errors") $(wc -l <"$work/errors")" = "1 1"
 
+check "a program with a malloc of its own builds" $cc -O1 -fno-builtin -D_GNU_SOURCE \
+    "$here/own_malloc.c" -o "$work/own_malloc" -ldl
+said=$(LD_PRELOAD=$library "$work/own_malloc" 2>&1)
+check "what is allocated and freed beside its malloc and free reaches them" \
+    test "$? $said" = "0 5 freed"
+
 check "an mmap that allocates builds" $cc -O1 -fno-builtin -shared -fPIC -D_GNU_SOURCE \
     "$here/own_mmap.c" -o "$work/own_mmap.so" -ldl
 check "a program with such an mmap starts" \

@@ -6,6 +6,7 @@
 #include "../support/test.h"
 #include <pthread.h>
 #include <setjmp.h>
+#include <signal.h>
 
 static char heard[256]; // by the output hook
 static int  calls;
@@ -157,7 +158,7 @@ TEST(hooks_error_tells_whether_a_hook_took_it_and_does_not_nest)
 }
 
 struct deferred {
-    bool               is_inside;
+    uintptr_t          inside;
     bool               force;
     unsigned long long heartbeat;
 };
@@ -168,24 +169,121 @@ static void free_deferred(bool force, unsigned long long heartbeat, void *arg)
     calls++;
     deferred->force = force;
     deferred->heartbeat = heartbeat;
-    EXPECT(deferred->is_inside);
-    hooks_deferred_free(&deferred->is_inside, force, heartbeat + 1); // as a malloc from inside does
+    EXPECT(deferred->inside != HOOKS_OUTSIDE);
+    hooks_deferred_free(&deferred->inside, force, heartbeat + 1); // as a malloc from inside does
 }
 
-TEST(hooks_deferred_free_calls_the_hook_once_and_clears_the_flag)
+TEST(hooks_deferred_free_calls_the_hook_once_and_knows_when_it_has_left)
 {
-    struct deferred deferred = {false, false, 0};
+    struct deferred deferred = {HOOKS_OUTSIDE, false, 0};
     start();
-    hooks_deferred_free(&deferred.is_inside, true, 1);
+    hooks_deferred_free(&deferred.inside, true, 1);
     EXPECT_EQ(calls, 0);
     hooks_set_deferred_free(free_deferred, &deferred);
-    hooks_deferred_free(&deferred.is_inside, true, 7);
+    hooks_deferred_free(&deferred.inside, true, 7);
     EXPECT_EQ(calls, 1);
-    EXPECT(deferred.force && !deferred.is_inside);
+    EXPECT(deferred.force && deferred.inside == HOOKS_OUTSIDE);
     EXPECT_EQ(deferred.heartbeat, 7);
+    deferred.inside = HOOKS_NEVER;
+    hooks_deferred_free(&deferred.inside, true, 8);
+    EXPECT(calls == 1 && deferred.inside == HOOKS_NEVER);
 }
 
-enum { THREADS = 24, LINES = 200 }; // more threads than can be inside a hook with protection
+static void leave_deferred_by_jump(bool force, unsigned long long heartbeat, void *inside)
+{
+    EXPECT(force && heartbeat == 1);
+    hooks_deferred_free((uintptr_t *)inside, force, 2);
+    leave_by_jump(1, inside);
+}
+
+static no_inline void defer_from(unsigned depth, uintptr_t *inside)
+{
+    volatile char room[2000];
+    for (size_t i = 0; i < sizeof room; i++) room[i] = 1;
+    if (depth > 0) defer_from(depth - 1, inside);
+    else hooks_deferred_free(inside, true, 1);
+    room[0] = 2;
+}
+
+TEST(hooks_deferred_free_too_after_it_was_left_by_a_jump)
+{
+    uintptr_t inside = HOOKS_OUTSIDE;
+    start();
+    hooks_set_deferred_free(leave_deferred_by_jump, &inside);
+    for (volatile unsigned i = 0; i < 12; i++) {
+        if (setjmp(way_out) == 0) defer_from(i % 6, &inside);
+    }
+    EXPECT_EQ(calls, 12);
+}
+
+// --- threads -------------------------------------------------------------------------------------
+
+// A hook that is called again on a higher stack, where it cannot know itself again, and frees the
+// place of the first call: another thread takes it.
+static pthread_barrier_t both_inside, first_has_left;
+enum { FIRST, ON_HIGHER_STACK, OF_OTHER_THREAD, NESTED };
+
+static void *call_as_other(void *unused)
+{
+    EXPECT(hooks_error(OF_OTHER_THREAD));
+    return unused;
+}
+
+static void call_on_higher_stack(int signal)
+{
+    EXPECT(signal == SIGUSR1 && hooks_error(ON_HIGHER_STACK));
+}
+
+static void lose_the_place(int code, void *other)
+{
+    calls++;
+    if (code == FIRST) {
+        raise(SIGUSR1);
+        EXPECT_EQ(pthread_create((pthread_t *)other, NULL, call_as_other, NULL), 0);
+        pthread_barrier_wait(&both_inside);
+    } else if (code == OF_OTHER_THREAD) {
+        pthread_barrier_wait(&both_inside);
+        pthread_barrier_wait(&first_has_left);
+        EXPECT(!hooks_error(NESTED));
+    }
+}
+
+static void *call_first(void *stack)
+{
+    pthread_t other;
+    stack_t before; // a sanitizer's, which it unmaps at the end of the thread
+    EXPECT_EQ(sigaltstack((const stack_t *)stack, &before), 0);
+    hooks_set_error(lose_the_place, &other);
+    EXPECT(hooks_error(FIRST));
+    pthread_barrier_wait(&first_has_left);
+    pthread_join(other, NULL);
+    EXPECT_EQ(sigaltstack(&before, NULL), 0);
+    return NULL;
+}
+
+static void leave_after_another_came(void)
+{
+    static struct sigaction action;
+    char room[1 << 16]; // the first thread's stack lies higher than all others'
+    stack_t stack = {.ss_sp = room, .ss_size = sizeof room};
+    pthread_t first;
+    start();
+    pthread_barrier_init(&both_inside, NULL, 2);
+    pthread_barrier_init(&first_has_left, NULL, 2);
+    action.sa_handler = call_on_higher_stack;
+    action.sa_flags = SA_ONSTACK;
+    EXPECT_EQ(sigaction(SIGUSR1, &action, NULL), 0);
+    EXPECT_EQ(pthread_create(&first, NULL, call_first, &stack), 0);
+    pthread_join(first, NULL);
+    EXPECT_EQ(calls, 3);
+}
+
+TEST(hooks_that_are_left_leave_the_place_of_another_thread_alone)
+{
+    EXPECT_STDERR(leave_after_another_came(), "");
+}
+
+enum { THREADS = 24, LINES = 200 }; // fewer threads than there are places
 
 static ATOMIC(int) lines_heard, lines_inside;
 
@@ -194,7 +292,7 @@ static void count_lines(const char *message, void *arg)
     EXPECT(arg == &lines_heard);
     atomic_fetch_add_explicit(&lines_heard, 1, memory_order_relaxed);
     if (message[0] == 'o') hooks_output("inside");
-    else atomic_fetch_add_explicit(&lines_inside, 1, memory_order_relaxed);
+    else atomic_fetch_add_explicit(&lines_inside, 1, memory_order_relaxed); // into itself
 }
 
 static void *say_lines(void *arg)
@@ -212,8 +310,8 @@ TEST(hooks_lose_no_line_when_many_threads_speak)
         EXPECT_EQ(pthread_create(&threads[i], NULL, say_lines, NULL), 0);
     }
     for (int i = 0; i < THREADS; i++) pthread_join(threads[i], NULL);
-    int all = THREADS * LINES + atomic_load_explicit(&lines_inside, memory_order_relaxed);
-    EXPECT_EQ(atomic_load_explicit(&lines_heard, memory_order_relaxed), all);
+    EXPECT_EQ(atomic_load_explicit(&lines_inside, memory_order_relaxed), 0);
+    EXPECT_EQ(atomic_load_explicit(&lines_heard, memory_order_relaxed), THREADS * LINES);
     hooks_output("outside");
-    EXPECT_EQ(atomic_load_explicit(&lines_heard, memory_order_relaxed), all + 1);
+    EXPECT_EQ(atomic_load_explicit(&lines_heard, memory_order_relaxed), THREADS * LINES + 1);
 }

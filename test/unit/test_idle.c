@@ -1,4 +1,5 @@
 #include "shared_test.h"
+#include "core/hooks.h"
 #include "mimalloc.h"
 #include <unistd.h>
 #include "heap/ring.h"
@@ -80,7 +81,7 @@ static void begins_anew(void)
     atomic_store(&ended->collect_asked, 2);
     ended->ring.chains = ended->ring.chain_blocks = 3;
     ended->claims = ended->free_turns = 3;
-    ended->is_in_hook = true;
+    ended->is_in_hook = HOOKS_NEVER;
     run_thread(look_at_new_heap, NULL);
 }
 

@@ -9,6 +9,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -159,6 +160,29 @@ static void be_several_callers(void)
 }
 
 TEST(caller_is_judged_by_its_users_and_its_scheduling) { EXPECT_STDERR(be_several_callers(), ""); }
+
+// Keeps these of root's rights for another user.
+static void expect_caller_with(uint64_t rights, unsigned flags)
+{
+    struct { uint32_t version; int32_t thread; } of = {0x20080522, 0};
+    uint32_t low = (uint32_t)rights, high = (uint32_t)(rights >> 32);
+    uint32_t sets[2][3] = {{0, low, 0}, {0, high, 0}}; // effective, permitted, inheritable
+    if (prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) != 0 || setresuid(NOBODY, NOBODY, NOBODY) != 0) return;
+    if (syscall(SYS_capset, &of, sets) != 0) return; // root had not got all of them itself
+    errno = 77;
+    EXPECT_EQ(prim_caller(), flags);
+    EXPECT_EQ(errno, 77);
+}
+
+TEST(caller_with_some_of_roots_rights_counts_as_root)
+{
+    enum { CHOWN = 0, WAKE_ALARM = 35 };
+    uint64_t waking = UINT64_C(1) << WAKE_ALARM;
+    if (getuid() != 0) return;
+    EXPECT_STDERR(expect_caller_with(UINT64_C(1) << CHOWN, PRIM_CALLER_ROOT), "");
+    EXPECT_STDERR(expect_caller_with(waking, 0), "");
+    EXPECT_STDERR(expect_caller_with(waking | UINT64_C(1) << CHOWN, PRIM_CALLER_ROOT), "");
+}
 
 static ATOMIC(uint32_t) slow_number, slow_is_over;
 

@@ -4,6 +4,7 @@
 #include "../support/test.h"
 #include <limits.h>
 #include <pthread.h>
+#include <stdio.h>
 
 // What a program would define. Options are read once in a process: each test that reads them has
 // its own child.
@@ -200,6 +201,29 @@ TEST(O2_a_value_that_cannot_be_read_leaves_the_default_and_prints_one_line)
                                OPTION_max_warnings, 16),
                   "mimalloc: option max_warnings: \"1234567890123456789012345678901234567890...\" "
                   "is not a number; it stays 16\n");
+}
+
+static void expect_stays(const char *name, enum option option, const char *problem)
+{
+    static const char *const on[] = {"", "true", "YES", "on", NULL};
+    char line[256];
+    for (int i = 0; on[i] != NULL; i++) {
+        snprintf(line, sizeof line, "mimalloc: option %s: \"%s\" %s; it stays %ld\n",
+                 options_name(option), on[i], problem, options_get(option));
+        EXPECT_STDERR(expect_value(name, on[i], option, options_get(option)), line);
+    }
+    EXPECT_STDERR(expect_value(name, "off", option, 0), "");
+    EXPECT_STDERR(expect_value(name, "No", option, 0), "");
+    EXPECT_STDERR(expect_value(name, "1", option, 1), "");
+}
+
+TEST(O2_nothing_and_the_words_for_on_say_not_how_much)
+{
+    expect_stays("MIMALLOC_MEMORY_LIMIT_HARD", OPTION_memory_limit_hard,
+                 "is neither a number of KiB nor cgroup");
+    expect_stays("MIMALLOC_ARENA_RESERVE", OPTION_arena_reserve, "is not a number of KiB");
+    expect_stays("MIMALLOC_PURGE_DELAY", OPTION_purge_delay, "is not a number of milliseconds");
+    expect_stays("MIMALLOC_MEMORY_PRESSURE", OPTION_memory_pressure, "is not a number of percent");
 }
 
 TEST(O2_a_value_out_of_range_leaves_the_default_and_prints_one_line)

@@ -432,6 +432,21 @@ TEST(prim_keep_error_serves_messages_after_stderr_was_closed)
     EXPECT_STDERR(write_to_kept(), "kept");
 }
 
+static void keep_twice(void)
+{
+    prim_keep_error();
+    int pipe_ends[2];
+    if (pipe(pipe_ends) != 0 || dup2(pipe_ends[1], STDERR_FILENO) < 0) abort();
+    prim_keep_error();
+    close(STDERR_FILENO);
+    prim_write_error("kept", 4);
+}
+
+TEST(prim_keep_error_counts_the_first_time)
+{
+    EXPECT_STDERR(keep_twice(), "kept");
+}
+
 TEST(prim_abort_ends_the_process)
 {
     EXPECT_DEATH(prim_abort(), "");

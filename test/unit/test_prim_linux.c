@@ -17,6 +17,7 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 // What the port does on a kernel, or in a sandbox, that lacks a system call: a filter refuses it in
@@ -337,6 +338,42 @@ static void write_to_reused(void)
 TEST(prim_keep_error_never_writes_to_another_file)
 {
     EXPECT_STDERR(write_to_reused(), "");
+}
+
+// What a filter lets write do: it answers 0, which says nothing about errno.
+static void write_nothing(void)
+{
+    refuse(SYS_write, -1, 0, 0);
+    alarm(10);
+    errno = EINTR;
+    prim_write_error("lost", 4);
+    if (errno != EINTR) abort();
+}
+
+TEST(prim_write_error_ends_when_nothing_is_written)
+{
+    EXPECT_STDERR(write_nothing(), "");
+}
+
+static bool has_no_boot_time;
+
+int clock_gettime(clockid_t clock, struct timespec *now)
+{
+    if (!has_no_boot_time || clock != CLOCK_BOOTTIME)
+        return (int)syscall(SYS_clock_gettime, clock, now);
+    errno = EINVAL;
+    return -1;
+}
+
+TEST(M3_prim_usage_read_leaves_errno_alone_where_the_boot_has_no_clock)
+{
+    struct prim_usage usage;
+    has_no_boot_time = true;
+    errno = 77;
+    prim_usage_read(&usage);
+    EXPECT_EQ(errno, 77);
+    has_no_boot_time = false;
+    EXPECT(usage.elapsed_ms == 0 && usage.resident_bytes > 0);
 }
 
 // --- limits of control groups --------------------------------------------------------------------

@@ -141,6 +141,23 @@ TEST(report_fault_within_waits_where_there_is_a_hook)
     else EXPECT_STDERR(from_within_with_an_output_hook(), late);
 }
 
+static void vanish_while_leaving(void)
+{
+    hooks_set_error(note_code, NULL);
+    report_left = UINT32_MAX; // as in the midst of report_fault_within, of another thread
+    report_if_left();
+    report_in_child();
+    from_within();
+    report_in_child(); // this one is whole
+    report_if_left();
+    EXPECT_EQ(code_told, EFAULT);
+}
+
+TEST(report_in_child_forgets_a_fault_that_nobody_will_leave)
+{
+    EXPECT_STDERR(vanish_while_leaving(), "");
+}
+
 static void foreign(long on_foreign)
 {
     quiet();

@@ -2,6 +2,7 @@
 #include <setjmp.h>
 #include <unistd.h>
 #include "core/hooks.h"
+#include "core/report.h"
 #include "heap/walk.h"
 #include "os/fork.h"
 #include "mimalloc.h"
@@ -138,8 +139,8 @@ static void hook_and_exit(void)
 
 TEST(thread_that_has_ended_calls_no_deferred_free_hook) { IN_CHILD(hook_and_exit()); }
 
-enum { JUMPERS = 20 }; // more than can be inside a hook at a time
-static pthread_barrier_t jumpers_are_out;
+enum { JUMPERS = 80 }; // more than can be inside a hook at a time
+static pthread_barrier_t jumpers_are_out, jumpers_may_end;
 static unsigned nested_calls;
 static volatile size_t too_large = SIZE_MAX; // volatile: compilers warn of such constants
 
@@ -156,6 +157,7 @@ static void *leave_hook_by_jump(void *unused)
     pthread_setspecific(order_key, &way_out);
     if (setjmp(way_out) == 0) EXPECT(mi_malloc(too_large) == NULL);
     pthread_barrier_wait(&jumpers_are_out);
+    pthread_barrier_wait(&jumpers_may_end);
     return unused;
 }
 
@@ -165,21 +167,48 @@ static void fail_in_hook(int code, void *arg)
     if (++nested_calls < 5) EXPECT(mi_malloc(too_large) == NULL && code == EOVERFLOW);
 }
 
-static void end_after_jump(void)
+// While the jumpers are there: only those have a place that jumped.
+static void fail_beside_jumpers(void)
 {
+    EXPECT(mi_malloc(too_large) == NULL);
+    EXPECT_EQ(nested_calls, 0);
+    report_left = UINT32_MAX; // as if one of them were leaving a fault
+    if (test_fork()) {
+        mi_free(mi_malloc(1000000));
+        EXPECT_EQ(report_left, 0);
+        EXPECT(mi_malloc(too_large) == NULL);
+        EXPECT_EQ(nested_calls, 1);
+        test_child_end();
+    }
+    test_expect_stderr(__FILE__, __LINE__, "");
+    report_left = 0;
+}
+
+static void jump_out_of_hook(void)
+{
+    pthread_t threads[JUMPERS];
     start();
+    mi_free(mi_malloc(1));
     pthread_key_create(&order_key, NULL);
-    pthread_barrier_init(&jumpers_are_out, NULL, JUMPERS);
+    pthread_barrier_init(&jumpers_are_out, NULL, JUMPERS + 1);
+    pthread_barrier_init(&jumpers_may_end, NULL, JUMPERS + 1);
     hooks_set_error(jump_out, NULL);
-    run_threads(JUMPERS, leave_hook_by_jump);
+    for (int i = 0; i < JUMPERS; i++) {
+        if (pthread_create(&threads[i], NULL, leave_hook_by_jump, NULL) != 0) abort();
+    }
+    pthread_barrier_wait(&jumpers_are_out);
     hooks_set_error(fail_in_hook, NULL);
+    fail_beside_jumpers();
+    pthread_barrier_wait(&jumpers_may_end);
+    for (int i = 0; i < JUMPERS; i++) pthread_join(threads[i], NULL);
     EXPECT(mi_malloc(too_large) == NULL);
     EXPECT_EQ(nested_calls, 1);
 }
 
-TEST(thread_that_ends_is_in_no_hook_any_more_though_it_jumped_out_of_one)
+// One that finds no place gets the default, and in the child of a fork its hook again.
+TEST(thread_that_ends_or_vanishes_is_in_no_hook_any_more_though_it_jumped_out_of_one)
 {
-    IN_CHILD(end_after_jump());
+    IN_CHILD(jump_out_of_hook());
 }
 
 static void transient(void)

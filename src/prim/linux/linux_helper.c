@@ -30,6 +30,18 @@ void prim_wake(ATOMIC(uint32_t) *word)
     errno = before;
 }
 
+// Whether this thread may do anything that is root's right, or could make itself able to. One right
+// counts for nothing: systemd gives all programs of a user's session that of waking the system.
+static bool linux_has_capability(void)
+{
+    enum { VERSION = 0x20080522, WAKE_ALARM = 35 };
+    struct { uint32_t version; int32_t thread; } of = {VERSION, 0};
+    struct { uint32_t effective, permitted, inheritable; } sets[2];
+    if (syscall(SYS_capget, &of, sets) != 0) return false; // a sandbox refuses: as if it had none
+    uint64_t all = (uint64_t)sets[1].permitted << 32 | sets[0].permitted;
+    return (all & ~(UINT64_C(1) << WAKE_ALARM)) != 0;
+}
+
 unsigned prim_caller(void)
 {
     enum { DEADLINE = 6 }; // <sched.h> of older systems lacks it
@@ -38,7 +50,8 @@ unsigned prim_caller(void)
     unsigned flags = getauxval(AT_SECURE) != 0 ? PRIM_CALLER_ELEVATED : 0;
     ignore_result(getresuid(&real, &effective, &saved)); // what cannot be told counts as root
     if (real != effective || real != saved) flags |= PRIM_CALLER_MIXED;
-    if (real == 0 || effective == 0 || saved == 0) flags |= PRIM_CALLER_ROOT;
+    if (real == 0 || effective == 0 || saved == 0 || linux_has_capability())
+        flags |= PRIM_CALLER_ROOT;
     int policy = sched_getscheduler(0); // with a bit more where children do not inherit it
     if (policy == SCHED_FIFO || policy == SCHED_RR || policy == DEADLINE || policy == SCHED_IDLE)
         flags |= PRIM_CALLER_SCHEDULED;

@@ -339,15 +339,21 @@ bool prim_env_has_any(const char *prefix)
 
 // A copy of stderr, and which file that was: by the time it is needed, a program that closes
 // descriptors it does not know may have given the number to another file.
-static int prim_linux_kept = -1;
+static ATOMIC(int) prim_linux_kept = -1;
 static struct stat prim_linux_kept_file;
+static ATOMIC(bool) prim_linux_has_kept; // by the one call of prim_keep_error that does it
 
 void prim_keep_error(void)
 {
     enum { OUT_OF_THE_WAY = 200 }; // programs may count on getting small numbers
     int before = errno;
-    if (fstat(STDERR_FILENO, &prim_linux_kept_file) == 0)
-        prim_linux_kept = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, OUT_OF_THE_WAY);
+    // relaxed: only the first one writes what is below
+    if (atomic_exchange_explicit(&prim_linux_has_kept, true, memory_order_relaxed)) return;
+    if (fstat(STDERR_FILENO, &prim_linux_kept_file) == 0) {
+        int kept = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, OUT_OF_THE_WAY);
+        // release: pairs with prim_linux_kept_error
+        atomic_store_explicit(&prim_linux_kept, kept, memory_order_release);
+    }
     errno = before;
 }
 
@@ -355,10 +361,12 @@ void prim_keep_error(void)
 static int prim_linux_kept_error(void)
 {
     struct stat now;
-    bool is_same = prim_linux_kept >= 0 && fstat(prim_linux_kept, &now) == 0 &&
+    // acquire: pairs with prim_keep_error
+    int kept = atomic_load_explicit(&prim_linux_kept, memory_order_acquire);
+    bool is_same = kept >= 0 && fstat(kept, &now) == 0 &&
                    now.st_dev == prim_linux_kept_file.st_dev &&
                    now.st_ino == prim_linux_kept_file.st_ino;
-    return is_same ? prim_linux_kept : -1;
+    return is_same ? kept : -1;
 }
 
 void prim_write_error(const char *text, size_t bytes)
@@ -366,8 +374,8 @@ void prim_write_error(const char *text, size_t bytes)
     int before = errno, file = STDERR_FILENO;
     while (bytes > 0) {
         long written = syscall(SYS_write, file, text, bytes);
-        if (written <= 0 && errno == EINTR) continue;
-        if (written <= 0 && errno == EBADF && file == STDERR_FILENO) {
+        if (written < 0 && errno == EINTR) continue;
+        if (written < 0 && errno == EBADF && file == STDERR_FILENO) {
             file = prim_linux_kept_error();
             continue;
         }
@@ -486,9 +494,11 @@ static uint64_t prim_linux_elapsed_ms(void)
     enum { START_FIELD = 22, TICK_MS = 10 };
     char stat[1024];
     struct timespec now = {0, 0};
+    int before = errno;
     prim_linux_read_text("/proc/self/stat", stat, sizeof stat);
     const char *at = strrchr(stat, ')');
-    if (at == NULL || clock_gettime(CLOCK_BOOTTIME, &now) != 0) return 0;
+    if (at == NULL || prim_posix_result(clock_gettime(CLOCK_BOOTTIME, &now) == 0, before) != 0)
+        return 0;
     for (int field = 2; field < START_FIELD && at != NULL; field++) at = strchr(at + 1, ' ');
     if (at == NULL) return 0;
     at++;
