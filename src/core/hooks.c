@@ -129,10 +129,11 @@ static void hooks_seal(struct hook_stay *stay)
     for (unsigned i = 0; i < HOOKS_SEAL_WORDS; i++) stay->seal[i] = hooks_seal_of(stay);
 }
 
-// This thread is inside the call of a hook that has `outer`. Stacks grow downward.
-static bool hooks_is_within(const struct hook_stay *outer, const struct hook_stay *stay)
+// This thread, whose stack has come to `here`, is inside the call of a hook that has `outer`. Stacks
+// grow downward.
+static bool hooks_is_within(const struct hook_stay *outer, const void *here)
 {
-    return (uintptr_t)stay < (uintptr_t)outer && hooks_is_sealed(outer);
+    return (uintptr_t)here < (uintptr_t)outer && hooks_is_sealed(outer);
 }
 
 // False when this thread is inside the hook already, or might be: a call without a visit would not
@@ -233,6 +234,11 @@ static no_inline void hooks_call_deferred_free(uintptr_t *inside, bool force,
     function(force, heartbeat, arg);
     stay.seal[0] = 0;
     *inside = HOOKS_OUTSIDE;
+}
+
+bool hooks_is_in_deferred_free(uintptr_t inside)
+{
+    return inside != HOOKS_NEVER && hooks_is_within((const struct hook_stay *)inside, &inside);
 }
 
 void hooks_deferred_free(uintptr_t *inside, bool force, unsigned long long heartbeat)

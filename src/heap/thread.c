@@ -230,7 +230,8 @@ static void thread_exit(void *value)
 void thread_done(void)
 {
     struct local_heap *heap = thread_heap_slot;
-    if (!thread_is_ready(heap) || heap->main->is_in_hook) return; // whose caller goes on with it
+    // the caller of a hook goes on with it
+    if (!thread_is_ready(heap) || hooks_is_in_deferred_free(heap->main->is_in_hook)) return;
     thread_heap_slot = (struct local_heap *)&thread_empty_heap;
     thread_leave(heap->main, idle_end); // it was asked for
 }
