@@ -129,8 +129,8 @@ static void hooks_seal(struct hook_stay *stay)
     for (unsigned i = 0; i < HOOKS_SEAL_WORDS; i++) stay->seal[i] = hooks_seal_of(stay);
 }
 
-// This thread, whose stack has come to `here`, is inside the call of a hook that has `outer`. Stacks
-// grow downward.
+// This thread, whose stack has come to `here`, is inside the call of a hook that has `outer`.
+// Stacks grow downward.
 static bool hooks_is_within(const struct hook_stay *outer, const void *here)
 {
     return (uintptr_t)here < (uintptr_t)outer && hooks_is_sealed(outer);
