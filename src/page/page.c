@@ -107,8 +107,7 @@ static struct state *page_state_of(const struct page *page, uint32_t index)
     return page_state_at(page, page_block_at(page, index));
 }
 
-// Of a range of blocks none is in use.
-static bool page_is_idle(const struct page *page, uint32_t first, uint32_t end)
+bool page_is_idle(const struct page *page, uint32_t first, uint32_t end)
 {
     for (; first < end; first++) {
         if (!state_is_idle(page_state_of(page, first))) return false;
@@ -383,13 +382,12 @@ static bool page_is_uncut_zero(const struct page *page)
     return true;
 }
 
-// The list stays in the page and comes to an end.
-static bool page_has_used_on(const struct page *page, const struct block *list)
+bool page_is_idle_list(const struct page *page, const struct block *list)
 {
     for (; list != NULL; list = block_next(list, &page->key)) {
-        if (!state_is_idle(page_state_at(page, list))) return true;
+        if (!state_is_idle(page_state_at(page, list))) return false;
     }
-    return false;
+    return true;
 }
 
 static bool page_has_uncut_state(const struct page *page)
@@ -403,7 +401,7 @@ static bool page_has_uncut_state(const struct page *page)
 static const char *page_broken_states(const struct page *page)
 {
     if (page_has_uncut_state(page)) return "P5: a block has a state that was never cut";
-    if (page_has_used_on(page, page->free) || page_has_used_on(page, page->local_free))
+    if (!page_is_idle_list(page, page->free) || !page_is_idle_list(page, page->local_free))
         return "T3: a listed block is in use";
     return NULL;
 }

@@ -154,6 +154,10 @@ static inline bool page_has_in_hole(const struct page *page, const struct block 
     size_t offset = (size_t)((const char *)block - page->start);
     return (page->holes >> offset / page_strip_bytes(page) & 1) != 0;
 }
+// Debug and secure builds: none of the cut blocks from `first` to before `end`, or on a list that
+// stays in the page and comes to an end, is in use. Owner only.
+INTERNAL bool page_is_idle(const struct page *page, uint32_t first, uint32_t end);
+INTERNAL bool page_is_idle_list(const struct page *page, const struct block *list);
 // Puts a list of `count` blocks onto `free`, or where there are some already and it is a long one,
 // onto an empty `local_free`; they are not out any more. Walks the list when both have some: what
 // comes after a link that leads astray, which is reported, is lost. Owner only.
