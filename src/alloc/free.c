@@ -127,11 +127,22 @@ static void free_look_at_idle(struct local_heap *main)
     idle_review(prim_clock_ms());
 }
 
+// Own page that is not full.
+static void free_to_own(struct local_heap *part, struct page *page, struct block *block)
+{
+    if (page_put(page, block)) local_heap_page_is_empty(part, page);
+}
+
 static no_inline void free_to_ring(struct local_heap *heap, struct page *page, struct block *block)
 {
     struct local_heap *main = free_ready_main(heap);
     if (main == NULL) {
         retire_push(page, block, block, 1);
+        return;
+    }
+    // with its first call the thread may have got the very heap that the page is of (idle.h, H4)
+    if (unlikely((page_owner(page) & ~(uintptr_t)OWNER_INTERIOR) == (uintptr_t)main)) {
+        free_to_own(main, page, block);
         return;
     }
     ring_put(&main->ring, page, block);
@@ -168,8 +179,8 @@ static void free_to_part(struct local_heap *part, uintptr_t owner, struct page *
 {
     if ((owner & OWNER_FULL) != 0) {
         if (!local_heap_put_in_full(part, page, block)) free_to_others(part, page, block);
-    } else if (page_put(page, block)) {
-        local_heap_page_is_empty(part, page);
+    } else {
+        free_to_own(part, page, block);
     }
 }
 
