@@ -112,7 +112,8 @@ INTERNAL void cache_review(struct cache *cache, struct block **lists, uint64_t n
 INTERNAL void cache_flush(struct cache *cache, struct block **lists, bool to_pages);
 // At most so many bytes are in the bins, and on `lists`, the local heap's.
 INTERNAL size_t cache_bytes(const struct cache *cache, struct block *const *lists);
-// Blocks of that class in a list of cached ones; another thread's may change meanwhile.
+// Blocks of that class on a list, of cached ones or of a page's, that is another thread's and may
+// change meanwhile. Where guards are there may be more, behind one that begins where one may be.
 INTERNAL size_t cache_count(const struct block *list, size_t size_class);
 
 // NULL while H7 holds for that bin.
