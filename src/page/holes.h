@@ -19,8 +19,8 @@
 struct chacha;
 INTERNAL bool holes_fill(struct page *page, struct chacha *chacha);
 // Gives back what holds no block that is out, its uncut rest too. What others freed has been taken,
-// and no list of the page is loaded. Returns the bytes; debug and secure builds: 0 if what should be
-// free is in use (T3).
+// and no list of the page is loaded. Returns the bytes; 0 in debug and secure builds where a
+// block that should be free is in use (T3).
 INTERNAL size_t holes_give_back(struct page *page);
 
 #endif
