@@ -41,7 +41,7 @@ static bool aligned_mark_interior(void *block, const char *pointer)
     uintptr_t slice = ((uintptr_t)pointer - (uintptr_t)page->start) >> SLICE_SHIFT;
     if ((page->flags & PAGE_LARGE) != 0 && slice > 0) {
         if (slice > UINT16_MAX) return false;
-        page[slice].back = (uint16_t)slice;
+        page[slice].back = page->pointer_slice = (uint16_t)slice;
     }
     page_mark_interior(page);
     return true;

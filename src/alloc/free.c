@@ -128,22 +128,35 @@ static void free_look_at_idle(struct local_heap *main)
     idle_review(prim_clock_ms());
 }
 
-static no_inline void free_to_ring(struct local_heap *heap, struct page *page, struct block *block)
+// Own page that is not full.
+static void free_to_own(struct local_heap *part, struct page *page, struct block *block)
 {
-    struct local_heap *main = free_ready_main(heap);
-    if (main == NULL) {
-        retire_push(page, block, block, 1);
-        return;
-    }
+    if (page_put(page, block)) local_heap_page_is_empty(part, page);
+}
+
+static no_inline void free_to_ring(struct local_heap *main, struct page *page, struct block *block)
+{
     ring_put(&main->ring, page, block);
     free_look_at_idle(main);
 }
 
+// By a thread that has no heap. With its first call it may get the very heap that the page is of
+// (idle.h), where H4 wants the block at home. A full page is parked.
+static cold void free_first(struct local_heap *heap, struct page *page, struct block *block)
+{
+    struct local_heap *main = free_ready_main(heap);
+    if (main == NULL) retire_push(page, block, block, 1);
+    else if ((page_owner(page) & ~(uintptr_t)OWNER_INTERIOR) == (uintptr_t)main)
+        free_to_own(main, page, block);
+    else free_to_ring(main, page, block);
+}
+
 static void free_to_others(struct local_heap *heap, struct page *page, struct block *block)
 {
-    if (likely(heap->main != NULL) && likely(ring_can_extend(&heap->main->ring, page)))
-        ring_extend(&heap->main->ring, page, block);
-    else free_to_ring(heap, page, block);
+    struct local_heap *main = heap->main;
+    if (unlikely(main == NULL)) free_first(heap, page, block);
+    else if (likely(ring_can_extend(&main->ring, page))) ring_extend(&main->ring, page, block);
+    else free_to_ring(main, page, block);
 }
 
 // A large block keeps PAGE_PINNED when its heap is deleted and its page parked: retire_push_large
@@ -169,8 +182,8 @@ static void free_to_part(struct local_heap *part, uintptr_t owner, struct page *
 {
     if ((owner & OWNER_FULL) != 0) {
         if (!local_heap_put_in_full(part, page, block)) free_to_others(part, page, block);
-    } else if (page_put(page, block)) {
-        local_heap_page_is_empty(part, page);
+    } else {
+        free_to_own(part, page, block);
     }
 }
 

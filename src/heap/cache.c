@@ -1,6 +1,7 @@
 #include "heap/cache.h"
 #include "core/report.h"
 #include "core/stats.h"
+#include "os/os.h"
 #include "page/retire.h"
 #include "region/limit.h"
 #include "region/purger.h"
@@ -453,8 +454,16 @@ void cache_review(struct cache *cache, struct block **lists, uint64_t now_ms)
     depot_review(now_ms);
 }
 
+// Pages end with slices, and their guards are the last OS pages there. (No page of one slice has
+// blocks that begin in it.)
+static bool cache_may_be_guarded(const struct block *block)
+{
+    return CFG_SECURE && (uintptr_t)block % SLICE_BYTES >= SLICE_BYTES - os_page_bytes();
+}
+
 // Blocks that another thread hands out meanwhile may have anything where their link was: so each
-// must be a block of the class, and there is an end.
+// must be a block of the class, and there is an end. Their page may come to an end, too, and
+// another one's guard be there.
 size_t cache_count(const struct block *list, size_t size_class)
 {
     size_t count = 0, most = CACHE_ROOMY * CACHE_MOST_BYTES / class_block_bytes(size_class) + 1;
@@ -462,7 +471,7 @@ size_t cache_count(const struct block *list, size_t size_class)
         const struct page *page = page_of(list);
         if (page == NULL || page->size_class != size_class) break;
         if (!page_has_block_at(page, list)) break;
-        list = block_next(list, &page->key);
+        list = cache_may_be_guarded(list) ? NULL : block_next(list, &page->key);
     }
     return count;
 }

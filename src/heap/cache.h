@@ -13,7 +13,8 @@
  *                                 shared pages (page/page.h)
  *
  * A bin is a sink (page.h): as long as it has room, free puts a block there and looks no further.
- * Then cache_put counts what the cache holds and makes room, or gives blocks away.
+ * Then cache_put counts what the cache holds and makes room, or gives blocks away: the first of a
+ * bin, so the newest, which are reached without a walk.
  *
  * To its page a block in a cache is out, and may be all that keeps the page from becoming empty. So
  * a thread holds only what it has use for: its limit grows when it finds a bin empty, and falls to
@@ -112,7 +113,9 @@ INTERNAL void cache_review(struct cache *cache, struct block **lists, uint64_t n
 INTERNAL void cache_flush(struct cache *cache, struct block **lists, bool to_pages);
 // At most so many bytes are in the bins, and on `lists`, the local heap's.
 INTERNAL size_t cache_bytes(const struct cache *cache, struct block *const *lists);
-// Blocks of that class in a list of cached ones; another thread's may change meanwhile.
+// Blocks of that class on a list, of cached ones or of a page's, that is another thread's and may
+// change meanwhile. In builds with guards the count ends with a block that begins where a guard can
+// be one day.
 INTERNAL size_t cache_count(const struct block *list, size_t size_class);
 
 // NULL while H7 holds for that bin.

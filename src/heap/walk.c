@@ -210,11 +210,13 @@ static void walk_subtract(struct walk_totals *totals, size_t size_class, size_t 
 static void walk_subtract_lists(struct local_heap *heap, void *arg)
 {
     struct walk_totals *totals = (struct walk_totals *)arg;
+    const struct local_heap *main = thread_heap()->main;
+    bool is_own = main != NULL && local_heap_thread_of(heap) == main;
     for (size_t size_class = 0; size_class < local_heap_owned_classes(heap); size_class++) {
         const struct page *page = heap->own[size_class].current;
         const struct block *list = local_heap_first(heap, size_class);
         if (page == NULL || list == NULL) continue;
-        unsigned count = page_list_count(page, list);
+        size_t count = is_own ? page_list_count(page, list) : cache_count(list, size_class);
         if (count <= page->reserved) walk_subtract(totals, size_class, count); // else it changed
     }
     for (size_t size_class = CLASS_SHARED_FIRST; size_class < CLASS_COUNT; size_class++)

@@ -2,7 +2,9 @@
  * ownership queries.
  *
  * What another thread does at the same time is seen or not seen; counts are exact when no thread is
- * inside the allocator. No call here writes to a page that the calling thread does not own.
+ * inside the allocator. (In builds with guards nearly, where another thread has free blocks of a
+ * heap that can be destroyed at hand.) No call here writes to a page that the calling thread does
+ * not own.
  */
 #ifndef HEAP_WALK_H
 #define HEAP_WALK_H

@@ -1,14 +1,29 @@
 #include "page/holes.h"
+#include "core/report.h"
 #include "core/stats.h"
 #include "os/os.h"
 
+// T3: a block of the hole is in use, for it came back twice, and once more from a list. So the
+// hole's blocks are out for good.
+static void holes_lose(struct page *page, struct page_range range)
+{
+    page->out += range.end - range.first;
+    report_fault_within(FAULT_DOUBLE_FREE, "free", page_block_at(page, range.first),
+                        page->block_bytes);
+}
+
 bool holes_fill(struct page *page, struct chacha *chacha)
 {
-    if (page->holes == 0) return false;
-    struct page_range range = page_beginning_in(page, bits_lowest(page->holes));
-    page->holes = (uint16_t)(page->holes & (page->holes - 1));
-    page_list_blocks(page, range.first, range.end - range.first, chacha);
-    return true;
+    while (page->holes != 0) {
+        struct page_range range = page_beginning_in(page, bits_lowest(page->holes));
+        page->holes = (uint16_t)(page->holes & (page->holes - 1));
+        if (!CFG_STATES || likely(page_is_idle(page, range.first, range.end))) {
+            page_list_blocks(page, range.first, range.end - range.first, chacha);
+            return true;
+        }
+        holes_lose(page, range);
+    }
+    return false;
 }
 
 // --- giving back ---------------------------------------------------------------------------------
@@ -106,11 +121,23 @@ static size_t holes_purge_uncut(struct page *page)
     return holes_purge(page, bits_align_up(cut_bytes, os_page_bytes()), page_total_bytes(page));
 }
 
-// A list that somebody wrote over is left to malloc, which tells the user.
+// What is listed, or begins in a hole, is free, unless it came back twice (T3).
+static bool holes_are_idle(const struct page *page)
+{
+    for (uint32_t left = page->holes; left != 0; left &= left - 1) {
+        struct page_range range = page_beginning_in(page, bits_lowest(left));
+        if (!page_is_idle(page, range.first, range.end)) return false;
+    }
+    return page_is_idle_list(page, page->free) && page_is_idle_list(page, page->local_free);
+}
+
+// A list that somebody wrote over, or that has a block in use, is left to malloc, which tells the
+// user.
 static bool holes_may_be(const struct page *page)
 {
     unsigned listed = page_list_count(page, page->free) + page_list_count(page, page->local_free);
     return listed + page->out + page_count_in_holes(page) == page->capacity &&
+           (!CFG_STATES || holes_are_idle(page)) &&
            !arena_is_pinned(page_arena(page), page->start, page->slices);
 }
 

@@ -14,11 +14,13 @@
 #define PAGE_HOLES_H
 #include "page/page.h"
 
-// Lists the blocks of one hole; `free` is empty. false: the page has no hole.
+// Lists the blocks of one hole; `free` is empty. false: the page has no hole. Debug and secure
+// builds: one with a block in use (T3) is reported, and lost.
 struct chacha;
 INTERNAL bool holes_fill(struct page *page, struct chacha *chacha);
 // Gives back what holds no block that is out, its uncut rest too. What others freed has been taken,
-// and no list of the page is loaded. Returns the bytes.
+// and no list of the page is loaded. Returns the bytes; 0 in debug and secure builds where a
+// block that should be free is in use (T3).
 INTERNAL size_t holes_give_back(struct page *page);
 
 #endif

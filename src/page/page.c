@@ -41,12 +41,13 @@ struct page *page_init(void *memory, const struct page_plan *plan, const struct 
     page->size_class = (uint8_t)plan->size_class;
     page->flags = (uint8_t)plan->flags;
     page->reserved = is_large ? 1 : (uint16_t)(usable_bytes / plan->block_bytes);
-    page->roomy = page_roomy(page->reserved);
+    if (!is_large) page->roomy = page_roomy(page->reserved);
     page->reciprocal = page_reciprocal_of(plan->block_bytes, is_large);
     if (key != NULL) page->key = *key;
     page->sink = (uintptr_t)&page->local_free;
     page->block_bytes = plan->block_bytes;
-    // a large block never has another start than its first slice, so its later slices stay blank
+    // a pointer to a large block points into its first slice, or into pointer_slice, so its other
+    // slices stay blank
     for (uint32_t i = 1; !is_large && i < plan->slices; i++) page[i].back = (uint16_t)i;
 
     stats_add(STAT_pages, 1);
@@ -107,8 +108,7 @@ static struct state *page_state_of(const struct page *page, uint32_t index)
     return page_state_at(page, page_block_at(page, index));
 }
 
-// Of a range of blocks none is in use.
-static bool page_is_idle(const struct page *page, uint32_t first, uint32_t end)
+bool page_is_idle(const struct page *page, uint32_t first, uint32_t end)
 {
     for (; first < end; first++) {
         if (!state_is_idle(page_state_of(page, first))) return false;
@@ -143,6 +143,17 @@ static void page_blank(struct page *page)
     memset((char *)page + SECOND, 0, sizeof(*page) - SECOND);
 }
 
+// A2. A large block may have many slices, but only two that are described.
+static void page_blank_all(struct page *page)
+{
+    uint32_t slices = page->slices;
+    if ((page->flags & PAGE_LARGE) != 0) {
+        if (page->pointer_slice != 0) page_blank(&page[page->pointer_slice]);
+        slices = 1;
+    }
+    for (uint32_t i = 0; i < slices; i++) page_blank(&page[i]);
+}
+
 void page_release(struct page *page)
 {
     char *start = page->start;
@@ -162,10 +173,7 @@ void page_release(struct page *page)
     bool is_clean = (page->flags & (PAGE_CLEAN | PAGE_PINNED)) == PAGE_CLEAN;
     if ((page->flags & PAGE_MOVED) != 0) is_clean = os_restore(start, bytes, &is_lost);
 
-    bool has_one =
-        (page->flags & PAGE_LARGE) != 0 && (page_owner(page) & OWNER_INTERIOR) == 0;
-    uint32_t described = has_one ? 1 : slices;
-    for (uint32_t i = 0; i < described; i++) page_blank(&page[i]); // A2
+    page_blank_all(page);
     if (is_usable && !is_lost) arena_release(start, slices, !is_clean); // else nobody's for good
     purger_consider();
 }
@@ -349,6 +357,14 @@ bool page_is_descriptor(const void *address)
     return false;
 }
 
+// A large block.
+static bool page_has_pointer_slice(const struct page *page)
+{
+    unsigned slice = page->pointer_slice;
+    bool is_interior = (page_owner(page) & OWNER_INTERIOR) != 0;
+    return slice == 0 || (is_interior && slice < page->slices && page[slice].back == slice);
+}
+
 // What page_init wrote follows from the descriptor's place and a few numbers.
 static bool page_is_as_made(const struct page *page)
 {
@@ -356,14 +372,15 @@ static bool page_is_as_made(const struct page *page)
     if (arena == NULL) return false;
     if (page != arena_descriptor(arena, arena_slice_of(arena, page->start))) return false;
     if (!bits_is_aligned(page->start, SLICE_BYTES) || page->block_bytes == 0) return false;
-    if (page->back != 0 || page->roomy != page_roomy(page->reserved)) return false;
+    if (page->back != 0) return false;
     if (page->slices == 0 || !page_is_descriptor(page + page->slices - 1)) return false;
     size_t bytes = page_total_bytes(page);
     if (page->reserved == 0 || page->block_bytes > bytes / page->reserved) return false;
     bool is_large = (page->flags & PAGE_LARGE) != 0;
     if (page->reciprocal != page_reciprocal_of(page->block_bytes, is_large)) return false;
     if (CFG_STATES && page->states != arena_state_of(arena, page->start)) return false;
-    if (is_large) return page->reserved == 1;
+    if (is_large) return page->reserved == 1 && page_has_pointer_slice(page);
+    if (page->roomy != page_roomy(page->reserved)) return false;
     for (uint32_t i = 1; i < page->slices; i++) {
         if (page[i].block_bytes != 0 || page[i].back != i) return false;
     }
@@ -383,13 +400,12 @@ static bool page_is_uncut_zero(const struct page *page)
     return true;
 }
 
-// The list stays in the page and comes to an end.
-static bool page_has_used_on(const struct page *page, const struct block *list)
+bool page_is_idle_list(const struct page *page, const struct block *list)
 {
     for (; list != NULL; list = block_next(list, &page->key)) {
-        if (!state_is_idle(page_state_at(page, list))) return true;
+        if (!state_is_idle(page_state_at(page, list))) return false;
     }
-    return false;
+    return true;
 }
 
 static bool page_has_uncut_state(const struct page *page)
@@ -403,7 +419,7 @@ static bool page_has_uncut_state(const struct page *page)
 static const char *page_broken_states(const struct page *page)
 {
     if (page_has_uncut_state(page)) return "P5: a block has a state that was never cut";
-    if (page_has_used_on(page, page->free) || page_has_used_on(page, page->local_free))
+    if (!page_is_idle_list(page, page->free) || !page_is_idle_list(page, page->local_free))
         return "T3: a listed block is in use";
     return NULL;
 }

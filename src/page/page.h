@@ -19,7 +19,8 @@
  *       free_count == |free|
  *   P2  a listed block lies in the page, at a multiple of block_bytes
  *   P3  what is marked [const] changes only while nobody else can know the page: in page_init, and
- *       for a block with a run of its own (PAGE_LARGE) when its only user resizes it
+ *       for a block with a run of its own (PAGE_LARGE) when its only user resizes it, or is
+ *       given a pointer into it (OWNER_INTERIOR), the only one for its life
  *   P4  parked (remote.h): free, local_free, out and the counts are frozen
  *   P5  capacity == reserved or the uncut rest has never been handed out; with PAGE_ZERO it reads
  *       as zeroes
@@ -83,8 +84,13 @@ struct page {
     uint32_t      kept_bytes;
     // what others write, and what is seldom used
     ATOMIC(uint32_t) remote;      // [any] remote.h
-    // [const] a parked page with at most so many blocks out is worth adopting
-    uint16_t      roomy;
+    union {
+        // [const] a parked page with at most so many blocks out is worth adopting
+        uint16_t  roomy;
+        // [const] of a large block: the slice that the user's pointer points into. Of its later
+        // slices only that one, if it is one, has its `back` in its descriptor
+        uint16_t  pointer_slice;
+    };
     uint16_t      reserved;       // [const] blocks that fit
     char         *start;          // [const] address of block 0
     uint64_t      reciprocal;     // [const] page_reciprocal_of
@@ -131,8 +137,8 @@ INTERNAL uint32_t page_count_of_class(size_t size_class);
 // that say so. page_unguard takes the guard of a page away.
 INTERNAL unsigned page_guard(char *memory, size_t bytes);
 INTERNAL must_use bool page_unguard(struct page *page); // false: it cannot be taken away
-// Blanks all descriptors of a page and returns its slices to the arena. Every block is free; nobody
-// else knows the page. If a block is in use (T3), that is reported, and the page stays.
+// Blanks what descriptors say of a page, and returns its slices to the arena. Every block is free;
+// nobody else knows the page. If a block is in use (T3), that is reported, and the page stays.
 INTERNAL void page_release(struct page *page);
 
 // Cuts some more blocks onto `free`, about one OS page. chacha: NULL, or the order is random. false
@@ -154,6 +160,10 @@ static inline bool page_has_in_hole(const struct page *page, const struct block 
     size_t offset = (size_t)((const char *)block - page->start);
     return (page->holes >> offset / page_strip_bytes(page) & 1) != 0;
 }
+// Debug and secure builds: none of the cut blocks from `first` to before `end`, or on a list that
+// stays in the page and comes to an end, is in use. Owner only.
+INTERNAL bool page_is_idle(const struct page *page, uint32_t first, uint32_t end);
+INTERNAL bool page_is_idle_list(const struct page *page, const struct block *list);
 // Puts a list of `count` blocks onto `free`, or where there are some already and it is a long one,
 // onto an empty `local_free`; they are not out any more. Walks the list when both have some: what
 // comes after a link that leads astray, which is reported, is lost. Owner only.

@@ -16,15 +16,15 @@
  *   any          -> none     its page is released
  *
  * Rules (T1 and T2 are matters of order: test/model/test_states.cpp, and the mutants that break
- * them; T3: page_broken_rule, and test_page.c):
+ * them; T3: page_broken_rule, test_page.c and test_holes.c):
  *   T1  a block that is in use changes its state by compare-and-swap only, so that of several frees
  *       one counts; but the owner of its page, who frees it, just stores
  *   T2  any other state is changed by whoever has the block: the owner of its page, or the thread
  *       in whose cache it is
- *   T3  what is neither free nor freed is not handed out, and a page that seems to be empty is not
- *       released while one of its blocks is in use. So no two blocks in use overlap, not even after
- *       a block was freed twice at the same instant, by the owner of its page and by another
- *       thread, and both frees counted
+ *   T3  what is neither free nor freed is not handed out, nor listed anew (page/holes.h), and a
+ *       page, or part of one, that seems to be empty is not given back while a block there is in
+ *       use. So no two blocks in use overlap, not even after a block was freed twice at the same
+ *       instant, by the owner of its page and by another thread, and both frees counted
  */
 #ifndef REGION_STATE_H
 #define REGION_STATE_H

@@ -7,7 +7,7 @@
 #include <errno.h>
 #include <sched.h>
 
-enum { LIVE = 200, SPINS = 100, COLLECT_EVERY = 64 };
+enum { LIVE = 200, SPINS = 100, COLLECT_EVERY = 64, COLLECT_ALL_EVERY = 512 };
 
 static struct stress_options options;
 static void *shared_block; // [any] atomic; to be freed by both
@@ -72,6 +72,8 @@ static void own(struct test_random *random)
         mi_free(block);
         wait_for(&freed, offer); // else it may free the next block at that place
         for (int i = 0; i < 4; i++) replace(random_below(random, LIVE), random);
+        // what is free becomes holes (page/holes.h)
+        if (offer % COLLECT_ALL_EVERY == 0) mi_collect(true);
     }
 }
 

@@ -1,5 +1,7 @@
 #include "unit_test.h"
 #include "base/chacha.h"
+#include "core/hooks.h"
+#include "core/report.h"
 #include "page/holes.h"
 
 enum { MANY = PAGE_MAX_BLOCKS };
@@ -351,3 +353,68 @@ TEST(holes_P6_notices_a_block_that_is_out)
 }
 TEST(holes_P6_notices_a_hole_without_blocks) { IN_CHILD(hole_without_blocks()); }
 TEST(holes_P1_notices_a_hole_that_was_forgotten) { IN_CHILD(forgotten_hole()); }
+
+// --- a block that came back twice, and is in use (T3) --------------------------------------------
+
+// Its place became a hole while it waited in some ring; from there it came back once more.
+static void used_in_hole(void)
+{
+    struct fault_count faults = {EAGAIN, 0};
+    struct page *page = with_holes();
+    struct block *used = page_block_at(page, 64);
+    hooks_set_error(count_fault, &faults);
+    mark(used, STATE_IN_USE);
+    paint(page, used);
+    unsigned in_hole = (unsigned)os_page_bytes() / 512;
+    EXPECT_EQ(take_every_block(page, blocks), page->capacity - 1u - in_hole);
+    report_if_left();
+    EXPECT_EQ(faults.count, 1);
+    EXPECT(is_painted(page, used));
+    EXPECT(page->holes == 0 && page->out == page->capacity); // the others of that hole are lost
+    EXPECT_TEXT(page_broken_rule(page), NULL);
+}
+
+static void none_but_used_hole(void)
+{
+    struct fault_count faults = {EAGAIN, 0};
+    bool is_clean;
+    struct page *page = with_holes();
+    hooks_set_error(count_fault, &faults);
+    mark(page_block_at(page, 64), STATE_IN_USE);
+    page->holes = 1 << 8;
+    page->out = (uint32_t)(page->capacity - page->free_count - page_count_in_holes(page));
+    ignore_result(page_take_all(page));
+    page->local_free = NULL;
+    EXPECT(page_has_room(page) && !refill_page(page, NULL, &is_clean));
+    EXPECT(!page_has_room(page) && page->out == page->capacity);
+}
+
+static void used_and_listed(void)
+{
+    start_quietly();
+    struct page *page = nearly_empty(20);
+    mark(page_block_at(page, 64), STATE_IN_USE);
+    EXPECT_EQ(holes_give_back(page), 0);
+    EXPECT(page->holes == 0 && fake_prim_count(FAKE_PRIM_purge) == 0);
+}
+
+static void used_beside_hole(void)
+{
+    struct page *page = with_holes();
+    (void)put_own(page, page_block_at(page, 20));
+    mark(page_block_at(page, 64), STATE_IN_USE); // in a hole; blocks may reach into the next strip
+    EXPECT_EQ(holes_give_back(page), 0);
+    mark(page_block_at(page, 64), STATE_FREE);
+    EXPECT(holes_give_back(page) > 0);
+}
+
+TEST(holes_T3_are_not_listed_with_a_block_in_use)
+{
+    if (CFG_STATES) IN_CHILD(used_in_hole());
+    if (CFG_STATES) IN_CHILD(none_but_used_hole());
+}
+TEST(holes_T3_are_not_made_where_a_free_block_is_in_use)
+{
+    if (CFG_STATES) IN_CHILD(used_and_listed());
+    if (CFG_STATES) IN_CHILD(used_beside_hole());
+}

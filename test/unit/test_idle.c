@@ -367,6 +367,37 @@ static void freed_meanwhile(void)
 
 TEST(idle_heap_takes_what_others_free_into_its_pages) { IN_CHILD(freed_meanwhile()); }
 
+// All that such a thread does is to free what the heap's last thread has left in use.
+static void *free_first(void *unused)
+{
+    struct page *page = page_of(blocks[1]);
+    uint32_t out = page->out;
+    mi_free(blocks[1]);
+    struct local_heap *main = thread_heap()->main;
+    EXPECT(main == ended && page == main->own[class_of_request(SMALL)].current);
+    EXPECT_EQ(page->out, out - 1);
+    EXPECT(!ring_has(&main->ring, page));
+    expect_rules(main); // H4
+    for (unsigned i = 3; i < COUNT; i += 2) mi_free(blocks[i]);
+    expect_rules(main);
+    return unused;
+}
+
+static void freed_by_next_thread(bool is_interior)
+{
+    start();
+    run_short_thread(SMALL);
+    if (is_interior) page_mark_interior(page_of(blocks[1]));
+    run_thread(free_first, NULL);
+    expect_idle(1);
+}
+
+TEST(idle_heap_takes_back_what_its_next_threads_first_call_frees)
+{
+    IN_CHILD(freed_by_next_thread(false));
+    IN_CHILD(freed_by_next_thread(true));
+}
+
 static void forked(void)
 {
     start();

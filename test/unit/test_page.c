@@ -1,6 +1,7 @@
 #include "unit_test.h"
 #include "core/hooks.h"
 #include "core/report.h"
+#include "mimalloc.h"
 
 enum { MAX_BLOCKS = 4096 };
 static struct block *blocks[MAX_BLOCKS];
@@ -461,3 +462,54 @@ TEST(page_that_is_shared_says_so_in_each_slice_and_still_knows_interior_pointers
 {
     IN_CHILD(share());
 }
+
+// --- large blocks --------------------------------------------------------------------------------
+
+// With a pointer into its slice number `slice`.
+static struct page *large_block(size_t alignment, unsigned slice, char **pointer)
+{
+    start_quietly();
+    *pointer = (char *)mi_malloc_aligned_at(64 * SLICE_BYTES, alignment, 16);
+    struct page *page = page_of(*pointer);
+    EXPECT((page->flags & PAGE_LARGE) != 0 && page->slices > 64 && *pointer != page->start);
+    EXPECT_EQ(page->pointer_slice, slice);
+    EXPECT_EQ((size_t)(*pointer - page->start) / SLICE_BYTES, slice);
+    EXPECT_TEXT(page_broken_rule(page), NULL);
+    return page;
+}
+
+// Of many slices it would take long, and each OS page of descriptors would be memory from then on.
+static void few_are_blanked(size_t alignment, unsigned slice)
+{
+    char *pointer;
+    struct page *page = large_block(alignment, slice, &pointer);
+    for (uint32_t i = 1; i < page->slices; i++) {
+        if (i != slice) page[i].kept_bytes = i; // nobody reads that
+    }
+    uint32_t slices = page->slices;
+    mi_free(pointer);
+    for (uint32_t i = 0; i < slices; i++) {
+        EXPECT_EQ(page[i].kept_bytes, i != slice ? i : 0);
+        page[i].kept_bytes = 0;
+    }
+    expect_arena_rules(); // A2: what was written is blank
+    EXPECT_EQ(used_slices(), 0);
+}
+
+TEST(page_release_blanks_the_two_descriptors_that_a_large_block_has_written)
+{
+    IN_CHILD(few_are_blanked(4096, 0));
+    IN_CHILD(few_are_blanked(8 * SLICE_BYTES, 7));
+}
+
+static void lost_pointer_slice(void)
+{
+    char *pointer;
+    struct page *page = large_block(8 * SLICE_BYTES, 7, &pointer);
+    page->pointer_slice = 6;
+    EXPECT_TEXT(page_broken_rule(page), "P3: what is constant has changed");
+    page->pointer_slice = UINT16_MAX; // not the block's
+    EXPECT_TEXT(page_broken_rule(page), "P3: what is constant has changed");
+}
+
+TEST(page_P3_notices_that_the_slice_of_a_pointer_was_lost) { IN_CHILD(lost_pointer_slice()); }

@@ -88,6 +88,82 @@ TEST(walk_count_knows_blocks_in_rings_caches_and_the_depot_and_on_remote_lists)
     IN_CHILD(count_depot());
 }
 
+// A block whose beginning lies where a guard can be once its page has ended.
+static bool may_be_guarded(const void *block)
+{
+    const struct page *page = page_of(block);
+    size_t offset = (size_t)((const char *)block - page->start);
+    return offset % SLICE_BYTES >= SLICE_BYTES - os_page_bytes() &&
+           offset / SLICE_BYTES + 1 < page->slices;
+}
+
+enum { GUARDABLE_BYTES = 5632 - BLOCK_PADDING_BYTES }; // of 22 number 11 may be
+
+// blocks[0 .. i]: the last one may be guarded, and the one before is of its page.
+static unsigned allocate_guardable(struct mi_heap_s *heap)
+{
+    for (unsigned i = 0; i < COUNT; i++) {
+        blocks[i] = mi_heap_malloc(heap, GUARDABLE_BYTES);
+        if (!may_be_guarded(blocks[i])) continue;
+        EXPECT(page_of(blocks[i - 1]) == page_of(blocks[i]));
+        return i;
+    }
+    abort();
+}
+
+static void *expect_count(void *expected)
+{
+    struct walk_totals totals;
+    walk_count(&totals);
+    EXPECT_EQ(totals.blocks, *(const size_t *)expected);
+    return NULL;
+}
+
+// Another thread counts, when the list has led it to a block that has a guard by now.
+static void count_across_guard(void *block, size_t expected)
+{
+    char *start = (char *)block - (uintptr_t)block % os_page_bytes();
+    enum os_guard_kind guard = os_guard(start, os_page_bytes());
+    EXPECT(guard != OS_GUARD_NONE);
+    run_thread(expect_count, &expected);
+    EXPECT(os_unguard(start, os_page_bytes(), guard));
+}
+
+static void guarded_in_bin(void)
+{
+    start_quietly();
+    if (os_page_bytes() != 4096) return;
+    unsigned last = allocate_guardable(mi_heap_get_backing());
+    mi_free(blocks[last]);
+    size_t size_class = page_of(blocks[last])->size_class;
+    EXPECT(local_heap_first(thread_heap()->main, size_class) == blocks[last]);
+    count_across_guard(blocks[last], last);
+}
+
+// Of a heap that can be destroyed: the last block is all that is on the list.
+static void guarded_on_list(void)
+{
+    start_quietly();
+    if (os_page_bytes() != 4096) return;
+    struct mi_heap_s *heap = mi_heap_new();
+    unsigned last = allocate_guardable(heap);
+    size_t size_class = page_of(blocks[last])->size_class, used = last;
+    struct block **list = local_heap_list(heap->local, size_class);
+    for (; *list != NULL; used++) (void)mi_heap_malloc(heap, GUARDABLE_BYTES);
+    mi_free(blocks[last]);
+    mi_free(blocks[last - 1]);
+    EXPECT(mi_heap_malloc(heap, GUARDABLE_BYTES) == blocks[last - 1]);
+    EXPECT(*list == blocks[last]);
+    (void)expect_count(&used);
+    count_across_guard(blocks[last], used);
+}
+
+TEST(walk_count_reads_nothing_where_a_guard_may_be)
+{
+    if (CFG_SECURE) IN_CHILD(guarded_in_bin());
+    if (CFG_SECURE) IN_CHILD(guarded_on_list());
+}
+
 struct seen {
     size_t pages, blocks, stop_after;
 };
