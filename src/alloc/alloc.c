@@ -47,7 +47,7 @@ void alloc_open_block(const struct page *page, struct block *block)
     const unsigned char *at = (const unsigned char *)block, *end = at + page->block_bytes;
     for (at += sizeof(*block); at < end; at++) {
         if (*at == FILL_FREED) continue;
-        report_fault(FAULT_USE_AFTER_FREE, "malloc", block, page->block_bytes);
+        report_fault_within(FAULT_USE_AFTER_FREE, "malloc", block, page->block_bytes);
         break;
     }
     memset((void *)block, FILL_NEW, page->block_bytes);

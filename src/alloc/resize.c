@@ -72,7 +72,9 @@ static void resize_shrink_large(struct page *page, size_t block_bytes)
     bool is_moved = (page->flags & PAGE_MOVED) != 0, is_lost = false;
     if (is_moved && !os_map_again(tail, spare << SLICE_SHIFT, &is_lost) && !is_lost) return;
     bool is_guarded = (page->flags & PAGE_GUARDED) != 0;
-    if (!page_unguard(page)) return;
+    // a guard is lost with the end
+    if (is_lost) page->flags = (uint8_t)(page->flags & ~(PAGE_GUARDED | PAGE_SPLIT));
+    else if (!page_unguard(page)) return;
     resize_set_slices(page, slices, block_bytes);
     if (is_guarded) {
         page->flags = (uint8_t)(page->flags | page_guard(page->start, slices << SLICE_SHIFT));

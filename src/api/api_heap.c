@@ -122,7 +122,7 @@ static struct local_heap *api_part_to_read(const struct page *page, struct local
     if (part == NULL) return NULL; // parked just now
     if (part == main || local_heap_thread_of(part) == main)
         return part;
-    *is_held = heap_hold_part(part);
+    *is_held = heap_wait_for_part(part);
     return *is_held ? part : NULL;
 }
 
@@ -191,13 +191,15 @@ static bool api_count_block(void *block, void *arg)
 }
 
 // Of a page that is full and parked: each block is live. Others may free all of them, and make a
-// page of their own of it, while the visitor is at it.
+// page of their own of it, while the visitor is at it; so it is not read for more than its owner.
 static bool api_visit_full(const struct page *page, const struct local_heap *part,
                            struct api_visit *visit)
 {
-    for (uint32_t index = 0; index < page->capacity; index++) {
+    char *start = (char *)visit->area.blocks;
+    size_t bytes = visit->block_bytes + ALLOC_PADDING_BYTES;
+    for (size_t at = 0; at < visit->area.committed; at += bytes) {
         if (page_named_by(page_owner(page)) != part) return true;
-        if (!api_visit_block(page_block_at(page, index), visit)) return false;
+        if (!api_visit_block(start + at, visit)) return false;
     }
     return true;
 }

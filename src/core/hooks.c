@@ -236,9 +236,17 @@ static no_inline void hooks_call_deferred_free(uintptr_t *inside, bool force,
     *inside = HOOKS_OUTSIDE;
 }
 
-bool hooks_is_in_deferred_free(uintptr_t inside)
+static bool hooks_has_visit(struct hook_visit *visits, const void *here)
 {
-    return inside != HOOKS_NEVER && hooks_is_within((const struct hook_stay *)inside, &inside);
+    struct hook_visit *visit = hooks_find_visit(visits, hooks_this_thread());
+    return visit != NULL &&
+           hooks_is_within(atomic_load_explicit(&visit->stay, memory_order_relaxed), here);
+}
+
+bool hooks_is_inside(uintptr_t inside)
+{
+    return (inside != HOOKS_NEVER && hooks_is_within((const struct hook_stay *)inside, &inside)) ||
+           hooks_has_visit(hooks_in_error, &inside) || hooks_has_visit(hooks_in_output, &inside);
 }
 
 void hooks_deferred_free(uintptr_t *inside, bool force, unsigned long long heartbeat)

@@ -36,6 +36,7 @@ INTERNAL void hooks_in_child(void);
 // caller's own word, keeps track.
 enum { HOOKS_OUTSIDE, HOOKS_NEVER }; // what to begin with; NEVER: calls nothing
 INTERNAL void hooks_deferred_free(uintptr_t *inside, bool force, unsigned long long heartbeat);
-INTERNAL bool hooks_is_in_deferred_free(uintptr_t inside);
+// The calling thread is inside a hook of any kind, so that somebody goes on when it returns.
+INTERNAL bool hooks_is_inside(uintptr_t inside);
 
 #endif

@@ -1,5 +1,7 @@
 #include "heap/heap.h"
+#include "core/hooks.h"
 #include "core/stats.h"
+#include "os/os.h"
 #include "region/pool.h"
 
 enum { HEAP_HANDLE_BYTES = 64 };
@@ -77,11 +79,20 @@ static bool heap_part_changes(struct local_heap *part, uint32_t to)
                                                    memory_order_relaxed);
 }
 
-// One of the thread's parts whose heap is gone, to be used again. A few are looked at, going round:
-// so each is, now and then, and a thread with many heaps makes another one as fast.
+// Inside a hook, whose caller may be at any of the thread's parts: those whose heaps end are still
+// to be told from others when it returns.
+static bool heap_is_in_hook(const struct local_heap *main)
+{
+    return hooks_is_inside(main->is_in_hook);
+}
+
+// One of the thread's parts whose heap is gone, to be used again, if it is not the default one. A
+// few are looked at, going round: so each is, now and then, and a thread with many heaps makes
+// another one as fast.
 static struct local_heap *heap_find_spare(struct local_heap *main)
 {
     enum { TRIES = 8 };
+    if (heap_is_in_hook(main)) return NULL;
     for (int i = 0; i < TRIES; i++) {
         struct local_heap *part = main->next_spare;
         if (part == NULL) part = main->next_of_thread;
@@ -89,7 +100,7 @@ static struct local_heap *heap_find_spare(struct local_heap *main)
         main->next_spare = part->next_of_thread;
         // acquire: pairs with the release in heap_part_loses
         uint32_t used = atomic_load_explicit(&part->is_used, memory_order_acquire);
-        if ((used & PART_HEAP_IS_GONE) != 0) return part;
+        if ((used & PART_HEAP_IS_GONE) != 0 && part != main->chosen) return part;
     }
     return NULL;
 }
@@ -156,10 +167,11 @@ static struct local_heap *heap_add_part(struct local_heap *main, struct mi_heap_
     return part;
 }
 
-// Ends a part that owns nothing any more. Another thread's stays on that thread's list (F1).
+// Ends a part that owns nothing any more. Another thread's stays on that thread's list (F1), and
+// this one's inside a hook.
 static void heap_drop_part(struct local_heap *part, struct local_heap *main)
 {
-    bool is_own = local_heap_thread_of(part) == main;
+    bool is_own = local_heap_thread_of(part) == main && !heap_is_in_hook(main);
     if (is_own) heap_unlink_part(part, main);
     if (is_own || heap_part_loses(part, PART_HEAP_IS_GONE)) pool_put(&heap_parts, part);
 }
@@ -180,6 +192,19 @@ static void heap_empty_part(struct local_heap *part, struct local_heap *main, bo
 bool heap_hold_part(struct local_heap *part)
 {
     return heap_part_changes(part, PART_THREAD_IS_GONE | PART_IS_HELD);
+}
+
+bool heap_wait_for_part(struct local_heap *part)
+{
+    enum { PATIENCE = 1000 };
+    for (int i = 0; i < PATIENCE; i++) {
+        if (heap_hold_part(part)) return true;
+        // relaxed: it is held for a moment, or it is not
+        uint32_t used = atomic_load_explicit(&part->is_used, memory_order_relaxed);
+        if ((used & (PART_IS_HELD | PART_IS_ENDING)) != PART_IS_HELD) return false;
+        prim_yield();
+    }
+    return false;
 }
 
 void heap_let_go_part(struct local_heap *part, struct local_heap *main)

@@ -15,8 +15,8 @@
  *                                     held
  *
  * Rules (see heap_broken_rule, and test/model/test_parts.cpp for what threads do at once):
- *   F1  a part is on its thread's list until that thread ends, also after its heap is gone (heap ==
- *       NULL)
+ *   F1  a part is on its thread's list until that thread ends, also after another one, or this one
+ *       inside a hook, has ended its heap (heap == NULL)
  *   F2  a heap whose making thread ends lives on only if another thread has a part in it
  *   F3  what is in a part is changed by its thread; when it is left, by who holds it; when its heap
  *       ends, by who ends that, or if the part is held just then, by who lets go of it
@@ -51,6 +51,8 @@ INTERNAL struct local_heap *heap_local(struct mi_heap_s *heap, struct local_heap
 INTERNAL struct local_heap *heap_own_part(struct mi_heap_s *heap, struct local_heap *main);
 // To look into a part that its thread has left; false: it has not, or somebody else is at it.
 INTERNAL must_use bool heap_hold_part(struct local_heap *part);
+// The same, after whoever is at it just now, if that is soon over.
+INTERNAL must_use bool heap_wait_for_part(struct local_heap *part);
 INTERNAL void heap_let_go_part(struct local_heap *part, struct local_heap *main);
 // For heap_visit_parts: gives back what is free in a part that was left. `main`: a local heap.
 INTERNAL void heap_collect_left(struct local_heap *part, void *main);

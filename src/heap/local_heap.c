@@ -237,17 +237,17 @@ static bool local_heap_refill(struct local_heap *heap, size_t size_class, bool *
 static struct page *local_heap_claim_shared(struct local_heap *heap, size_t size_class,
                                             bool *is_zero)
 {
-    struct page *page = retire_adopt(size_class, local_heap_take_other, heap);
-    if (page == NULL) {
-        page = local_heap_new_page(heap, size_class);
-        if (page == NULL) return NULL;
-        page_share(page, local_heap_bin_offset(size_class));
+    for (;;) {
+        struct page *page = retire_adopt(size_class, local_heap_take_other, heap);
+        if (page == NULL) {
+            page = local_heap_new_page(heap, size_class);
+            if (page == NULL) return NULL;
+            page_share(page, local_heap_bin_offset(size_class));
+        }
+        local_heap_check_page(page);
+        if (refill_page(page, local_heap_random(heap), is_zero)) return page;
+        retire_park(page, false); // all its room was a hole with a block in use (T3)
     }
-    local_heap_check_page(page);
-    bool is_filled = refill_page(page, local_heap_random(heap), is_zero);
-    check(is_filled); // it has room
-    ignore_result(is_filled);
-    return page;
 }
 
 // Some of the page's free list, or all of it: they are out from now on.

@@ -70,6 +70,7 @@ struct local_heap {
     struct local_heap *next_of_thread, *prev_of_thread;
     struct local_heap *next_spare;          // main only: where the search for spare parts goes on
     struct local_heap *near;                // main only: the last part asked for, or itself
+    struct local_heap *chosen;              // main only: NULL, or what was the default one last
     struct local_heap *next_of_heap;        // see mi_heap_s.others
     struct mi_heap_s   backing;             // handle of the main local heap
     struct ring        ring;                // main only, as all below

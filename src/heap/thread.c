@@ -132,6 +132,7 @@ static void thread_begin_counts(struct local_heap *main)
 {
     main->heartbeat = main->ring.chains = main->ring.chain_blocks = 0;
     main->claims = main->free_turns = 0;
+    main->chosen = NULL;
     main->is_in_hook = HOOKS_OUTSIDE;
 }
 
@@ -182,16 +183,20 @@ static void thread_leave(struct local_heap *main, void (*leave_to_others)(struct
     purger_review();
 }
 
+// The heap of the part has ended: by another thread, which knows nothing of our default heap, or by
+// this one, in a hook. Returns what is the default one then.
+static cold struct local_heap *thread_leave_ended(struct local_heap *part)
+{
+    struct local_heap *now = thread_heap_slot;
+    if (thread_is_ready(now) && local_heap_handle_of(now) == NULL)
+        now = thread_heap_slot = now->main;
+    return thread_is_ready(now) ? now : part->main; // which this thread has borrowed
+}
+
 struct local_heap *thread_ready(struct local_heap *heap)
 {
-    if (likely(thread_is_ready(heap))) {
-        if (likely(local_heap_handle_of(heap) != NULL)) return heap;
-        // Its heap has ended, by another thread's call if it still is the default one. Else by this
-        // thread's own, in a hook.
-        if (thread_heap_slot == heap) thread_heap_slot = heap->main;
-        heap = thread_heap_slot;
-        if (thread_is_ready(heap)) return heap;
-    }
+    if (likely(thread_is_ready(heap)))
+        return likely(local_heap_handle_of(heap) != NULL) ? heap : thread_leave_ended(heap);
     if (!thread_start_process()) return NULL;
     bool is_transient = heap == &thread_ended_heap;
     // started by thread_start_process's own calls
@@ -231,12 +236,12 @@ void thread_done(void)
 {
     struct local_heap *heap = thread_heap_slot;
     // the caller of a hook goes on with it
-    if (!thread_is_ready(heap) || hooks_is_in_deferred_free(heap->main->is_in_hook)) return;
+    if (!thread_is_ready(heap) || hooks_is_inside(heap->main->is_in_hook)) return;
     thread_heap_slot = (struct local_heap *)&thread_empty_heap;
     thread_leave(heap->main, idle_end); // it was asked for
 }
 
-void thread_set_default(struct local_heap *heap) { thread_heap_slot = heap; }
+void thread_set_default(struct local_heap *heap) { thread_heap_slot = heap->main->chosen = heap; }
 
 struct thread_visit {
     void (*visit)(struct local_heap *main, void *arg);
@@ -332,7 +337,7 @@ struct local_heap *thread_housekeep(struct local_heap *heap)
 struct block *thread_load(struct local_heap *heap, size_t size_class)
 {
     struct local_heap *main = heap->main;
-    if (main == NULL) return NULL; // an error handler has just ended the heap
+    if (local_heap_handle_of(heap) == NULL) return NULL; // an error handler has just ended it
     main->makes_pages = !idle_has_any();
     struct block *block = local_heap_load(heap, size_class);
     if (block != NULL || main->makes_pages) return block;

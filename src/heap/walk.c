@@ -108,7 +108,7 @@ static void walk_part(struct local_heap *part, void *arg)
 {
     struct walk_heap_visit *walk = (struct walk_heap_visit *)arg;
     bool is_own = local_heap_thread_of(part) == walk->main;
-    if (!is_own && !heap_hold_part(part)) return; // a running thread's: left alone
+    if (!is_own && !heap_wait_for_part(part)) return; // a running thread's: left alone
     check_rules(walk_broken_rule(part));
     walk->part = part;
     if (walk->goes_on) walk->goes_on = walk_pages_of(walk);

@@ -95,10 +95,21 @@ void os_advise(void *start, size_t bytes, size_t heap_bytes)
     if (is_wanted || is_refused) ignore_result(prim_advise_huge(start, bytes, is_wanted));
 }
 
+// What is mapped is there, and locked, at once (mlockall).
+static bool os_is_all_locked(void)
+{
+    void *page = os_map_anywhere(os_page_bytes(), os_page_bytes(), PRIM_MAP_ANYWHERE);
+    bool is_locked = page == NULL || prim_is_locked(page);
+    if (page != NULL) os_release(page, os_page_bytes());
+    return is_locked;
+}
+
 // The system would give so much at this moment, beside what it gave. Some of its calls take memory
-// away before they find that there is none to put there: they are not made in vain.
+// away before they find that there is none to put there: they are not made in vain. (Nor is all of
+// that filled only to find out.)
 static bool os_has_more(size_t bytes)
 {
+    if (os_is_all_locked()) return false;
     void *start = os_map_anywhere(bytes, os_page_bytes(), PRIM_MAP_ANYWHERE);
     if (start != NULL) os_release(start, bytes);
     return start != NULL;
@@ -165,7 +176,8 @@ static bool os_move_piece(char *from, size_t bytes, char *to)
 static size_t os_move_pieces(char *from, size_t bytes, char *to)
 {
     size_t piece_bytes[OS_MOVE_PIECES], moved = 0;
-    unsigned count = os_has_more(bytes) ? os_find_pieces(from, bytes, piece_bytes) : 0;
+    bool may_move = !prim_is_locked(from) && os_has_more(bytes);
+    unsigned count = may_move ? os_find_pieces(from, bytes, piece_bytes) : 0;
     for (unsigned i = 0; i < count; i++) {
         if (!os_move_piece(from + moved, piece_bytes[i], to + moved)) break;
         moved += piece_bytes[i];

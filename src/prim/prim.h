@@ -55,6 +55,8 @@ INTERNAL must_use int prim_reset(void *start, size_t bytes);
 // the guard away; reads as zeroes then.
 INTERNAL must_use int prim_guard(void *start, size_t bytes);
 INTERNAL must_use int prim_unguard(void *start, size_t bytes);
+// The OS page is locked in memory (mlock), or it cannot be told.
+INTERNAL bool prim_is_locked(void *page);
 // How much of a range of ours is one mapping of the system's, from the beginning on; 0: unknown.
 INTERNAL size_t prim_mapping_bytes(void *start, size_t bytes);
 // Moves the pages of [from, from+bytes), which is one mapping, to [to, to+bytes), replacing what is

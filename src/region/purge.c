@@ -209,9 +209,11 @@ void purge_tick(void)
         return;
     }
     uint64_t now = prim_clock_ms();
-    // also when the round ended in the future: by another clock, as a helper's is
-    if (now - atomic_load_explicit(&purge_last_ms, memory_order_relaxed) < (uint64_t)delay_ms)
-        return;
+    // Another thread's round may end after `now`. It counts as long ago when it ended far in the
+    // future: by another clock, as a helper's is.
+    const uint64_t soon_ms = 1000;
+    uint64_t passed_ms = now - atomic_load_explicit(&purge_last_ms, memory_order_relaxed);
+    if (passed_ms < (uint64_t)delay_ms || passed_ms > UINT64_MAX - soon_ms) return;
     if (!purge_begin()) return;
     struct purge_turn turn = purge_turn_after(delay_ms);
     bool is_complete = purge_step(&turn);

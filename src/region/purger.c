@@ -73,14 +73,14 @@ static bool purger_is_asked(const struct purger *purger)
 static bool purger_wait(struct purger *purger)
 {
     enum { LEAST_MS = 10, MOST_MS = 1000 };
-    uint64_t start_ms = prim_helper_clock_ms(), waited_ms = 0, delay_ms;
+    uint64_t waited_ms = 0;
     do {
         long wanted_ms = options_get(OPTION_purge_delay);
-        delay_ms = wanted_ms < LEAST_MS ? LEAST_MS : (uint64_t)wanted_ms;
+        uint64_t delay_ms = wanted_ms < LEAST_MS ? LEAST_MS : (uint64_t)wanted_ms;
         if (waited_ms >= delay_ms) return true;
-        uint64_t left_ms = delay_ms - waited_ms;
-        prim_wait(&purger->is_asked, 0, (uint32_t)(left_ms < MOST_MS ? left_ms : MOST_MS));
-        waited_ms = prim_helper_clock_ms() - start_ms;
+        uint64_t left_ms = delay_ms - waited_ms, wait_ms = left_ms < MOST_MS ? left_ms : MOST_MS;
+        prim_wait(&purger->is_asked, 0, (uint32_t)wait_ms);
+        waited_ms += wait_ms; // about so; there may be no clock
     } while (!purger_is_asked(purger) && purger_may_run());
     return false;
 }

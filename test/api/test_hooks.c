@@ -57,10 +57,10 @@ TEST(deferred_free_is_called_with_a_growing_heartbeat_and_force_on_collect)
 
 // --- a hook that ends what its caller is about to use --------------------------------------------
 
-static mi_heap_t *doomed;
+static mi_heap_t *doomed, *next;
 static void (*end_doomed)(mi_heap_t *heap);
 
-static void end_default(void)
+static void end_default(void) // or the thread
 {
     if (doomed == NULL) return;
     mi_heap_t *heap = doomed;
@@ -93,10 +93,19 @@ static void allocate_many(mi_heap_t *heap)
             blocks[i] = heap == NULL ? mi_malloc(sizes[s]) : mi_heap_malloc(heap, sizes[s]);
             EXPECT(blocks[i] != NULL);
             memset(blocks[i], 1, sizes[s]);
+            if (next != NULL) EXPECT(!mi_heap_check_owned(next, blocks[i]));
             if (doomed == NULL) heap = NULL;
         }
         for (size_t i = 0; i < count; i++) mi_free(blocks[i]);
     }
+}
+
+// It is likely to get what the other one had.
+static void begin_anew(mi_heap_t *heap)
+{
+    mi_heap_destroy(heap);
+    next = mi_heap_new();
+    EXPECT(next != NULL);
 }
 
 struct way { void (*end)(mi_heap_t *heap); bool is_default, is_error; };
@@ -115,6 +124,13 @@ static void end_inside(void *arg)
         mi_option_set(mi_option_memory_limit_hard, 0);
     }
     allocate_many(way->is_default ? NULL : doomed);
+    if (next != NULL) {
+        char *block = (char *)mi_malloc(100);
+        EXPECT(!mi_heap_check_owned(next, block));
+        mi_heap_destroy(next);
+        memset(block, 1, 100);
+        mi_free(block);
+    }
     EXPECT(doomed == NULL && mi_heap_get_default() != NULL);
     EXPECT(mi_heap_get_default() == mi_heap_get_backing() || way->end == NULL);
     mi_collect(true);
@@ -124,9 +140,9 @@ static void end_inside(void *arg)
 TEST(a_hook_may_end_the_heap_that_is_allocated_from)
 {
     static struct child child;
-    for (int i = 0; i < 12; i++) {
-        struct way way = {i % 3 == 0 ? mi_heap_delete : i % 3 == 1 ? mi_heap_destroy : NULL,
-                          i / 3 % 2 == 0, i / 6 != 0};
+    static void (*const ends[])(mi_heap_t *) = {mi_heap_delete, mi_heap_destroy, begin_anew, NULL};
+    for (int i = 0; i < 16; i++) {
+        struct way way = {ends[i % 4], i / 4 % 2 == 0, i / 8 != 0};
         child_run(&child, end_inside, &way);
         if (!child_is_well(&child)) fprintf(stderr, "way %d\n%s", i, child.text);
         EXPECT(child_is_well(&child));

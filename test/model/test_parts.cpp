@@ -27,6 +27,8 @@ static struct mi_heap_s *parts_heaps[2];
 
 static void stats_add(enum stats_level_id, int64_t) {}
 static void stats_remove(enum stats_level_id, int64_t) {}
+static bool hooks_is_inside(uintptr_t) { return false; }
+static void prim_yield() {}
 static uint32_t parts_number(const struct local_heap *heap)
 {
     if (heap >= parts_items && heap < parts_items + PARTS)

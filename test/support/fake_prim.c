@@ -13,6 +13,7 @@ INTERNAL int real_prim_purge(void *start, size_t bytes);
 INTERNAL int real_prim_reset(void *start, size_t bytes);
 INTERNAL int real_prim_guard(void *start, size_t bytes);
 INTERNAL int real_prim_unguard(void *start, size_t bytes);
+INTERNAL bool real_prim_is_locked(void *page);
 INTERNAL size_t real_prim_mapping_bytes(void *start, size_t bytes);
 INTERNAL int real_prim_move(void *from, size_t bytes, void *to, bool *is_lost);
 INTERNAL int real_prim_advise_huge(void *start, size_t bytes, bool wanted);
@@ -349,6 +350,8 @@ int prim_unguard(void *start, size_t bytes)
     int error = fake_prim_enter_range(FAKE_PRIM_unguard, start, bytes);
     return error != 0 ? error : real_prim_unguard(start, bytes);
 }
+
+bool prim_is_locked(void *page) { return real_prim_is_locked(page); }
 
 size_t prim_mapping_bytes(void *start, size_t bytes)
 {

@@ -13,6 +13,7 @@
 #define prim_reset           real_prim_reset
 #define prim_guard           real_prim_guard
 #define prim_unguard         real_prim_unguard
+#define prim_is_locked       real_prim_is_locked
 #define prim_mapping_bytes   real_prim_mapping_bytes
 #define prim_move            real_prim_move
 #define prim_advise_huge     real_prim_advise_huge

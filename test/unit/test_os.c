@@ -108,6 +108,8 @@ static void purge_and_map_again(void)
     fake_prim_fail_once(FAKE_PRIM_map, 1, ENOMEM); // it is not tried where there is no memory
     EXPECT(!os_map_again(memory, MIB, &is_lost) && !is_lost && memory[5] == 1);
     fake_prim_fail_once(FAKE_PRIM_map, 2, ENOMEM);
+    EXPECT(!os_map_again(memory, MIB, &is_lost) && !is_lost);
+    fake_prim_fail_once(FAKE_PRIM_map, 3, ENOMEM);
     EXPECT(!os_map_again(memory, MIB, &is_lost) && is_lost);
 }
 
@@ -132,6 +134,23 @@ static void move_pages(void)
     EXPECT_EQ(os_move(from, MIB, to), 0);
     EXPECT_EQ(fake_prim_count(FAKE_PRIM_move), 2);
 }
+
+// Then nothing is moved, and nothing as large is mapped to find out: it would be there at once.
+static void move_when_locked(void)
+{
+    enum { FUTURE = 2 };
+    start();
+    bool is_lost;
+    char *from = (char *)os_map(MIB, 64 * KIB), *to = (char *)os_map(MIB, 64 * KIB);
+    memset(from, 7, MIB);
+    if (syscall(SYS_mlockall, FUTURE) != 0) test_child_end(); // not allowed here
+    unsigned long calls = fake_prim_count(FAKE_PRIM_map);
+    EXPECT(os_move(from, MIB, to) == 0 && from[0] == 7);
+    EXPECT(!os_map_again(from, MIB, &is_lost) && !is_lost && from[0] == 7);
+    EXPECT_EQ(fake_prim_count(FAKE_PRIM_map) - calls, 2); // an OS page each
+}
+
+TEST(os_move_asks_for_nothing_where_all_memory_is_locked) { IN_CHILD(move_when_locked()); }
 
 TEST(os_move_moves_and_leaves_zeroes) { IN_CHILD(move_pages()); }
 
@@ -216,7 +235,7 @@ static void restore_fails(void)
     while (os_move(from, page, to)) moved++;
     for (unsigned i = 0; i < 2; i++) { // there is no memory; it is gone just then
         bool is_lost = i == 0;
-        fake_prim_fail_once(FAKE_PRIM_map, i + 1, ENOMEM);
+        fake_prim_fail_once(FAKE_PRIM_map, i + 2, ENOMEM);
         EXPECT(!os_restore(to, page, &is_lost) && is_lost == (i == 1));
         EXPECT_EQ(os_move(from, page, to + page), 0);
     }

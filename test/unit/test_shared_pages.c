@@ -1,4 +1,6 @@
 #include "shared_test.h"
+#include "core/hooks.h"
+#include "core/report.h"
 #include "mimalloc.h"
 
 // Blocks above 1 KiB and their pages, as the public functions see them. How a cache and the depot
@@ -359,3 +361,45 @@ static void many_threads(void)
 }
 
 TEST(shared_blocks_keep_their_contents_while_threads_pass_them_on) { IN_CHILD(many_threads()); }
+
+// --- a hole with a block in use (T3) -------------------------------------------------------------
+
+static void count_any_fault(int code, void *count)
+{
+    EXPECT(code == EAGAIN || code == EFAULT); // a debug build sees first that the page is not whole
+    ++*(int *)count;
+}
+
+// It is all the room of its page: malloc goes on to another one.
+static void only_room_is_used_hole(void)
+{
+    enum { SIZE = 2000 };
+    int faults = 0;
+    start();
+    fake_prim_catch_errors();
+    struct page *page = page_of(mi_malloc(SIZE));
+    EXPECT(page_is_shared(page));
+    while (page->capacity < page->reserved || page->out < page->reserved) (void)mi_malloc(SIZE);
+    for (uint32_t i = 0; i < 24; i++) (void)mi_malloc(SIZE); // more than what is in the cache
+    for (uint32_t i = 8; i < 12; i++) mi_free(page_block_at(page, i));
+    mi_collect(true);
+    struct block *used = NULL;
+    for (uint32_t i = 8; i < 12; i++) {
+        if (page_has_in_hole(page, page_block_at(page, i))) used = page_block_at(page, i);
+    }
+    EXPECT(used != NULL);
+    hooks_set_error(count_any_fault, &faults);
+    mark(used, STATE_IN_USE);
+    while (page->holes != 0) {
+        void *block = mi_malloc(SIZE);
+        EXPECT(block != NULL && block != used);
+    }
+    report_if_left();
+    EXPECT(faults >= 1);
+    for (uint32_t i = 0; i < 100; i++) EXPECT(mi_malloc(SIZE) != used);
+}
+
+TEST(shared_page_whose_only_room_is_a_hole_with_a_block_in_use_is_passed_over)
+{
+    if (CFG_STATES) IN_CHILD(only_room_is_used_hole());
+}

@@ -194,16 +194,37 @@ int prim_advise_huge(void *start, size_t bytes, bool wanted)
     return prim_linux_advise(start, bytes, wanted ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
 }
 
-// It is asked to grow where it is, until into the first stack of the process, which lies above all
-// else: the kernel looks first whether the range ends in the mapping in which it begins (EFAULT),
-// and then finds that there is no room (ENOMEM). Another error: it cannot be told, or it is locked.
-static bool prim_linux_is_one(void *start, size_t bytes)
+// An advice, without consequences for one page, that is refused where memory is locked, as by
+// kernels before 5.4.
+bool prim_is_locked(void *page)
+{
+    return prim_linux_advise(page, prim_linux_page_bytes(), MADV_COLD) != 0;
+}
+
+// How far a range that ends there cannot grow: one OS page when something is mapped there, else
+// until into the first stack of the process, which lies above all else. (That far only then, for
+// kernels before 5.15 charge the growth before they find out.) 0: unknown.
+static size_t prim_linux_too_much(char *end)
 {
     int before = errno;
-    uintptr_t end = (uintptr_t)start + bytes, stack = getauxval(AT_EXECFN);
-    if (stack <= end) return false;
+    unsigned char is_there;
     size_t page_bytes = prim_linux_page_bytes();
-    size_t more = bits_align_up(stack - end + 1, page_bytes);
+    bool is_mapped = syscall(SYS_mincore, end, page_bytes, &is_there) == 0;
+    errno = before;
+    if (is_mapped) return page_bytes;
+    uintptr_t stack = getauxval(AT_EXECFN);
+    if (stack <= (uintptr_t)end) return 0;
+    return bits_align_up(stack - (uintptr_t)end + 1, page_bytes);
+}
+
+// It is asked to grow where it is: the kernel looks first whether the range ends in the mapping in
+// which it begins (EFAULT), and then finds that there is no room (ENOMEM). Another error: it cannot
+// be told, or it is locked.
+static bool prim_linux_is_one(void *start, size_t bytes)
+{
+    size_t more = prim_linux_too_much((char *)start + bytes);
+    if (more == 0) return false;
+    int before = errno;
     void *grown = mremap(start, bytes, bytes + more, 0);
     int error = prim_posix_result(grown != MAP_FAILED, before);
     return error == 0 ? prim_unmap((char *)start + bytes, more) == 0 : error == ENOMEM;
@@ -241,14 +262,12 @@ static bool prim_linux_has_lost(void *start, size_t bytes, uint32_t mark)
 // Of a source of several mappings kernels from 6.17 on move one after the other, and when one of
 // them fails those before it have gone; older ones refuse, when the target is unmapped. Those
 // before 5.7 do not know DONTUNMAP: without it the source is unmapped, another chance for others.
-// Locked memory (mlock) stays where it is: the old mapping, all of it, would be locked no more. An
-// advice for one page tells, which is refused there.
+// Locked memory stays where it is: the old mapping, all of it, would be locked no more.
 int prim_move(void *from, size_t bytes, void *to, bool *is_lost)
 {
     const uint32_t mark = 0x6d6f7665; // more than chance would find in the memory of others
     *is_lost = false;
-    int refused = prim_linux_advise(from, prim_linux_page_bytes(), MADV_COLD);
-    if (refused != 0) return refused;
+    if (prim_is_locked(from)) return EPERM;
     *(volatile uint32_t *)to = mark;
     int before = errno;
     void *moved = mremap(from, bytes, bytes, MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP, to);
