@@ -367,8 +367,8 @@ mi_decl_export void mi_register_error(mi_error_fun *fun, void *arg);
 
 mi_decl_export void mi_process_init(void) mi_attr_noexcept;
 mi_decl_export void mi_thread_init(void) mi_attr_noexcept;
-// Gives up what this thread holds; the thread may allocate again afterwards. Does nothing inside a
-// deferred-free function.
+// Gives up what this thread holds; the thread may allocate again afterwards. Does nothing inside
+// registered functions.
 mi_decl_export void mi_thread_done(void) mi_attr_noexcept;
 
 // Gives unused memory back to the system; `force` also what would be reused soon and what lies

@@ -77,7 +77,7 @@ static always_inline bool alloc_check(const struct page *page, size_t size_class
 
 // Unlinks the first block of a list: of a loaded one, or of cached blocks. false: it is no free
 // block of the class. Only debug and secure builds look. Debug builds open the block when all is
-// counted, since that may call an error handler.
+// counted, since that may report a fault.
 static always_inline bool alloc_unlink(const struct page *page, struct block **list,
                                        size_t size_class, bool is_cached)
 {

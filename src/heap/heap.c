@@ -86,21 +86,26 @@ static bool heap_is_in_hook(const struct local_heap *main)
     return hooks_is_inside(main->is_in_hook);
 }
 
+// acquire: pairs with the release in heap_part_loses
+static bool heap_is_spare(const struct local_heap *part, const struct local_heap *main)
+{
+    uint32_t used = atomic_load_explicit(&part->is_used, memory_order_acquire);
+    return (used & PART_HEAP_IS_GONE) != 0 && part != main->chosen;
+}
+
 // One of the thread's parts whose heap is gone, to be used again, if it is not the default one. A
 // few are looked at, going round: so each is, now and then, and a thread with many heaps makes
 // another one as fast.
 static struct local_heap *heap_find_spare(struct local_heap *main)
 {
-    enum { TRIES = 8 };
-    if (heap_is_in_hook(main)) return NULL;
+    enum { TRIES = 8, KEPT_MOST = 64 }; // MOST: a hook may have been left by a jump
     for (int i = 0; i < TRIES; i++) {
         struct local_heap *part = main->next_spare;
         if (part == NULL) part = main->next_of_thread;
         if (part == NULL) return NULL;
         main->next_spare = part->next_of_thread;
-        // acquire: pairs with the release in heap_part_loses
-        uint32_t used = atomic_load_explicit(&part->is_used, memory_order_acquire);
-        if ((used & PART_HEAP_IS_GONE) != 0 && part != main->chosen) return part;
+        if (heap_is_spare(part, main))
+            return main->kept <= KEPT_MOST && heap_is_in_hook(main) ? NULL : part;
     }
     return NULL;
 }
@@ -171,9 +176,27 @@ static struct local_heap *heap_add_part(struct local_heap *main, struct mi_heap_
 // this one's inside a hook.
 static void heap_drop_part(struct local_heap *part, struct local_heap *main)
 {
-    bool is_own = local_heap_thread_of(part) == main && !heap_is_in_hook(main);
+    bool is_own = local_heap_thread_of(part) == main;
+    if (is_own && heap_is_in_hook(main)) {
+        main->kept++;
+        is_own = false;
+    }
     if (is_own) heap_unlink_part(part, main);
     if (is_own || heap_part_loses(part, PART_HEAP_IS_GONE)) pool_put(&heap_parts, part);
+}
+
+void heap_drop_kept(struct local_heap *main, const struct local_heap *but)
+{
+    enum { SOME = 8 };
+    if (heap_is_in_hook(main)) return;
+    struct local_heap *part = main->next_of_thread, *next;
+    for (unsigned looks = 2 * main->kept + SOME; part != NULL && looks > 0; looks--, part = next) {
+        next = part->next_of_thread;
+        if (part == but || !heap_is_spare(part, main)) continue;
+        heap_unlink_part(part, main);
+        pool_put(&heap_parts, part);
+        if (--main->kept == 0) return;
+    }
 }
 
 // What is in a part whose heap ends, and that nobody else can come to any more.
@@ -196,12 +219,13 @@ bool heap_hold_part(struct local_heap *part)
 
 bool heap_wait_for_part(struct local_heap *part)
 {
-    enum { PATIENCE = 1000 };
+    enum { PATIENCE = 100 };
     for (int i = 0; i < PATIENCE; i++) {
         if (heap_hold_part(part)) return true;
-        // relaxed: it is held for a moment, or it is not
+        // relaxed: it is held, or was a moment ago, or there is nothing to wait for
         uint32_t used = atomic_load_explicit(&part->is_used, memory_order_relaxed);
-        if ((used & (PART_IS_HELD | PART_IS_ENDING)) != PART_IS_HELD) return false;
+        bool is_held = (used & (PART_IS_HELD | PART_IS_ENDING)) == PART_IS_HELD;
+        if (!is_held && used != PART_THREAD_IS_GONE) return false;
         prim_yield();
     }
     return false;

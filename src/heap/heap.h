@@ -56,6 +56,9 @@ INTERNAL must_use bool heap_wait_for_part(struct local_heap *part);
 INTERNAL void heap_let_go_part(struct local_heap *part, struct local_heap *main);
 // For heap_visit_parts: gives back what is free in a part that was left. `main`: a local heap.
 INTERNAL void heap_collect_left(struct local_heap *part, void *main);
+// Of parts whose heaps the thread has ended inside hooks: those that no caller of one can be at any
+// more. Nor is it at any but `but` now.
+INTERNAL void heap_drop_kept(struct local_heap *main, const struct local_heap *but);
 // The thread ends: heaps that it made are deleted, unless F2.
 INTERNAL void heap_leave_all(struct local_heap *main);
 // NULL while F1 holds for the thread's parts, and F1 and F2 for `heap`, which no other thread is

@@ -77,6 +77,7 @@ struct local_heap {
     unsigned long long heartbeat;           // slow paths of this thread
     struct stats_tally tally;
     unsigned           claims;              // see LOCAL_HEAP_CLAIMS
+    unsigned           kept;                // see heap_drop_kept
     unsigned           free_turns;          // frees that may have to look at the clock
     size_t             kept_bytes;          // in empty pages: current, or the only one of a class
     // The last slices of arena 0 that were pages of this thread and came free, in a ring; 1 more

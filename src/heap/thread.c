@@ -133,6 +133,7 @@ static void thread_begin_counts(struct local_heap *main)
     main->heartbeat = main->ring.chains = main->ring.chain_blocks = 0;
     main->claims = main->free_turns = 0;
     main->chosen = NULL;
+    main->kept = 0;
     main->is_in_hook = HOOKS_OUTSIDE;
 }
 
@@ -316,6 +317,7 @@ struct local_heap *thread_housekeep(struct local_heap *heap)
     thread_mind_fork(heap->main);
     heap->main->heartbeat++;
     heap->main->claims = 0;
+    if (unlikely(heap->main->kept != 0)) heap_drop_kept(heap->main, heap);
     if (heap->cache.beats == 0) heap->cache.beats = CACHE_BEATS;
     heap = thread_run_hooks(heap);
     if (heap == NULL) return NULL;

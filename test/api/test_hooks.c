@@ -1,6 +1,7 @@
 /* test_hooks.c: the functions that a program registers: output, deferred free. */
 #include "mimalloc.h"
 #include "../support/child.h"
+#include "../support/process_info.h"
 
 static struct {
     unsigned long long last;
@@ -135,6 +136,44 @@ static void end_inside(void *arg)
     EXPECT(mi_heap_get_default() == mi_heap_get_backing() || way->end == NULL);
     mi_collect(true);
     allocate_many(NULL);
+}
+
+// What it needs for them is used again.
+static void make_and_end(bool force, unsigned long long heartbeat)
+{
+    (void)force;
+    (void)heartbeat;
+    for (int i = 0; i < 3; i++) {
+        mi_heap_t *heap = mi_heap_new();
+        EXPECT(heap != NULL);
+        mi_free(mi_heap_malloc(heap, 100));
+        mi_heap_destroy(heap);
+    }
+    heartbeats.calls++;
+}
+
+static long long metadata_bytes(void)
+{
+    static char json[100000];
+    EXPECT(mi_stats_get_json(sizeof json, json) != NULL);
+    return json_number(json, "metadata", "current");
+}
+
+static void make_and_end_many(void *arg)
+{
+    (void)arg;
+    allocate_many(NULL);
+    mi_register_deferred_free(make_and_end);
+    long long before = metadata_bytes();
+    while (heartbeats.calls < 1000) mi_free(mi_malloc(3 << 20));
+    EXPECT(metadata_bytes() - before < 200 * 1024);
+}
+
+TEST(heaps_that_hooks_make_and_end_leave_nothing)
+{
+    static struct child child;
+    child_run(&child, make_and_end_many, NULL);
+    EXPECT(child_is_well(&child));
 }
 
 TEST(a_hook_may_end_the_heap_that_is_allocated_from)

@@ -233,9 +233,10 @@ mutant test_parts $heap "who ends a heap does not acquire" "$end s/memory_order_
 mutant test_parts $heap "who ends a heap empties a part that is held (F3)" "$end s/if \(\(used & PART_IS_HELD\) == 0\) //"
 mutant test_parts $heap "a part forgets its heap too late" \
     "$end { /atomic_store_explicit/d; s/^    if \(\(used/    atomic_store_explicit(\&part->heap, NULL, memory_order_relaxed);\n&/; }"
+spare=$(in_function heap_is_spare)
 mutant test_parts $heap "a part whose heap is gone is used again too early" \
-    "$(in_function heap_find_spare) s/if \(.used & PART_HEAP_IS_GONE.*/if (local_heap_handle_of(part) == NULL) return part;/"
-mutant test_parts $heap "who uses a part again does not acquire" "$(in_function heap_find_spare) s/memory_order_acquire/memory_order_relaxed/"
+    "$spare s/\(used & PART_HEAP_IS_GONE\) != 0/local_heap_handle_of(part) == NULL/"
+mutant test_parts $heap "who uses a part again does not acquire" "$spare s/memory_order_acquire/memory_order_relaxed/"
 mutant test_parts $heap "a heap is taken for alone whose handle is another's" \
     "$alone s/local_heap_handle_of\(part\) == heap;/true;/"
 mutant test_parts $heap "who leaves a part looks into it unasked (F3)" \

@@ -194,8 +194,8 @@ int prim_advise_huge(void *start, size_t bytes, bool wanted)
     return prim_linux_advise(start, bytes, wanted ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
 }
 
-// An advice, without consequences for one page, that is refused where memory is locked, as by
-// kernels before 5.4.
+// An advice that is refused where memory is locked, as by kernels before 5.4. For one page it has
+// no consequences, but that a huge page around it is split.
 bool prim_is_locked(void *page)
 {
     return prim_linux_advise(page, prim_linux_page_bytes(), MADV_COLD) != 0;
