@@ -30,7 +30,8 @@ static uint32_t remote_word_after_push(const struct page *page, uint32_t word, u
 {
     unsigned number = remote_number(word);
     if ((word & REMOTE_PARKED) == 0) return remote_word(head, number + count, 0);
-    unsigned left = number - count;
+    // T3: when blocks have come back twice there may be fewer left than come now
+    unsigned left = CFG_STATES && unlikely(count > number) ? 0 : number - count;
     // owned by the caller, nothing on the list: the page is about to be released
     if (left == 0) return 0;
     uint32_t listed = left <= page->roomy ? REMOTE_IS_LISTED : word & REMOTE_IS_LISTED;

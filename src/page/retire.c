@@ -64,6 +64,7 @@ void retire_park(struct page *page, bool is_for_good)
     if (!page_is_shared(page)) page_set_owner(page, OWNER_FULL | kept);
     for (;;) {
         refill_from_remote(page);
+        if (CFG_STATES && page->out > page->capacity) page->out = 0; // see page_put
         if (page->out == 0) {
             page_release(page);
             return;

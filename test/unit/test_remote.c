@@ -29,6 +29,26 @@ static void push_owned(void)
 
 TEST(remote_R1_an_owned_page_counts_the_blocks_on_its_remote_list) { IN_CHILD(push_owned()); }
 
+// Two blocks come back at once to a parked page that counts one as out: another one came back
+// twice. The number does not run over into the flags.
+static void push_too_many(void)
+{
+    unsigned count;
+    struct page *page = full_page(&count);
+    page->out = 1;
+    EXPECT(remote_try_park(page));
+    mark(blocks[0], STATE_FREE);
+    mark(blocks[1], STATE_FREE);
+    block_set_next(blocks[0], blocks[1], &page->key);
+    EXPECT_EQ(remote_push(page, blocks[0], blocks[1], 2), REMOTE_LAST);
+    EXPECT(!remote_is_parked(page) && remote_waiting(page) == 0);
+}
+
+TEST(remote_push_T3_counts_never_less_than_no_block_as_out)
+{
+    if (CFG_STATES) IN_CHILD(push_too_many());
+}
+
 static void push_all_owned(void)
 {
     unsigned count;

@@ -327,6 +327,32 @@ static void doubled(void)
     EXPECT(page_named_by(page_owner(page)) == NULL); // nobody's
 }
 
+// Less than no block is counted as out. The page is not parked with such a number.
+static void parked_with_too_few(void)
+{
+    struct fault_count faults = {EAGAIN, 0};
+    start();
+    hooks_set_error(count_fault, &faults);
+    struct page *page = new_page(CLASS, owner_of(owner_a));
+    unsigned count = take_every_block(page, blocks);
+    mark(blocks[count - 1], STATE_IN_USE);
+    page->out = 1;
+    for (unsigned i = 0; i < 2; i++) {
+        mark(blocks[i], STATE_FREE);
+        EXPECT(page_put(page, blocks[i]) == (i == 0));
+    }
+    retire_park(page, false);
+    report_if_left();
+    EXPECT_EQ(faults.count, 1);
+    EXPECT(!remote_is_parked(page) && page->out == 0);
+    EXPECT(page_named_by(page_owner(page)) == NULL && level_now(STAT_pages) == 1); // nobody's
+}
+
+TEST(retire_park_T3_does_not_publish_less_than_no_block)
+{
+    if (CFG_STATES) IN_CHILD(parked_with_too_few());
+}
+
 TEST(retire_push_T3_does_not_release_a_page_of_which_a_block_is_in_use)
 {
     if (CFG_STATES) IN_CHILD(doubled());
