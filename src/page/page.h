@@ -308,8 +308,8 @@ static inline struct block *page_take_all(struct page *page)
     return list;
 }
 
-// Take a block back; true when it was the last one out. Owner only. When blocks have come back twice
-// (T3) fewer are counted as out than there are, even less than none, until retire_park.
+// Take a block back; true when it was the last one out. Owner only. When blocks have come back
+// twice (T3) fewer are counted as out than there are, even less than none, until retire_park.
 static inline bool page_put(struct page *page, struct block *block)
 {
     block_set_next(block, page->local_free, &page->key);
