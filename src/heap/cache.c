@@ -389,8 +389,8 @@ static void cache_trim(struct cache *cache)
     cache_trim_room(cache, CACHE_ROOMY * cache->limit, 0);
 }
 
-// Of the first blocks of both lists of a class; 0 only where there is none, so that a new one is not
-// taken for old by chance. (golden ratio, odd)
+// Of the first blocks of both lists of a class; 0 only where there is none, so that a new one is
+// not taken for old by chance. (golden ratio, odd)
 static uint16_t cache_mark_of(const struct block *loaded, const struct block *freed)
 {
     if (loaded == NULL && freed == NULL) return 0;
