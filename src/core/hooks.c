@@ -136,19 +136,20 @@ static bool hooks_is_within(const struct hook_stay *outer, const void *here)
     return (uintptr_t)here < (uintptr_t)outer && hooks_is_sealed(outer);
 }
 
+static bool hooks_visit_has(struct hook_visit *visit, const void *here)
+{
+    return hooks_is_within(atomic_load_explicit(&visit->stay, memory_order_relaxed), here);
+}
+
 // False when this thread is inside the hook already, or might be: a call without a visit would not
 // know itself again. Else `stay` is to be given to hooks_leave.
 static bool hooks_enter(struct hook_visit *visits, struct hook_stay *stay)
 {
     uintptr_t thread = hooks_this_thread();
     struct hook_visit *visit = hooks_find_visit(visits, thread);
-    if (visit != NULL) {
-        if (hooks_is_within(atomic_load_explicit(&visit->stay, memory_order_relaxed), stay))
-            return false;
-    } else {
-        visit = hooks_claim_visit(visits, thread);
-        if (visit == NULL) return false;
-    }
+    if (visit != NULL && hooks_visit_has(visit, stay)) return false;
+    if (visit == NULL) visit = hooks_claim_visit(visits, thread);
+    if (visit == NULL) return false;
     atomic_store_explicit(&visit->stay, stay, memory_order_relaxed);
     stay->visit = visit;
     hooks_seal(stay);
@@ -239,8 +240,7 @@ static no_inline void hooks_call_deferred_free(uintptr_t *inside, bool force,
 static bool hooks_has_visit(struct hook_visit *visits, const void *here)
 {
     struct hook_visit *visit = hooks_find_visit(visits, hooks_this_thread());
-    return visit != NULL &&
-           hooks_is_within(atomic_load_explicit(&visit->stay, memory_order_relaxed), here);
+    return visit != NULL && hooks_visit_has(visit, here);
 }
 
 bool hooks_is_inside(uintptr_t inside)

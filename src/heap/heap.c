@@ -195,8 +195,8 @@ void heap_drop_kept(struct local_heap *main, const struct local_heap *but)
         if (part == but || !heap_is_spare(part, main)) continue;
         heap_unlink_part(part, main);
         pool_put(&heap_parts, part);
-        if (--main->kept == 0) return;
     }
+    main->kept = 0; // what is further on is found by heap_find_spare
 }
 
 // What is in a part whose heap ends, and that nobody else can come to any more.

@@ -211,7 +211,7 @@ static void walk_subtract_lists(struct local_heap *heap, void *arg)
 {
     struct walk_totals *totals = (struct walk_totals *)arg;
     const struct local_heap *main = thread_heap()->main;
-    bool is_own = main != NULL && local_heap_thread_of(heap) == main;
+    bool is_own = main != NULL && (heap == main || local_heap_thread_of(heap) == main);
     for (size_t size_class = 0; size_class < local_heap_owned_classes(heap); size_class++) {
         const struct page *page = heap->own[size_class].current;
         const struct block *list = local_heap_first(heap, size_class);

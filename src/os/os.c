@@ -176,8 +176,7 @@ static bool os_move_piece(char *from, size_t bytes, char *to)
 static size_t os_move_pieces(char *from, size_t bytes, char *to)
 {
     size_t piece_bytes[OS_MOVE_PIECES], moved = 0;
-    bool may_move = os_has_more(bytes) && !prim_is_locked(from);
-    unsigned count = may_move ? os_find_pieces(from, bytes, piece_bytes) : 0;
+    unsigned count = os_has_more(bytes) ? os_find_pieces(from, bytes, piece_bytes) : 0;
     for (unsigned i = 0; i < count; i++) {
         if (!os_move_piece(from + moved, piece_bytes[i], to + moved)) break;
         moved += piece_bytes[i];

@@ -309,15 +309,23 @@ static void hammer_all(void)
 
 TEST(retire_push_by_many_threads_at_once_releases_each_page_once) { IN_CHILD(hammer_all()); }
 
+// A page with all blocks out, of which the last one is in use.
+static struct page *page_in_use(struct fault_count *faults, unsigned *count)
+{
+    start();
+    hooks_set_error(count_fault, faults);
+    struct page *page = new_page(CLASS, owner_of(owner_a));
+    *count = take_every_block(page, blocks);
+    mark(blocks[*count - 1], STATE_IN_USE);
+    return page;
+}
+
 // A block counts twice, so that its page seems to be empty when the last one is still in use.
 static void doubled(void)
 {
     struct fault_count faults = {EAGAIN, 0};
-    start();
-    hooks_set_error(count_fault, &faults);
-    struct page *page = new_page(CLASS, owner_of(owner_a));
-    unsigned count = take_every_block(page, blocks);
-    mark(blocks[count - 1], STATE_IN_USE);
+    unsigned count;
+    struct page *page = page_in_use(&faults, &count);
     EXPECT(park_full(page));
     free_all(page, 0, count - 1);
     retire_push(page, blocks[0], blocks[0], 1);
@@ -331,11 +339,8 @@ static void doubled(void)
 static void parked_with_too_few(void)
 {
     struct fault_count faults = {EAGAIN, 0};
-    start();
-    hooks_set_error(count_fault, &faults);
-    struct page *page = new_page(CLASS, owner_of(owner_a));
-    unsigned count = take_every_block(page, blocks);
-    mark(blocks[count - 1], STATE_IN_USE);
+    unsigned count;
+    struct page *page = page_in_use(&faults, &count);
     page->out = 1;
     for (unsigned i = 0; i < 2; i++) {
         mark(blocks[i], STATE_FREE);
