@@ -21,6 +21,7 @@
     X(page_bytes)   /* bytes of slices in pages */ \
     X(pages)        /* pages in use */ \
     X(pages_parked) /* pages without an owner: full, or left by a thread that ended */ \
+    X(shared_bytes) /* bytes of slices in pages of classes that are shared */ \
     X(reserved)     /* bytes of address space held for blocks */ \
     X(committed)    /* bytes that may be resident: handed out or not yet purged */ \
     X(reset)        /* bytes given back to the OS, in all: reuse takes nothing away */ \
@@ -35,7 +36,7 @@
     X(purge_calls) X(guard_calls) X(move_calls) X(large_blocks) X(slow_paths) X(remote_chains) \
     X(remote_blocks) X(fork_children) X(guards_thinned) X(faults)
 
-enum { STATS_TALLIED_LEVELS = 3, STATS_TALLIED_COUNTERS = 3, STATS_BATCH = 64 };
+enum { STATS_TALLIED_LEVELS = 4, STATS_TALLIED_COUNTERS = 3, STATS_BATCH = 64 };
 
 struct stats_level { ATOMIC(int64_t) current, peak, added, removed; };
 

@@ -7,7 +7,7 @@
 #include "region/purger.h"
 
 enum {
-    CACHE_SHARE  = 8,  // all caches together: so large a part of what is in pages of classes
+    CACHE_SHARE  = 8,  // all caches together: so large a part of what is in pages of theirs
     CACHE_GROWTH = 4,  // with each bin that was dry: so large a part of the limit
     // A run is what is given away while no block is handed out, more than at one time. Too much is
     // more than so small a part of the limit, and so often what the longest run of late was, the
@@ -25,7 +25,7 @@ static size_t cache_fair_bytes(void)
 {
     if (limit_wants_memory()) return 0;
     // both are about right only, as others count on
-    int64_t pages = stats_current(STAT_page_bytes) - stats_current(STAT_large);
+    int64_t pages = stats_current(STAT_shared_bytes);
     int64_t threads = stats_current(STAT_threads);
     size_t bytes = CACHE_SPARE_BYTES + (pages > 0 ? (size_t)pages / CACHE_SHARE : 0);
     if (threads > 1) bytes /= (size_t)threads;

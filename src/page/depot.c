@@ -91,7 +91,7 @@ static struct depot_class *depot_class_of(size_t size_class)
 static unsigned depot_slots(const struct depot_class *of_class)
 {
     // about right only, as others count on, and may count down what they have not counted up yet
-    int64_t bytes = stats_current(STAT_page_bytes);
+    int64_t bytes = stats_current(STAT_shared_bytes);
     unsigned most = DEPOT_FEW_SLOTS;
     unsigned wanted = atomic_load_explicit(&of_class->wanted, memory_order_relaxed);
     if (limit_wants_memory()) return 0;

@@ -20,7 +20,7 @@
 enum {
     DEPOT_SLOTS        = 16,
     DEPOT_FEW_SLOTS    = 2, // that a class may have however little is in use
-    DEPOT_SLOT_SHARE_BYTES = 1024 * 1024, // in pages, for each slot more
+    DEPOT_SLOT_SHARE_BYTES = 1024 * 1024, // in shared pages, for each slot more
     DEPOT_BLOCK_BYTES  = 16 * 1024,
     DEPOT_CHAIN_BYTES  = 64 * 1024, // of a chain with more than one block
     DEPOT_CHAIN_BLOCKS = 31,        // fits into the low bits of an address

@@ -50,9 +50,11 @@ struct page *page_init(void *memory, const struct page_plan *plan, const struct 
     // slices stay blank
     for (uint32_t i = 1; !is_large && i < plan->slices; i++) page[i].back = (uint16_t)i;
 
+    int64_t bytes = (int64_t)page_total_bytes(page);
     stats_add(STAT_pages, 1);
-    stats_add(STAT_page_bytes, (int64_t)((size_t)plan->slices << SLICE_SHIFT));
+    stats_add(STAT_page_bytes, bytes);
     if (is_large) stats_add(STAT_large, (int64_t)plan->block_bytes);
+    else if (class_is_shared(plan->size_class)) stats_add(STAT_shared_bytes, bytes);
     page_count(page, 1);
     purge_if_wanted(plan->slices);
     return page;
@@ -164,6 +166,7 @@ void page_release(struct page *page)
     stats_remove(STAT_pages, 1);
     stats_remove(STAT_page_bytes, (int64_t)bytes);
     if ((page->flags & PAGE_LARGE) != 0) stats_remove(STAT_large, (int64_t)page->block_bytes);
+    else if (class_is_shared(page->size_class)) stats_remove(STAT_shared_bytes, (int64_t)bytes);
     if (page->size_class < CLASS_COUNT)
         marks_clear(page_arena(page), page->size_class, arena_slice_of(page_arena(page), start));
     page_count_removed(page);

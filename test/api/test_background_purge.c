@@ -79,16 +79,17 @@ static void start_threads(pthread_t *thread)
     pthread_barrier_wait(&gate);
 }
 
-static void join_threads(const pthread_t *thread)
+static void join_threads(const pthread_t *thread, int count)
 {
     pthread_barrier_wait(&gate);
-    for (int i = 0; i < THREADS; i++) pthread_join(thread[i], NULL);
+    for (int i = 0; i < count; i++) pthread_join(thread[i], NULL);
 }
 
 // --- blocks of many sizes ------------------------------------------------------------------------
 
 enum { MIXED = 3000, REPLACED = 100000, MOST_BYTES = 4000, EVERY = 32, LONG = 1500,
        LEAST_LONG = 10000, MOST_LONG = 50000 };
+enum { MANY_THREADS = 64, FEW = 300, FEW_REPLACED = 100000, MOST_FEW_BYTES = 3000 };
 static void *kept_blocks[THREADS][LONG];
 
 static void *allocate_mixed(uint32_t *random, uint32_t least, uint32_t most)
@@ -132,17 +133,44 @@ static void *keep_half_and_sleep(void *index)
     return index;
 }
 
-static void run_to_sleep(void *(*body)(void *index), bool (*is_so)(void))
+// Each replaces few blocks: fewer than its share of the caches would be if all pages counted.
+static void *churn_few_and_sleep(void *index)
 {
-    pthread_t thread[THREADS];
-    pthread_barrier_init(&gate, NULL, THREADS + 1);
-    for (int i = 0; i < THREADS; i++) {
+    uint32_t random = (uint32_t)(uintptr_t)index;
+    void *blocks[FEW] = {NULL};
+    for (unsigned i = 0; i < FEW_REPLACED; i++) {
+        unsigned at = i < FEW ? i : (random >> 4) % FEW;
+        mi_free(blocks[at]);
+        blocks[at] = allocate_mixed(&random, 8, MOST_FEW_BYTES);
+    }
+    pthread_barrier_wait(&gate); // all have all they want
+    for (unsigned i = 0; i < FEW; i++) mi_free(blocks[i]);
+    pthread_barrier_wait(&gate);
+    pthread_barrier_wait(&gate);
+    return index;
+}
+
+static void begin_threads(pthread_t *thread, int count, void *(*body)(void *index))
+{
+    pthread_barrier_init(&gate, NULL, (unsigned)count + 1);
+    for (int i = 0; i < count; i++) {
         if (pthread_create(&thread[i], NULL, body, (void *)(uintptr_t)i) != 0) _exit(99);
     }
     pthread_barrier_wait(&gate);
+}
+
+static void expect_soon(bool (*is_so)(void))
+{
     EXPECT(wait_for(is_so));
     if (!is_so()) fprintf(stderr, "%zu KiB resident\n", process_resident_kib());
-    join_threads(thread);
+}
+
+static void run_to_sleep(void *(*body)(void *index), bool (*is_so)(void))
+{
+    pthread_t thread[THREADS];
+    begin_threads(thread, THREADS, body);
+    expect_soon(is_so);
+    join_threads(thread, THREADS);
 }
 
 static void mixed_sizes(void *unused)
@@ -160,6 +188,23 @@ static void half_of_it(void *unused)
     run_to_sleep(keep_half_and_sleep, has_given_back_holes);
 }
 
+// Where each thread has pages of its own of more classes, it keeps a few blocks of each of these.
+static bool has_given_back_shares(void)
+{
+    return process_resident_kib() < 8 * 1024 + MANY_THREADS * (TEST_HAS_STATES ? 768 : 256);
+}
+
+static void many_with_few(void *unused)
+{
+    pthread_t thread[MANY_THREADS];
+    (void)unused;
+    begin_threads(thread, MANY_THREADS, churn_few_and_sleep);
+    EXPECT(!has_given_back_shares()); // they have more than that
+    pthread_barrier_wait(&gate);
+    expect_soon(has_given_back_shares);
+    join_threads(thread, MANY_THREADS);
+}
+
 // --- threads -------------------------------------------------------------------------------------
 
 static void idle_with_threads(void *unused)
@@ -169,7 +214,7 @@ static void idle_with_threads(void *unused)
     start_threads(thread);
     EXPECT(wait_for(has_given_back));
     EXPECT(wait_for(has_only_its_threads)); // it ends when there is nothing to do
-    join_threads(thread);
+    join_threads(thread, THREADS);
     EXPECT(wait_for(is_alone));
 }
 
@@ -180,7 +225,7 @@ static void joined_soon(void *unused)
     mi_option_set(mi_option_purge_delay, 1000);
     start_threads(thread);
     EXPECT(task_count() == 2 + THREADS);
-    join_threads(thread);
+    join_threads(thread, THREADS);
     EXPECT(wait_for(is_alone)); // at once, but for the time the system takes to clean up a thread
 }
 
@@ -204,7 +249,7 @@ static void forked(void *unused)
     int status = 1;
     waitpid(child, &status, 0);
     EXPECT(WIFEXITED(status) && WEXITSTATUS(status) == 0);
-    join_threads(thread);
+    join_threads(thread, THREADS);
 }
 
 // The child does nothing but end its thread, or its process: the helper that it does not have must
@@ -220,7 +265,7 @@ static void forked_and_ended(void *by_exit)
     int status = 1;
     waitpid(child, &status, 0);
     EXPECT(WIFEXITED(status) && WEXITSTATUS(status) == 0);
-    join_threads(thread);
+    join_threads(thread, THREADS);
 }
 
 static bool is_own_number(int number)
@@ -259,7 +304,7 @@ static void always_busy(void *unused)
     (void)unused;
     start_threads(thread);
     EXPECT(wait_for(has_another_helper));
-    join_threads(thread);
+    join_threads(thread, THREADS);
 }
 
 static void never(void *unused)
@@ -269,7 +314,7 @@ static void never(void *unused)
     mi_option_set(mi_option_background_purge, 0);
     start_threads(thread);
     EXPECT(has_only_its_threads());
-    join_threads(thread);
+    join_threads(thread, THREADS);
 }
 
 // What a program does that has joined its threads.
@@ -280,7 +325,7 @@ static void wants_to_be_alone(void *unused)
     mi_option_set(mi_option_purge_delay, 10 * PATIENCE_MS); // it is not to end by itself
     start_threads(thread);
     EXPECT(helper_number() != 0);
-    join_threads(thread);
+    join_threads(thread, THREADS);
     long long end_ms = child_now_ms() + PATIENCE_MS;
     // the system takes a moment to clean up a thread that has ended, whoever started it
     while (unshare(CLONE_NEWUSER) != 0 && errno == EINVAL) {
@@ -310,7 +355,7 @@ static void root_gives_up(void *unused)
     while (helper_number() == 0 && child_now_ms() < end_ms) spike();
     EXPECT(helper_number() != 0);
     if (pthread_create(&other, NULL, allocate_much, NULL) == 0) pthread_join(other, NULL);
-    join_threads(thread);
+    join_threads(thread, THREADS);
     EXPECT(wait_for(is_alone));
 }
 
@@ -404,6 +449,7 @@ static void in_child(child_body *body, void *arg)
 
 TEST(idle_process_with_threads_gives_back) { in_child(idle_with_threads, NULL); }
 TEST(idle_process_gives_back_though_its_threads_hold_some_blocks) { in_child(mixed_sizes, NULL); }
+TEST(idle_process_of_many_threads_with_few_blocks_gives_back) { in_child(many_with_few, NULL); }
 TEST(idle_process_gives_back_OS_pages_between_blocks_in_use) { in_child(half_of_it, NULL); }
 TEST(helper_is_gone_when_the_threads_are_joined) { in_child(joined_soon, NULL); }
 TEST(helper_does_not_come_along_in_a_fork_and_the_child_gets_its_own) { in_child(forked, NULL); }

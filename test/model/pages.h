@@ -411,7 +411,7 @@ static void pages_end(bool with_marks)
     pages_drain(MIDDLE);
     if (pages_claims != pages_releases) model_fail("all is freed, but not all is released");
     if (pages_levels[STAT_pages] != 0 || pages_levels[STAT_pages_parked] != 0 ||
-        pages_levels[STAT_large] != 0)
+        pages_levels[STAT_large] != 0 || pages_levels[STAT_shared_bytes] != 0)
         model_fail("S1: the pages that are counted are not those that are there");
 }
 

@@ -318,10 +318,14 @@ static void fair(void)
     struct local_heap *main = start_with_high_limit();
     stats_add(STAT_threads, 15);
     cache_miss(&main->cache);
-    EXPECT(main->cache.limit <= (CACHE_SPARE_BYTES + (size_t)level_now(STAT_page_bytes)) / 16);
+    EXPECT(level_now(STAT_shared_bytes) > 0);
+    EXPECT(main->cache.limit <= (CACHE_SPARE_BYTES + (size_t)level_now(STAT_shared_bytes)) / 16);
     size_t limit = main->cache.limit;
-    EXPECT(mi_malloc((size_t)64 * 1024 * KIB) != NULL); // has no block that a cache could hold
-    EXPECT(level_now(STAT_page_bytes) > 64 * 1024 * KIB); // counted
+    // has no block that a cache could hold
+    EXPECT(mi_malloc((size_t)64 * 1024 * KIB) != NULL);
+    for (size_t bytes = 0; bytes < 8 * 1024 * KIB; bytes += CFG_OWNED_BYTES / 2)
+        EXPECT(mi_malloc(CFG_OWNED_BYTES / 2) != NULL);
+    EXPECT(level_now(STAT_page_bytes) > 72 * 1024 * KIB); // counted
     cache_miss(&main->cache);
     EXPECT(main->cache.limit <= limit + 16 * KIB);
     stats_add(STAT_threads, 1000);

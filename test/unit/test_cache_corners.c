@@ -14,7 +14,7 @@ static void below_zero(void)
     unsigned count = 0;
     start_quietly();
     for (unsigned i = 0; i < DEPOT_SLOTS; i++) EXPECT(depot_take(CLASS).first == NULL);
-    stats_remove(STAT_page_bytes, (int64_t)DEPOT_SLOTS * DEPOT_SLOT_SHARE_BYTES);
+    stats_remove(STAT_shared_bytes, (int64_t)DEPOT_SLOTS * DEPOT_SLOT_SHARE_BYTES);
     for (unsigned i = 0; i < 6; i++) {
         struct page *page = new_page(CLASS, 0);
         page_share(page, local_heap_bin_offset(page->size_class));

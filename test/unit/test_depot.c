@@ -49,7 +49,7 @@ static struct depot_chain chain_of(unsigned first, unsigned count, unsigned step
 // as many of them as it ever does.
 static void make_room(size_t size_class)
 {
-    stats_add(STAT_page_bytes, (int64_t)DEPOT_SLOTS * DEPOT_SLOT_SHARE_BYTES);
+    stats_add(STAT_shared_bytes, (int64_t)DEPOT_SLOTS * DEPOT_SLOT_SHARE_BYTES);
     for (unsigned i = 0; i < DEPOT_SLOTS; i++) EXPECT(depot_take(size_class).first == NULL);
 }
 
@@ -187,7 +187,7 @@ static unsigned count_slots(size_t size_class)
 static void more_and_fewer(void)
 {
     start();
-    stats_add(STAT_page_bytes, (int64_t)DEPOT_SLOTS * DEPOT_SLOT_SHARE_BYTES);
+    stats_add(STAT_shared_bytes, (int64_t)DEPOT_SLOTS * DEPOT_SLOT_SHARE_BYTES);
     unsigned slots = count_slots(CLASS);
     EXPECT(depot_take(CLASS).first == NULL);
     EXPECT(count_slots(CLASS) > slots);
