@@ -90,20 +90,20 @@ void mi_heap_collect(mi_heap_t *heap, bool force)
 
 bool mi_is_in_heap_region(const void *p) { return arena_of(p) != NULL && page_of(p) != NULL; }
 
-bool mi_heap_check_owned(mi_heap_t *heap, const void *p)
+cold bool mi_heap_check_owned(mi_heap_t *heap, const void *p)
 {
     const struct page *page = page_of(p);
     return heap != NULL && page != NULL && walk_is_of(page, heap);
 }
 
-bool mi_check_owned(const void *p) { return mi_heap_check_owned(mi_heap_get_default(), p); }
+cold bool mi_check_owned(const void *p) { return mi_heap_check_owned(mi_heap_get_default(), p); }
 
 struct api_block_search {
     const void *wanted;
     bool found;
 };
 
-static bool api_search_block(void *block, void *arg)
+static cold bool api_search_block(void *block, void *arg)
 {
     struct api_block_search *search = (struct api_block_search *)arg;
     if (block == search->wanted) search->found = true;
@@ -157,7 +157,7 @@ static bool api_contains_block(mi_heap_t *heap, struct local_heap *main, const v
     return is_live;
 }
 
-bool mi_heap_contains_block(mi_heap_t *heap, const void *p)
+cold bool mi_heap_contains_block(mi_heap_t *heap, const void *p)
 {
     struct local_heap *main = api_main();
     if (main == NULL) return false;
@@ -177,7 +177,7 @@ struct api_visit {
     size_t block_bytes;
 };
 
-static bool api_visit_block(void *block, void *arg)
+static cold bool api_visit_block(void *block, void *arg)
 {
     struct api_visit *visit = (struct api_visit *)arg;
     return visit->visitor(visit->heap, &visit->area, block, visit->block_bytes, visit->arg);
@@ -192,7 +192,7 @@ static bool api_count_block(void *block, void *arg)
 
 // Of a page that is full and parked: each block is live. Others may free all of them, and make a
 // page of their own of it, while the visitor is at it; so it is not read for more than its owner.
-static bool api_visit_full(const struct page *page, const struct local_heap *part,
+static cold bool api_visit_full(const struct page *page, const struct local_heap *part,
                            struct api_visit *visit)
 {
     char *start = (char *)visit->area.blocks;
@@ -204,7 +204,7 @@ static bool api_visit_full(const struct page *page, const struct local_heap *par
     return true;
 }
 
-static bool api_visit_page(struct page *page, const struct local_heap *part, void *arg)
+static cold bool api_visit_page(struct page *page, const struct local_heap *part, void *arg)
 {
     struct api_visit *visit = (struct api_visit *)arg;
     visit->block_bytes = page->block_bytes - ALLOC_PADDING_BYTES;
@@ -226,8 +226,8 @@ static bool api_visit_page(struct page *page, const struct local_heap *part, voi
     return api_visit_full(page, part, visit);
 }
 
-bool mi_heap_visit_blocks(const mi_heap_t *heap, bool visit_all_blocks, mi_block_visit_fun *visitor,
-                          void *arg)
+cold bool mi_heap_visit_blocks(const mi_heap_t *heap, bool visit_all_blocks,
+                               mi_block_visit_fun *visitor, void *arg)
 {
     mi_heap_t *handle = (mi_heap_t *)(uintptr_t)heap;
     if (visitor == NULL) return false;

@@ -95,8 +95,10 @@ static void json_live(struct json *json, const struct walk_totals *totals)
     json_close(json, '}');
 }
 
-struct json_level_name { const char *name; enum stats_level_id id; };
-struct json_counter_name { const char *name; enum stats_counter_id id; };
+// Arrays, not pointers, which the loader would have to set in each process.
+enum { JSON_NAME_BYTES = 24 };
+struct json_level_name { char name[JSON_NAME_BYTES]; enum stats_level_id id; };
+struct json_counter_name { char name[JSON_NAME_BYTES]; enum stats_counter_id id; };
 
 static const struct json_level_name json_levels[] = {
 #define X(name) {#name, STAT_##name},

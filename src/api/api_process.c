@@ -43,7 +43,7 @@ void mi_collect(bool force)
 }
 
 // Huge pages are taken one by one, until one is refused or the time is up.
-int mi_reserve_huge_os_pages(size_t pages, double max_secs, size_t *pages_reserved)
+cold int mi_reserve_huge_os_pages(size_t pages, double max_secs, size_t *pages_reserved)
 {
     thread_start_process();
     uint64_t start_ms = prim_clock_ms();

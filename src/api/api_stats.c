@@ -128,7 +128,7 @@ static void stats_drop_blocks(struct stats_of_thread *thread, size_t blocks, siz
     thread->bytes -= blocks * block_bytes;
 }
 
-static void stats_drop_ring(struct local_heap *main, void *arg)
+static cold void stats_drop_ring(struct local_heap *main, void *arg)
 {
     const struct stats_owned *owned = (const struct stats_owned *)arg;
     for (unsigned i = 0; i < RING_SLOTS; i++) {

@@ -65,7 +65,7 @@ char *mi_realpath(const char *fname, char *resolved_name)
     return string_resolve(fname, path) ? mi_strdup(path) : NULL;
 }
 
-char *mi_heap_realpath(mi_heap_t *heap, const char *fname, char *resolved_name)
+cold char *mi_heap_realpath(mi_heap_t *heap, const char *fname, char *resolved_name)
 {
     if (resolved_name != NULL) return string_resolve(fname, resolved_name) ? resolved_name : NULL;
     char path[PRIM_PATH_BYTES];
@@ -86,7 +86,7 @@ unsigned char *mi_mbsdup(const unsigned char *s)
     return (unsigned char *)mi_strdup((const char *)s);
 }
 
-int mi_dupenv_s(char **buf, size_t *size, const char *name)
+cold int mi_dupenv_s(char **buf, size_t *size, const char *name)
 {
     if (buf == NULL || name == NULL) return EINVAL;
     const char *value = getenv(name);
@@ -96,7 +96,7 @@ int mi_dupenv_s(char **buf, size_t *size, const char *name)
     return value != NULL && copy == NULL ? ENOMEM : 0;
 }
 
-int mi_wdupenv_s(unsigned short **buf, size_t *size, const unsigned short *name)
+cold int mi_wdupenv_s(unsigned short **buf, size_t *size, const unsigned short *name)
 {
     if (buf == NULL || name == NULL) return EINVAL;
     *buf = NULL;

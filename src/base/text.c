@@ -101,7 +101,7 @@ static int text_suffix_shift(const char *suffix)
     return -1;
 }
 
-bool text_parse_number(const char *string, int64_t *value, bool *has_suffix)
+cold bool text_parse_number(const char *string, int64_t *value, bool *has_suffix)
 {
     bool is_negative = *string == '-';
     uint64_t magnitude;

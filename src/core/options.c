@@ -192,7 +192,7 @@ static bool options_parse_off(const char *value, int64_t *number)
     return options_is_word(value, off);
 }
 
-static bool options_parse_flag(const char *value, int64_t *number)
+static cold bool options_parse_flag(const char *value, int64_t *number)
 {
     static const char *const on[] = {"", "1", "true", "yes", "on", NULL};
     if (options_parse_off(value, number)) return true;
@@ -212,19 +212,19 @@ static bool options_parse_word(const char *value, int64_t *number)
 }
 
 // Of what has a unit, "on" or nothing does not say how much.
-static bool options_parse_plain(const char *value, int64_t *number)
+static cold bool options_parse_plain(const char *value, int64_t *number)
 {
     bool has_suffix;
     if (options_parse_off(value, number)) return true;
     return text_parse_number(value, number, &has_suffix) && !has_suffix;
 }
 
-static bool options_parse_count(const char *value, int64_t *number)
+static cold bool options_parse_count(const char *value, int64_t *number)
 {
     return options_parse_flag(value, number) || options_parse_plain(value, number);
 }
 
-static bool options_parse_kib(const char *value, int64_t *number)
+static cold bool options_parse_kib(const char *value, int64_t *number)
 {
     bool has_suffix;
     if (options_parse_off(value, number)) return true;
@@ -233,14 +233,14 @@ static bool options_parse_kib(const char *value, int64_t *number)
     return true;
 }
 
-static bool options_parse_limit(const char *value, int64_t *number)
+static cold bool options_parse_limit(const char *value, int64_t *number)
 {
     if (!text_is_equal_nocase(value, "cgroup")) return options_parse_kib(value, number);
     *number = -1;
     return true;
 }
 
-static bool options_parse_choice(const char *value, int64_t *number)
+static cold bool options_parse_choice(const char *value, int64_t *number)
 {
     bool has_suffix;
     if (options_parse_word(value, number)) return true;
@@ -264,7 +264,8 @@ static const struct options_reader options_readers[] = { // by enum options_unit
     {options_parse_choice, -1, 2, "is not ignore, report or abort"},
 };
 
-static void options_read_value(enum option option, const char *value, enum options_source source)
+static cold void options_read_value(enum option option, const char *value,
+                                    enum options_source source)
 {
     const struct options_reader *reader = &options_readers[options_table[option].unit];
     int64_t number;
@@ -364,7 +365,7 @@ static void options_add_shifted(struct text *text, const char *name, int shift)
 // Names in capital letters, then in small ones.
 static const int options_shifts[] = {'A' - 'a', 0};
 
-static void options_spell(char buffer[OPTIONS_NAME_BYTES], const char *name, int shift)
+static cold void options_spell(char buffer[OPTIONS_NAME_BYTES], const char *name, int shift)
 {
     struct text text;
     text_init(&text, buffer, OPTIONS_NAME_BYTES);
@@ -433,7 +434,7 @@ static cold void options_explain_all(void)
 // A thread that comes second sees defaults until the first is done; it is never made to wait. The
 // flag is up while the values are read, so a line that reaches an output hook that allocates does
 // not start this again.
-void options_init(void)
+cold void options_init(void)
 {
     if (atomic_load_explicit(&options_are_read, memory_order_relaxed) || !prim_env_ready()) return;
     // relaxed: elects one caller, no data hangs on it

@@ -66,7 +66,7 @@ static void thread_report_start(void)
     }
 }
 
-bool thread_start_process(void)
+cold bool thread_start_process(void)
 {
     uintptr_t state = PROCESS_NEW, self = (uintptr_t)&errno;
     // acquire: pairs with the release below, so that everybody sees what was started

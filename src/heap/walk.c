@@ -7,7 +7,7 @@
 #include "page/retire.h"
 #include "region/purger.h"
 
-bool walk_all_pages(bool (*visit)(struct page *page, void *arg), void *arg)
+cold bool walk_all_pages(bool (*visit)(struct page *page, void *arg), void *arg)
 {
     for (unsigned i = 0; i < ARENA_MAX; i++) {
         struct arena *arena = arena_at(i);
@@ -27,7 +27,7 @@ bool walk_all_pages(bool (*visit)(struct page *page, void *arg), void *arg)
     return true;
 }
 
-bool walk_is_of(const struct page *page, const struct mi_heap_s *heap)
+cold bool walk_is_of(const struct page *page, const struct mi_heap_s *heap)
 {
     if (page_is_shared(page)) {
         const struct local_heap *main = thread_heap()->main;
@@ -39,7 +39,7 @@ bool walk_is_of(const struct page *page, const struct mi_heap_s *heap)
 
 // --- blocks of one page --------------------------------------------------------------------------
 
-bool walk_blocks(struct page *page, bool (*visit)(void *block, void *arg), void *arg)
+cold bool walk_blocks(struct page *page, bool (*visit)(void *block, void *arg), void *arg)
 {
     uint64_t is_free[PAGE_MAX_BLOCKS / 64];
     refill_from_remote(page);
@@ -51,14 +51,14 @@ bool walk_blocks(struct page *page, bool (*visit)(void *block, void *arg), void 
     return true;
 }
 
-bool walk_is_readable(const struct page *page, const struct local_heap *part)
+cold bool walk_is_readable(const struct page *page, const struct local_heap *part)
 {
     uintptr_t owner = page_owner(page);
     bool is_parked = !part->is_pinned && (owner & OWNER_FULL) != 0;
     return page_named_by(owner) == part && !is_parked;
 }
 
-bool walk_claim(struct page *page)
+cold bool walk_claim(struct page *page)
 {
     if (retire_claim(page)) return true;
     purger_wait_for_steps();
@@ -67,7 +67,7 @@ bool walk_claim(struct page *page)
 
 // --- pages of one heap ---------------------------------------------------------------------------
 
-static bool walk_take_back(struct page *page, void *arg)
+static cold bool walk_take_back(struct page *page, void *arg)
 {
     struct local_heap *main = (struct local_heap *)arg;
     bool is_parked = page_owner(page) == ((uintptr_t)main | OWNER_FULL) &&
@@ -84,7 +84,7 @@ struct walk_heap_visit {
     bool goes_on;
 };
 
-static bool walk_list(struct page *page, const struct walk_heap_visit *walk)
+static cold bool walk_list(struct page *page, const struct walk_heap_visit *walk)
 {
     for (struct page *next; page != NULL; page = next) {
         next = page->next;
@@ -104,7 +104,7 @@ static bool walk_pages_of(const struct walk_heap_visit *walk)
     return walk_list(part->full.first, walk) && walk_list(part->large.first, walk);
 }
 
-static void walk_part(struct local_heap *part, void *arg)
+static cold void walk_part(struct local_heap *part, void *arg)
 {
     struct walk_heap_visit *walk = (struct walk_heap_visit *)arg;
     bool is_own = local_heap_thread_of(part) == walk->main;
@@ -117,7 +117,7 @@ static void walk_part(struct local_heap *part, void *arg)
 }
 
 // A shared page is claimed for the visit, so that its lists can be read.
-static bool walk_shared(struct page *page, struct walk_heap_visit *walk)
+static cold bool walk_shared(struct page *page, struct walk_heap_visit *walk)
 {
     if (!walk_claim(page)) return true; // some thread is just taking blocks of it
     bool goes_on = walk->visit(page, walk->part, walk->arg);
@@ -125,7 +125,7 @@ static bool walk_shared(struct page *page, struct walk_heap_visit *walk)
     return goes_on;
 }
 
-static bool walk_owned_by(struct page *page, void *arg)
+static cold bool walk_owned_by(struct page *page, void *arg)
 {
     struct walk_heap_visit *walk = (struct walk_heap_visit *)arg;
     if (page_is_shared(page)) return walk_shared(page, walk);
@@ -133,7 +133,8 @@ static bool walk_owned_by(struct page *page, void *arg)
            walk->visit(page, walk->part, walk->arg);
 }
 
-bool walk_heap_pages(struct mi_heap_s *heap, struct local_heap *main, walk_visit *visit, void *arg)
+cold bool walk_heap_pages(struct mi_heap_s *heap, struct local_heap *main, walk_visit *visit,
+                          void *arg)
 {
     struct walk_heap_visit walk = {main, heap->local, visit, arg, true};
     if (heap->state == HEAP_MADE) {
@@ -207,7 +208,7 @@ static void walk_subtract(struct walk_totals *totals, size_t size_class, size_t 
     totals->class_blocks[size_class] -= count;
 }
 
-static void walk_subtract_lists(struct local_heap *heap, void *arg)
+static cold void walk_subtract_lists(struct local_heap *heap, void *arg)
 {
     struct walk_totals *totals = (struct walk_totals *)arg;
     const struct local_heap *main = thread_heap()->main;
@@ -227,7 +228,7 @@ static void walk_subtract_lists(struct local_heap *heap, void *arg)
     }
 }
 
-static bool walk_add_page(struct page *page, void *arg)
+static cold bool walk_add_page(struct page *page, void *arg)
 {
     struct walk_totals *totals = (struct walk_totals *)arg;
     size_t size_class = walk_class_of(page), waiting = remote_waiting(page), out = page->out;
@@ -244,7 +245,7 @@ static bool walk_add_page(struct page *page, void *arg)
     return true;
 }
 
-void walk_count(struct walk_totals *totals)
+cold void walk_count(struct walk_totals *totals)
 {
     memset(totals, 0, sizeof(*totals));
     purger_wait_for_steps();

@@ -149,15 +149,12 @@ static size_t arena_claim_low(struct arena *arena, size_t count, bool *is_zero)
 
 static size_t arena_claim_long(struct arena *arena, size_t count, size_t alignment, bool *is_zero)
 {
-    size_t end = window_mapped_chunks(arena) * CHUNK_SLICES;
-    size_t slice = 0;
-    while ((slice = search_next_free(arena, slice, end)) < end) {
-        size_t start = window_align_slice(arena, slice, alignment);
-        size_t run = search_free_run(arena, start, count, end);
-        if (run == count && arena_claim_range(arena, start, count, is_zero)) return start;
-        slice = start > slice ? start : slice + (run == 0 ? 1 : run);
-    }
-    return SIZE_MAX;
+    size_t end = window_mapped_chunks(arena) * CHUNK_SLICES, from = 0;
+    size_t slice = search_same(arena, count, alignment, end);
+    if (slice == SIZE_MAX) slice = search_long(arena, count, alignment, &from, end);
+    while (slice != SIZE_MAX && !arena_claim_range(arena, slice, count, is_zero))
+        slice = search_long(arena, count, alignment, &from, end); // it was taken meanwhile
+    return slice;
 }
 
 // What is already mapped. An arena that can grow rather does than that it looks for a short run
@@ -328,7 +325,7 @@ static struct arena *arena_publish(struct arena *arena)
 }
 
 // An arena of which no slice is free yet: whoever makes it is the first who can take any.
-static struct arena *arena_make(void *start, size_t bytes, unsigned flags)
+static cold struct arena *arena_make(void *start, size_t bytes, unsigned flags)
 {
     uintptr_t base = bits_align_up((uintptr_t)start, SLICE_BYTES);
     if (bytes < base - (uintptr_t)start + SLICE_BYTES) return NULL;
@@ -370,7 +367,7 @@ struct arena *arena_add(void *start, size_t bytes, unsigned flags)
 }
 
 // A piece of arena 0's window of large OS pages.
-static bool arena_grow_large(size_t bytes, size_t page_bytes, int numa_node)
+static cold bool arena_grow_large(size_t bytes, size_t page_bytes, int numa_node)
 {
     struct window_piece piece;
     if (!window_take(&arena_main, bytes >> SLICE_SHIFT, page_bytes, &piece)) return false;
@@ -386,7 +383,7 @@ static bool arena_grow_large(size_t bytes, size_t page_bytes, int numa_node)
     return true;
 }
 
-bool arena_add_large(size_t bytes, size_t page_bytes, int numa_node)
+cold bool arena_add_large(size_t bytes, size_t page_bytes, int numa_node)
 {
     bytes = bits_align_up(bytes, page_bytes > CHUNK_BYTES ? page_bytes : CHUNK_BYTES);
     if (arena_grow_large(bytes, page_bytes, numa_node)) return true;

@@ -157,7 +157,7 @@ static void purger_pause(uint64_t now_ms, uint64_t pause_ms)
 }
 
 // It has no thread-locals and no part of the C library that needs a thread.
-static void purger_run(void *place)
+static cold void purger_run(void *place)
 {
     struct purger *purger = (struct purger *)place;
     uint64_t now_ms = prim_helper_clock_ms(), old_ms = now_ms + PURGER_LIFE_MS;
@@ -358,7 +358,7 @@ void purger_wait_for_steps(void)
     for (unsigned i = 0; (purger = purger_at(i)) != NULL; i++) purger_wait_for_step(purger);
 }
 
-void purger_start(void)
+cold void purger_start(void)
 {
     if (helper_is_here()) return;
     if (purger_at(0) != NULL && purger_find_place() == NULL) return;

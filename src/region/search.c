@@ -1,7 +1,6 @@
 #include "region/search.h"
 
 enum {
-    SEARCH_LONG_SLICES = CHUNK_SLICES,
     SEARCH_CHUNKS = 32 // with free slices: so far for those that are not kept
 };
 
@@ -38,30 +37,84 @@ size_t search_short(struct arena *arena, size_t count, size_t *from, size_t to)
     return among_kept;
 }
 
-size_t search_free_run(const struct arena *arena, size_t slice, size_t enough, size_t end)
+// A chunk's free slices, or those of them that were used before.
+static uint64_t search_word(const struct arena *arena, size_t index, bool is_dirty)
+{
+    const struct chunk *chunk = &arena->chunks[index];
+    uint64_t free = atomic_load_explicit(&chunk->free, memory_order_relaxed);
+    return is_dirty ? free & atomic_load_explicit(&chunk->dirty, memory_order_relaxed) : free;
+}
+
+static size_t search_run(const struct arena *arena, size_t slice, size_t enough, size_t end,
+                         bool is_dirty)
 {
     size_t run = 0;
     if (slice >= end) return 0;
     if (enough > end - slice) enough = end - slice;
     while (run < enough) {
-        const struct chunk *chunk = &arena->chunks[(slice + run) / CHUNK_SLICES];
+        uint64_t word = search_word(arena, (slice + run) / CHUNK_SLICES, is_dirty);
         unsigned first = (unsigned)((slice + run) % CHUNK_SLICES);
-        unsigned here =
-            bits_trailing_ones(atomic_load_explicit(&chunk->free, memory_order_relaxed) >> first);
+        unsigned here = bits_trailing_ones(word >> first);
         run += here;
         if (here < CHUNK_SLICES - first) break;
     }
     return run < enough ? run : enough;
 }
 
-size_t search_next_free(const struct arena *arena, size_t slice, size_t end)
+static size_t search_next(const struct arena *arena, size_t slice, size_t end, bool is_dirty)
 {
     while (slice < end) {
-        uint64_t free =
-            atomic_load_explicit(&arena->chunks[slice / CHUNK_SLICES].free, memory_order_relaxed);
-        free >>= slice % CHUNK_SLICES;
-        if (free != 0) return slice + bits_lowest(free);
+        uint64_t word = search_word(arena, slice / CHUNK_SLICES, is_dirty) >> slice % CHUNK_SLICES;
+        if (word != 0) return slice + bits_lowest(word) < end ? slice + bits_lowest(word) : end;
         slice = bits_align_down(slice, CHUNK_SLICES) + CHUNK_SLICES;
     }
     return end;
+}
+
+size_t search_free_run(const struct arena *arena, size_t slice, size_t enough, size_t end)
+{
+    return search_run(arena, slice, enough, end, false);
+}
+
+// Only blocks of some length are worth it, and only where they go is up to us.
+static bool search_is_choosy(size_t count, size_t alignment)
+{
+    return count >= SEARCH_LONG_SLICES && alignment <= SLICE_BYTES;
+}
+
+size_t search_same(const struct arena *arena, size_t count, size_t alignment, size_t end)
+{
+    if (!search_is_choosy(count, alignment) ||
+        atomic_load_explicit(&arena->dirty_free, memory_order_relaxed) < count)
+        return SIZE_MAX;
+    for (size_t slice = 0; (slice = search_next(arena, slice, end, true)) < end;) {
+        size_t run = search_run(arena, slice, SIZE_MAX, end, true);
+        if (run == count) return slice;
+        slice += run == 0 ? 1 : run; // 0: taken meanwhile
+    }
+    return SIZE_MAX;
+}
+
+// Where in a free run with room for `count` slices so many begin of which most were used before.
+static size_t search_used_part(const struct arena *arena, size_t slice, size_t count, size_t end)
+{
+    size_t first = search_next(arena, slice, slice + count, true);
+    if (first == slice + count) return slice;
+    size_t run = search_run(arena, first, count, end, false);
+    return run < count - (first - slice) ? slice : first + run - count;
+}
+
+size_t search_long(const struct arena *arena, size_t count, size_t alignment, size_t *from,
+                   size_t end)
+{
+    while ((*from = search_next(arena, *from, end, false)) < end) {
+        size_t start = window_align_slice(arena, *from, alignment);
+        size_t run = search_free_run(arena, start, count, end);
+        bool is_found = run == count;
+        if (is_found && search_is_choosy(count, alignment))
+            start = search_used_part(arena, start, count, end);
+        *from = start > *from ? start : *from + (run == 0 ? 1 : run);
+        if (is_found) return start;
+    }
+    return SIZE_MAX;
 }

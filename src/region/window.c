@@ -33,7 +33,7 @@ size_t window_bytes_per_slice(void)
     return DESCRIPTOR_BYTES + window_state_bytes + chunk_bytes / CHUNK_SLICES;
 }
 
-bool window_init(struct arena *arena, size_t capacity)
+cold bool window_init(struct arena *arena, size_t capacity)
 {
     struct window_layout layout = window_lay_out(capacity);
     char *side = (char *)os_reserve(layout.end, os_page_bytes());

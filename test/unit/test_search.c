@@ -99,6 +99,56 @@ TEST(search_spares_what_is_kept_for_some_slices_only)
     EXPECT_EQ(find(1), 10);
 }
 
+static size_t find_same(size_t count, size_t end)
+{
+    return search_same(&made, count, SLICE_BYTES, end);
+}
+
+TEST(search_finds_where_a_long_block_of_the_same_length_was)
+{
+    start();
+    set_free(10, 300);
+    keep(10, 150); // longer
+    set_free(320, 131);
+    keep(320, 131);
+    set_free(500, 131);
+    keep(500, 131);
+    set_free(700, 63);
+    keep(700, 63);
+    made.dirty_free = 130; // to look is no use
+    EXPECT_EQ(find_same(131, SLICES), SIZE_MAX);
+    made.dirty_free = 475;
+    EXPECT_EQ(find_same(131, SLICES), 320);
+    EXPECT_EQ(find_same(150, SLICES), 10);
+    EXPECT_EQ(find_same(130, SLICES), SIZE_MAX); // no longer one's part
+    EXPECT_EQ(find_same(63, SLICES), SIZE_MAX);  // too short
+    EXPECT_EQ(search_same(&made, 131, 2 * SLICE_BYTES, SLICES), SIZE_MAX);
+    EXPECT_EQ(find_same(131, 320 + 131), 320);
+    EXPECT_EQ(find_same(131, 320 + 130), SIZE_MAX);
+}
+
+static size_t find_long(size_t from, size_t count, size_t end)
+{
+    return search_long(&made, count, SLICE_BYTES, &from, end);
+}
+
+TEST(search_leaves_clean_what_a_long_block_need_not_have)
+{
+    start();
+    set_free(10, 300);
+    EXPECT_EQ(find_long(0, 131, SLICES), 10);
+    keep(310 - 131, 131);
+    EXPECT_EQ(find_long(0, 131, SLICES), 10); // it is too far
+    EXPECT_EQ(find_long(60, 131, SLICES), 310 - 131);
+    EXPECT_EQ(find_long(150, 63, SLICES), 150); // a short one
+    keep(50, 20);
+    EXPECT_EQ(find_long(0, 131, SLICES), 50);
+    keep(10, 1);
+    EXPECT_EQ(find_long(0, 131, SLICES), 10);
+    EXPECT_EQ(find_long(100, 131, 250), 250 - 131); // the most there is room for
+    EXPECT_EQ(find_long(100, 151, 250), SIZE_MAX);
+}
+
 // --- against a simple one ------------------------------------------------------------------------
 
 static size_t find_simply(size_t count, bool with_kept)
@@ -109,6 +159,53 @@ static size_t find_simply(size_t count, bool with_kept)
         if (run == count) return slice + 1 - count;
     }
     return SIZE_MAX;
+}
+
+static bool is_dirty(size_t slice)
+{
+    return is_free(slice) && (records[slice / CHUNK_SLICES].dirty >> slice % CHUNK_SLICES & 1) != 0;
+}
+
+static size_t find_same_simply(size_t count, size_t end)
+{
+    for (size_t slice = 0, run = 0; slice <= end; slice++) {
+        if (slice < end && is_dirty(slice)) run++;
+        else if (run == count) return slice - run;
+        else run = 0;
+    }
+    return SIZE_MAX;
+}
+
+static size_t count_dirty(size_t slice, size_t count)
+{
+    size_t dirty = 0;
+    for (size_t i = slice; i < slice + count; i++) dirty += is_dirty(i);
+    return dirty;
+}
+
+static bool has_room(size_t slice, size_t count, size_t end)
+{
+    if (count > end - slice) return false;
+    for (size_t i = slice; i < slice + count; i++) {
+        if (!is_free(i)) return false;
+    }
+    return true;
+}
+
+// The lowest room, or in a long run the part of it that was used most.
+static void expect_long(size_t from, size_t count, size_t shift, size_t end)
+{
+    size_t step = (size_t)1 << shift, lowest = (from + step - 1) / step * step;
+    while (lowest < end && !has_room(lowest, count, end)) lowest += step;
+    size_t next = from, found = search_long(&made, count, SLICE_BYTES << shift, &next, end);
+    if (lowest >= end) {
+        EXPECT_EQ(found, SIZE_MAX);
+    } else if (count < SEARCH_LONG_SLICES || shift > 0) {
+        EXPECT_EQ(found, lowest);
+    } else {
+        EXPECT(found >= lowest && has_room(lowest, count + found - lowest, end));
+        EXPECT(count_dirty(found, count) >= count_dirty(lowest, count));
+    }
 }
 
 static void make_holes(uint64_t *random)
@@ -137,12 +234,15 @@ TEST(search_finds_what_a_simple_search_finds)
         bool is_far = other == SIZE_MAX || other / CHUNK_SLICES >= 32;
         EXPECT(first == other || (is_far && first == any));
 
-        size_t slice = test_random(&random) % SLICES, run = 0, next = slice;
+        size_t slice = test_random(&random) % SLICES, run = 0;
         size_t enough = 1 + test_random(&random) % 300, end = SLICES - test_random(&random) % 70;
         while (run < enough && slice + run < end && is_free(slice + run)) run++;
         EXPECT_EQ(search_free_run(&made, slice, enough, end), run);
-        while (next < SLICES && !is_free(next)) next++;
-        EXPECT_EQ(search_next_free(&made, slice, SLICES), next);
+        made.dirty_free = SLICES;
+        if (enough >= SEARCH_LONG_SLICES)
+            EXPECT_EQ(find_same(enough, end), find_same_simply(enough, end));
+        expect_long(slice, enough, 0, end);
+        expect_long(slice, count, test_random(&random) % 4, end);
     }
 }
 

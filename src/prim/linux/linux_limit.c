@@ -74,7 +74,7 @@ static bool linux_group_parse(struct linux_group *group, const char *line, const
     return is_memory || group->is_newest;
 }
 
-static int linux_group_read(const struct linux_group *group, const char *file, char *buffer,
+static cold int linux_group_read(const struct linux_group *group, const char *file, char *buffer,
                             size_t capacity)
 {
     char name[LINUX_LIMIT_PATH_BYTES];
@@ -151,7 +151,7 @@ static bool linux_group_pressure(struct linux_group *group, unsigned *percent)
 }
 
 // The next group about memory; false: there is none.
-static bool linux_group_next(struct linux_group *group, struct linux_lines *lines,
+static cold bool linux_group_next(struct linux_group *group, struct linux_lines *lines,
                              const char *root)
 {
     while (linux_lines_next(lines)) {
@@ -160,7 +160,7 @@ static bool linux_group_next(struct linux_group *group, struct linux_lines *line
     return false;
 }
 
-int prim_linux_group_limit(const char *groups, const char *root, size_t *bytes)
+cold int prim_linux_group_limit(const char *groups, const char *root, size_t *bytes)
 {
     struct linux_lines lines;
     struct linux_group group;
@@ -177,7 +177,7 @@ int prim_linux_group_limit(const char *groups, const char *root, size_t *bytes)
     return error;
 }
 
-bool prim_linux_group_pressure(const char *groups, const char *root, unsigned *percent)
+cold bool prim_linux_group_pressure(const char *groups, const char *root, unsigned *percent)
 {
     struct linux_lines lines;
     struct linux_group group;

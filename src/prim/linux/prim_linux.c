@@ -63,7 +63,7 @@ int prim_linux_read(int file, void *buffer, size_t capacity, size_t *bytes)
     return prim_posix_result(got >= 0, before);
 }
 
-int prim_linux_read_text(const char *path, char *buffer, size_t capacity)
+cold int prim_linux_read_text(const char *path, char *buffer, size_t capacity)
 {
     int before = errno;
     size_t length = 0;
@@ -220,7 +220,7 @@ static size_t prim_linux_too_much(char *end)
 // It is asked to grow where it is: the kernel looks first whether the range ends in the mapping in
 // which it begins (EFAULT), and then finds that there is no room (ENOMEM). Another error: it cannot
 // be told, or it is locked.
-static bool prim_linux_is_one(void *start, size_t bytes)
+static cold bool prim_linux_is_one(void *start, size_t bytes)
 {
     size_t more = prim_linux_too_much((char *)start + bytes);
     if (more == 0) return false;
@@ -289,7 +289,7 @@ static void prim_linux_prefer_node(void *start, size_t bytes, unsigned node)
     errno = before;
 }
 
-int prim_map_large(void *hint, size_t bytes, size_t page_bytes, int numa_node, void **start)
+cold int prim_map_large(void *hint, size_t bytes, size_t page_bytes, int numa_node, void **start)
 {
     int before = errno;
     int page_shift = (int)bits_highest(page_bytes);
