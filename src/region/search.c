@@ -87,7 +87,10 @@ size_t search_same(const struct arena *arena, size_t count, size_t alignment, si
     if (!search_is_choosy(count, alignment) ||
         atomic_load_explicit(&arena->dirty_free, memory_order_relaxed) < count)
         return SIZE_MAX;
-    for (size_t slice = 0; (slice = search_next(arena, slice, end, true)) < end;) {
+    size_t slice = atomic_load_explicit(&arena->first_free, memory_order_relaxed) * CHUNK_SLICES;
+    if (slice < end && end - slice > SEARCH_SAME_CHUNKS * CHUNK_SLICES)
+        end = slice + SEARCH_SAME_CHUNKS * CHUNK_SLICES;
+    while ((slice = search_next(arena, slice, end, true)) < end) {
         size_t run = search_run(arena, slice, SIZE_MAX, end, true);
         if (run == count) return slice;
         slice += run == 0 ? 1 : run; // 0: taken meanwhile

@@ -11,7 +11,11 @@
 #define REGION_SEARCH_H
 #include "region/window.h"
 
-enum { SEARCH_LONG_SLICES = CHUNK_SLICES, SEARCH_SPARED_SLICES = 32 };
+enum {
+    SEARCH_LONG_SLICES   = CHUNK_SLICES,
+    SEARCH_SPARED_SLICES = 32,
+    SEARCH_SAME_CHUNKS   = 512 // looked at for a run of one length
+};
 
 // A run of `count` slices is released: is it to be kept for the next one?
 INTERNAL bool search_keeps(struct arena *arena, size_t count);
@@ -22,7 +26,8 @@ INTERNAL size_t search_short(struct arena *arena, size_t count, size_t *from, si
 // The number of free slices from `slice` on and below `end`, up to `enough`.
 INTERNAL size_t search_free_run(const struct arena *arena, size_t slice, size_t enough, size_t end);
 // For a run of a chunk's slices and more, with no other alignment than theirs: the lowest run of
-// free slices that were used before which has exactly that length. SIZE_MAX: none, or another kind.
+// free slices that were used before which has exactly that length. SIZE_MAX: none in the
+// SEARCH_SAME_CHUNKS chunks from the first one with free slices on, or another kind.
 INTERNAL size_t search_same(const struct arena *arena, size_t count, size_t alignment, size_t end);
 // The lowest free run from *from on and below `end` with room for so many, aligned in bytes, and of
 // a long one the part that was used most. SIZE_MAX: none. *from becomes where to go on.

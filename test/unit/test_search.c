@@ -125,6 +125,21 @@ TEST(search_finds_where_a_long_block_of_the_same_length_was)
     EXPECT_EQ(search_same(&made, 131, 2 * SLICE_BYTES, SLICES), SIZE_MAX);
     EXPECT_EQ(find_same(131, 320 + 131), 320);
     EXPECT_EQ(find_same(131, 320 + 130), SIZE_MAX);
+    made.first_free = 6; // chunks below it have no free slice, as far as one knows
+    EXPECT_EQ(find_same(131, SLICES), 500);
+}
+
+TEST(search_for_a_run_of_one_length_has_an_end)
+{
+    enum { MANY = SEARCH_SAME_CHUNKS + 2, LAST = SEARCH_SAME_CHUNKS * CHUNK_SLICES };
+    static struct chunk many[MANY];
+    start();
+    made.chunks = many;
+    made.dirty_free = 2 * CHUNK_SLICES;
+    many[SEARCH_SAME_CHUNKS].free = many[SEARCH_SAME_CHUNKS].dirty = ~UINT64_C(0);
+    EXPECT_EQ(find_same(CHUNK_SLICES, (size_t)MANY * CHUNK_SLICES), SIZE_MAX);
+    made.first_free = 1;
+    EXPECT_EQ(find_same(CHUNK_SLICES, (size_t)MANY * CHUNK_SLICES), LAST);
 }
 
 static size_t find_long(size_t from, size_t count, size_t end)
