@@ -212,7 +212,7 @@ static void expect_long(size_t from, size_t count, size_t shift, size_t end)
 {
     size_t step = (size_t)1 << shift, lowest = (from + step - 1) / step * step;
     while (lowest < end && !has_room(lowest, count, end)) lowest += step;
-    size_t next = from, found = search_long(&made, count, SLICE_BYTES << shift, &next, end);
+    size_t next = from, found = search_long(&made, count, (size_t)SLICE_BYTES << shift, &next, end);
     if (lowest >= end) {
         EXPECT_EQ(found, SIZE_MAX);
     } else if (count < SEARCH_LONG_SLICES || shift > 0) {
