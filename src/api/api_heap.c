@@ -90,13 +90,13 @@ void mi_heap_collect(mi_heap_t *heap, bool force)
 
 bool mi_is_in_heap_region(const void *p) { return arena_of(p) != NULL && page_of(p) != NULL; }
 
-cold bool mi_heap_check_owned(mi_heap_t *heap, const void *p)
+bool mi_heap_check_owned(mi_heap_t *heap, const void *p)
 {
     const struct page *page = page_of(p);
     return heap != NULL && page != NULL && walk_is_of(page, heap);
 }
 
-cold bool mi_check_owned(const void *p) { return mi_heap_check_owned(mi_heap_get_default(), p); }
+bool mi_check_owned(const void *p) { return mi_heap_check_owned(mi_heap_get_default(), p); }
 
 struct api_block_search {
     const void *wanted;
@@ -193,7 +193,7 @@ static bool api_count_block(void *block, void *arg)
 // Of a page that is full and parked: each block is live. Others may free all of them, and make a
 // page of their own of it, while the visitor is at it; so it is not read for more than its owner.
 static cold bool api_visit_full(const struct page *page, const struct local_heap *part,
-                           struct api_visit *visit)
+                                struct api_visit *visit)
 {
     char *start = (char *)visit->area.blocks;
     size_t bytes = visit->block_bytes + ALLOC_PADDING_BYTES;

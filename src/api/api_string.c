@@ -58,7 +58,7 @@ static bool string_resolve(const char *path, char *buffer)
     return error == 0;
 }
 
-char *mi_realpath(const char *fname, char *resolved_name)
+cold char *mi_realpath(const char *fname, char *resolved_name)
 {
     if (resolved_name != NULL) return string_resolve(fname, resolved_name) ? resolved_name : NULL;
     char path[PRIM_PATH_BYTES];

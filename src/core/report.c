@@ -45,10 +45,15 @@ static void report_begin(struct report_line *line)
     text_add(&line->text, "mimalloc: ");
 }
 
-static void report_end(struct report_line *line)
+static void report_close(struct report_line *line)
 {
     line->buffer[line->text.length] = '\n';
     line->buffer[line->text.length + 1] = '\0';
+}
+
+static void report_end(struct report_line *line)
+{
+    report_close(line);
     hooks_output(line->buffer);
 }
 
@@ -218,7 +223,7 @@ cold void report_within(const char *text, const char *value_text)
 {
     struct report_line line;
     report_build_text(&line, text, value_text);
-    line.buffer[line.text.length] = '\n';
+    report_close(&line);
     prim_write_error(line.buffer, line.text.length + 1);
 }
 

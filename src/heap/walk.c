@@ -27,7 +27,7 @@ cold bool walk_all_pages(bool (*visit)(struct page *page, void *arg), void *arg)
     return true;
 }
 
-cold bool walk_is_of(const struct page *page, const struct mi_heap_s *heap)
+bool walk_is_of(const struct page *page, const struct mi_heap_s *heap)
 {
     if (page_is_shared(page)) {
         const struct local_heap *main = thread_heap()->main;

@@ -67,14 +67,18 @@ static void *spike_and_sleep(void *index)
     return index;
 }
 
+static void create_threads(pthread_t *thread, int count, void *(*body)(void *index))
+{
+    pthread_barrier_init(&gate, NULL, (unsigned)count + 1);
+    for (int i = 0; i < count; i++) {
+        if (pthread_create(&thread[i], NULL, body, (void *)(uintptr_t)i) != 0) _exit(99);
+    }
+}
+
 static void start_threads(pthread_t *thread)
 {
-    pthread_barrier_init(&gate, NULL, THREADS + 1);
     own_numbers[THREADS] = (int)getpid();
-    for (int i = 0; i < THREADS; i++) {
-        void *index = (void *)(uintptr_t)i;
-        if (pthread_create(&thread[i], NULL, spike_and_sleep, index) != 0) _exit(99);
-    }
+    create_threads(thread, THREADS, spike_and_sleep);
     mi_free(mi_malloc(1));
     pthread_barrier_wait(&gate);
 }
@@ -89,7 +93,7 @@ static void join_threads(const pthread_t *thread, int count)
 
 enum { MIXED = 3000, REPLACED = 100000, MOST_BYTES = 4000, EVERY = 32, LONG = 1500,
        LEAST_LONG = 10000, MOST_LONG = 50000 };
-enum { MANY_THREADS = 64, FEW = 300, FEW_REPLACED = 100000, MOST_FEW_BYTES = 3000 };
+enum { MANY_THREADS = 64, FEW = 300, MOST_FEW_BYTES = 3000 };
 static void *kept_blocks[THREADS][LONG];
 
 static void *allocate_mixed(uint32_t *random, uint32_t least, uint32_t most)
@@ -102,17 +106,22 @@ static void *allocate_mixed(uint32_t *random, uint32_t least, uint32_t most)
     return block;
 }
 
+static void replace_mixed(void **blocks, unsigned count, uint32_t most, uint32_t *random)
+{
+    for (unsigned i = 0; i < REPLACED; i++) {
+        unsigned at = i < count ? i : (*random >> 4) % count;
+        mi_free(blocks[at]);
+        blocks[at] = allocate_mixed(random, 8, most);
+    }
+}
+
 // At the end what it freed lies everywhere between what is free, and the cache is full.
 static void *churn_and_sleep(void *index)
 {
     uint32_t random = (uint32_t)(uintptr_t)index;
     void **blocks = (void **)mi_calloc(MIXED, sizeof *blocks);
     if (blocks == NULL) _exit(99);
-    for (unsigned i = 0; i < REPLACED; i++) {
-        unsigned at = i < MIXED ? i : (random >> 4) % MIXED;
-        mi_free(blocks[at]);
-        blocks[at] = allocate_mixed(&random, 8, MOST_BYTES);
-    }
+    replace_mixed(blocks, MIXED, MOST_BYTES, &random);
     for (unsigned i = 0; i < MIXED; i++) {
         if (i % EVERY != 0) mi_free(blocks[i]);
     }
@@ -138,25 +147,12 @@ static void *churn_few_and_sleep(void *index)
 {
     uint32_t random = (uint32_t)(uintptr_t)index;
     void *blocks[FEW] = {NULL};
-    for (unsigned i = 0; i < FEW_REPLACED; i++) {
-        unsigned at = i < FEW ? i : (random >> 4) % FEW;
-        mi_free(blocks[at]);
-        blocks[at] = allocate_mixed(&random, 8, MOST_FEW_BYTES);
-    }
+    replace_mixed(blocks, FEW, MOST_FEW_BYTES, &random);
     pthread_barrier_wait(&gate); // all have all they want
     for (unsigned i = 0; i < FEW; i++) mi_free(blocks[i]);
     pthread_barrier_wait(&gate);
     pthread_barrier_wait(&gate);
     return index;
-}
-
-static void begin_threads(pthread_t *thread, int count, void *(*body)(void *index))
-{
-    pthread_barrier_init(&gate, NULL, (unsigned)count + 1);
-    for (int i = 0; i < count; i++) {
-        if (pthread_create(&thread[i], NULL, body, (void *)(uintptr_t)i) != 0) _exit(99);
-    }
-    pthread_barrier_wait(&gate);
 }
 
 static void expect_soon(bool (*is_so)(void))
@@ -168,7 +164,8 @@ static void expect_soon(bool (*is_so)(void))
 static void run_to_sleep(void *(*body)(void *index), bool (*is_so)(void))
 {
     pthread_t thread[THREADS];
-    begin_threads(thread, THREADS, body);
+    create_threads(thread, THREADS, body);
+    pthread_barrier_wait(&gate);
     expect_soon(is_so);
     join_threads(thread, THREADS);
 }
@@ -198,7 +195,8 @@ static void many_with_few(void *unused)
 {
     pthread_t thread[MANY_THREADS];
     (void)unused;
-    begin_threads(thread, MANY_THREADS, churn_few_and_sleep);
+    create_threads(thread, MANY_THREADS, churn_few_and_sleep);
+    pthread_barrier_wait(&gate);
     EXPECT(!has_given_back_shares()); // they have more than that
     pthread_barrier_wait(&gate);
     expect_soon(has_given_back_shares);

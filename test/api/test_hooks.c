@@ -152,21 +152,14 @@ static void make_and_end(bool force, unsigned long long heartbeat)
     heartbeats.calls++;
 }
 
-static long long metadata_bytes(void)
-{
-    static char json[100000];
-    EXPECT(mi_stats_get_json(sizeof json, json) != NULL);
-    return json_number(json, "metadata", "current");
-}
-
 static void make_and_end_many(void *arg)
 {
     (void)arg;
     allocate_many(NULL);
     mi_register_deferred_free(make_and_end);
-    long long before = metadata_bytes();
+    long long before = stats_number("metadata", "current");
     while (heartbeats.calls < 1000) mi_free(mi_malloc(3 << 20));
-    EXPECT(metadata_bytes() - before < 200 * 1024);
+    EXPECT(stats_number("metadata", "current") - before < 200 * 1024);
 }
 
 TEST(heaps_that_hooks_make_and_end_leave_nothing)

@@ -25,13 +25,6 @@ static void give(int count)
     for (int i = 0; i < count; i++) mi_free(blocks[i]);
 }
 
-static long long committed_bytes(void)
-{
-    static char json[100000];
-    EXPECT(mi_stats_get_json(sizeof json, json) != NULL);
-    return json_number(json, "committed", "current");
-}
-
 // Small blocks, then large ones from the same memory.
 static void hard(void *arg)
 {
@@ -108,7 +101,7 @@ static void soft(void *arg)
         int count = take(BLOCK_BYTES);
         EXPECT(count == BLOCKS); // it refuses nothing
         give(count);
-        EXPECT(committed_bytes() <= 17 * MIB);
+        EXPECT(stats_number("committed", "current") <= 17 * MIB);
     }
 }
 

@@ -314,13 +314,6 @@ TEST(growing_to_a_gibibyte_keeps_contents_and_copies_little)
     if (!may_copy) EXPECT(minor_faults() - before < 100000);
 }
 
-static long long statistic(const char *object, const char *key)
-{
-    static char json[1 << 16];
-    EXPECT(mi_stats_get_json(sizeof json, json) == json);
-    return json_number(json, object, key);
-}
-
 TEST(a_large_block_that_was_moved_gives_its_end_back_when_it_shrinks)
 {
     enum { BLOCKERS = 80 };
@@ -330,22 +323,22 @@ TEST(a_large_block_that_was_moved_gives_its_end_back_when_it_shrinks)
     ENSURE(block != NULL);
     set_marks(block, 0, 8 * MIB);
     for (size_t i = 0; i < BLOCKERS; i++) blockers[i] = mi_malloc(MIB);
-    long long moves = statistic("", "move_calls");
+    long long moves = stats_number("", "move_calls");
     block = (size_t *)mi_realloc(block, 64 * MIB);
     ENSURE(block != NULL);
-    EXPECT(statistic("", "move_calls") > moves);
-    moves = statistic("", "move_calls");
+    EXPECT(stats_number("", "move_calls") > moves);
+    moves = stats_number("", "move_calls");
     memset((char *)block + 8 * MIB, 1, 56 * MIB);
     mi_collect(true);
-    long long committed = statistic("committed", "current");
+    long long committed = stats_number("committed", "current");
     size_t resident_kib = process_resident_kib();
     block = (size_t *)mi_realloc(block, MIB);
     ENSURE(block != NULL);
     EXPECT(marks_are(block, MIB) && mi_usable_size(block) < 2 * MIB);
     mi_collect(true);
-    EXPECT(statistic("committed", "current") <= committed - (long long)(62 * MIB));
+    EXPECT(stats_number("committed", "current") <= committed - (long long)(62 * MIB));
     EXPECT(process_resident_kib() + 54 * 1024 <= resident_kib);
-    EXPECT(statistic("", "move_calls") == moves);
+    EXPECT(stats_number("", "move_calls") == moves);
     // what is behind it reads as zeroes and can be taken again
     block = (size_t *)mi_rezalloc(block, 32 * MIB);
     ENSURE(block != NULL);

@@ -7,18 +7,6 @@
 static const long long MIB = 1024 * 1024;
 static char json[1 << 18];
 
-static long long stat_of(const char *object, const char *key)
-{
-    EXPECT(mi_stats_get_json(sizeof json, json) == json);
-    long long value = json_number(json, object, key);
-    if (value < 0) {
-        char text[100];
-        snprintf(text, sizeof text, "\"%s\": {\"%s\": a number} in the statistics", object, key);
-        test_failed(__FILE__, __LINE__, text);
-    }
-    return value;
-}
-
 // Braces, brackets and quotes match, and nothing follows the object.
 static bool is_json_object(const char *text)
 {
@@ -58,22 +46,22 @@ TEST(live_blocks_and_bytes_are_exact)
     static void *blocks[1000];
     long long bytes = 0;
     mi_collect(false);
-    long long start_blocks = stat_of("live", "blocks");
-    long long start_bytes = stat_of("live", "bytes");
+    long long start_blocks = stats_number("live", "blocks");
+    long long start_bytes = stats_number("live", "bytes");
     for (size_t i = 0; i < 1000; i++) {
         blocks[i] = mi_malloc(i % 100 == 0 ? 600000 : i);
         ENSURE(blocks[i] != NULL);
         bytes += (long long)mi_usable_size(blocks[i]);
     }
-    EXPECT(stat_of("live", "blocks") == start_blocks + 1000);
-    long long live = stat_of("live", "bytes");
+    EXPECT(stats_number("live", "blocks") == start_blocks + 1000);
+    long long live = stats_number("live", "bytes");
     if (TEST_IS_EXACT) EXPECT(live == start_bytes + bytes); // block sizes, not requested ones
     EXPECT(live >= start_bytes + bytes);
     for (size_t i = 0; i < 1000; i += 2) mi_free(blocks[i]);
-    EXPECT(stat_of("live", "blocks") == start_blocks + 500);
+    EXPECT(stats_number("live", "blocks") == start_blocks + 500);
     for (size_t i = 1; i < 1000; i += 2) mi_free(blocks[i]);
-    EXPECT(stat_of("live", "blocks") == start_blocks);
-    EXPECT(stat_of("live", "bytes") == start_bytes);
+    EXPECT(stats_number("live", "blocks") == start_blocks);
+    EXPECT(stats_number("live", "bytes") == start_bytes);
 }
 
 static void *free_all(void *arg)
@@ -91,44 +79,44 @@ TEST(blocks_freed_by_another_thread_are_not_live)
     ENSURE(pthread_create(&thread, NULL, free_all, blocks) == 0);
     pthread_join(thread, NULL);
     mi_collect(false);
-    long long start = stat_of("live", "blocks");
+    long long start = stats_number("live", "blocks");
     for (size_t i = 0; i < 1000; i++) blocks[i] = mi_malloc(100);
-    EXPECT(stat_of("live", "blocks") == start + 1000);
+    EXPECT(stats_number("live", "blocks") == start + 1000);
     ENSURE(pthread_create(&thread, NULL, free_all, blocks) == 0);
     pthread_join(thread, NULL);
-    EXPECT(stat_of("live", "blocks") == start);
+    EXPECT(stats_number("live", "blocks") == start);
 }
 
 TEST(large_blocks_are_counted_in_bytes)
 {
     void *blocks[3];
-    long long start = stat_of("large", "current");
+    long long start = stats_number("large", "current");
     for (size_t i = 0; i < 3; i++) blocks[i] = mi_malloc(5 * (size_t)MIB);
-    long long grown = stat_of("large", "current") - start;
+    long long grown = stats_number("large", "current") - start;
     EXPECT(grown >= 15 * MIB && grown <= 16 * MIB);
-    EXPECT(stat_of("large", "peak") >= start + grown);
+    EXPECT(stats_number("large", "peak") >= start + grown);
     for (size_t i = 0; i < 3; i++) mi_free(blocks[i]);
-    EXPECT(stat_of("large", "current") == start);
-    EXPECT(stat_of("large", "peak") >= start + grown);
+    EXPECT(stats_number("large", "current") == start);
+    EXPECT(stats_number("large", "peak") >= start + grown);
 }
 
 TEST(committed_memory_follows_allocation_and_collect)
 {
     static char *blocks[200];
     mi_collect(true);
-    long long start = stat_of("committed", "current");
+    long long start = stats_number("committed", "current");
     for (size_t i = 0; i < 200; i++) {
         blocks[i] = (char *)mi_malloc(100000);
         ENSURE(blocks[i] != NULL);
         memset(blocks[i], 1, 100000);
     }
-    long long grown = stat_of("committed", "current") - start;
+    long long grown = stats_number("committed", "current") - start;
     EXPECT(grown >= 19 * MIB && grown <= 30 * MIB);
-    EXPECT(stat_of("reserved", "current") >= stat_of("committed", "current"));
-    EXPECT(stat_of("committed", "peak") >= start + grown);
+    EXPECT(stats_number("reserved", "current") >= stats_number("committed", "current"));
+    EXPECT(stats_number("committed", "peak") >= start + grown);
     for (size_t i = 0; i < 200; i++) mi_free(blocks[i]);
     mi_collect(true);
-    EXPECT(stat_of("committed", "current") <= start + 2 * MIB);
+    EXPECT(stats_number("committed", "current") <= start + 2 * MIB);
 }
 
 static pthread_barrier_t barrier;
@@ -153,7 +141,7 @@ static void expect_no_wrapped_counter(void *unused)
     mi_free(mi_malloc(1000000)); // finds out that it is a child
     EXPECT(mi_stats_get_json(sizeof json, json) == json);
     EXPECT(strstr(json, "\"slow_paths\": 18446744") == NULL);
-    EXPECT(stat_of("", "slow_paths") >= 0 && stat_of("", "slow_paths") < 1000000);
+    EXPECT(stats_number("", "slow_paths") >= 0 && stats_number("", "slow_paths") < 1000000);
 }
 
 TEST(counters_of_a_forked_child_do_not_fall_below_zero_after_a_reset)
@@ -174,63 +162,63 @@ TEST(counters_of_a_forked_child_do_not_fall_below_zero_after_a_reset)
 TEST(threads_that_allocated_are_counted)
 {
     pthread_t threads[5];
-    long long start = stat_of("threads", "current");
+    long long start = stats_number("threads", "current");
     EXPECT(start >= 1);
     pthread_barrier_init(&barrier, NULL, 6);
     for (size_t i = 0; i < 5; i++) ENSURE(pthread_create(&threads[i], NULL, wait_twice, NULL) == 0);
     pthread_barrier_wait(&barrier);
-    EXPECT(stat_of("threads", "current") == start + 5);
+    EXPECT(stats_number("threads", "current") == start + 5);
     pthread_barrier_wait(&barrier);
     for (size_t i = 0; i < 5; i++) pthread_join(threads[i], NULL);
-    EXPECT(stat_of("threads", "current") == start);
-    EXPECT(stat_of("threads", "peak") >= start + 5);
+    EXPECT(stats_number("threads", "current") == start);
+    EXPECT(stats_number("threads", "peak") >= start + 5);
     pthread_barrier_destroy(&barrier);
 }
 
 TEST(heaps_are_counted)
 {
     mi_heap_t *heaps[7];
-    long long start = stat_of("heaps", "current");
+    long long start = stats_number("heaps", "current");
     for (size_t i = 0; i < 7; i++) heaps[i] = mi_heap_new();
-    EXPECT(stat_of("heaps", "current") == start + 7);
+    EXPECT(stats_number("heaps", "current") == start + 7);
     for (size_t i = 0; i < 7; i++) {
         if (i % 2 == 0)
             mi_heap_delete(heaps[i]);
         else
             mi_heap_destroy(heaps[i]);
     }
-    EXPECT(stat_of("heaps", "current") == start);
+    EXPECT(stats_number("heaps", "current") == start);
 }
 
 TEST(pages_are_counted)
 {
     static void *blocks[1000];
-    long long start = stat_of("pages", "current");
+    long long start = stats_number("pages", "current");
     for (size_t i = 0; i < 1000; i++) blocks[i] = mi_malloc(8000);
-    long long pages = stat_of("pages", "current") - start;
+    long long pages = stats_number("pages", "current") - start;
     EXPECT(pages >= 10 && pages <= 150); // 7 blocks a page at least
     for (size_t i = 0; i < 1000; i++) mi_free(blocks[i]);
     mi_collect(true); // some blocks wait to be used again
-    EXPECT(stat_of("pages", "current") <= start + 3);
+    EXPECT(stats_number("pages", "current") <= start + 3);
 }
 
 TEST(metadata_is_counted_and_small)
 {
-    EXPECT(stat_of("metadata", "current") > 0);
-    EXPECT(stat_of("metadata", "current") < 4 * MIB);
+    EXPECT(stats_number("metadata", "current") > 0);
+    EXPECT(stats_number("metadata", "current") < 4 * MIB);
 }
 
 static void reset_peaks(void *arg)
 {
     (void)arg;
     mi_free(mi_malloc(30 * (size_t)MIB));
-    long long now = stat_of("large", "current");
-    EXPECT(stat_of("large", "peak") >= now + 30 * MIB);
+    long long now = stats_number("large", "current");
+    EXPECT(stats_number("large", "peak") >= now + 30 * MIB);
     mi_stats_reset();
-    EXPECT(stat_of("large", "peak") == now);
-    EXPECT(stat_of("large", "current") == now); // what is there stays counted
+    EXPECT(stats_number("large", "peak") == now);
+    EXPECT(stats_number("large", "current") == now); // what is there stays counted
     mi_stats_merge();
-    EXPECT(stat_of("large", "current") == now);
+    EXPECT(stats_number("large", "current") == now);
 }
 
 TEST(a_reset_starts_peaks_anew)

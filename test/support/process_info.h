@@ -3,6 +3,7 @@
 #ifndef TEST_SUPPORT_PROCESS_INFO_H
 #define TEST_SUPPORT_PROCESS_INFO_H
 #include "api_test.h"
+#include "mimalloc.h"
 #include <fcntl.h>
 #include <stdlib.h>
 #include <time.h>
@@ -77,6 +78,20 @@ static inline long long json_number(const char *json, const char *object, const 
     snprintf(quoted, sizeof quoted, "\"%s\":", key);
     at = strstr(at, quoted);
     return at == NULL ? -1 : strtoll(at + strlen(quoted), NULL, 10);
+}
+
+// The same of the library's statistics, where it must be.
+static inline long long stats_number(const char *object, const char *key)
+{
+    static char json[1 << 18];
+    EXPECT(mi_stats_get_json(sizeof json, json) == json);
+    long long value = json_number(json, object, key);
+    if (value < 0) {
+        char text[100];
+        snprintf(text, sizeof text, "\"%s\": {\"%s\": a number} in the statistics", object, key);
+        test_failed(__FILE__, __LINE__, text);
+    }
+    return value;
 }
 
 #endif

@@ -75,7 +75,7 @@ static bool linux_group_parse(struct linux_group *group, const char *line, const
 }
 
 static cold int linux_group_read(const struct linux_group *group, const char *file, char *buffer,
-                            size_t capacity)
+                                 size_t capacity)
 {
     char name[LINUX_LIMIT_PATH_BYTES];
     struct text text;
@@ -152,7 +152,7 @@ static bool linux_group_pressure(struct linux_group *group, unsigned *percent)
 
 // The next group about memory; false: there is none.
 static cold bool linux_group_next(struct linux_group *group, struct linux_lines *lines,
-                             const char *root)
+                                  const char *root)
 {
     while (linux_lines_next(lines)) {
         if (linux_group_parse(group, lines->line.start, root)) return true;
