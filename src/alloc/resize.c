@@ -121,13 +121,14 @@ void *resize_stay(const struct free_place *place, void *pointer, int errno_befor
 // --- moving --------------------------------------------------------------------------------------
 
 // Moves the memory of a large block to another one instead of copying it. Returns how many bytes,
-// from the beginning on.
-static size_t resize_move_pages(const struct free_place *from, void *to, size_t bytes)
+// from the beginning on: none where `pointer` lies within its block.
+static no_inline size_t resize_move_pages(const struct free_place *from, const void *pointer,
+                                          void *to, size_t bytes)
 {
     struct page *source = from->page, *target = page_of(to);
-    if (CFG_PADDING) return 0;
+    if (CFG_PADDING || pointer != from->block) return 0;
     if (bytes < resize_move_min_bytes || to != (void *)target->start) return 0;
-    if ((source->flags & target->flags & PAGE_LARGE) == 0) return 0;
+    if ((target->flags & PAGE_LARGE) == 0) return 0;
     // they may begin in ordinary memory, and end in another kind
     if (arena_is_pinned(page_arena(target), target->start, target->slices) ||
         arena_is_pinned(page_arena(source), source->start, source->slices))
@@ -142,18 +143,21 @@ static size_t resize_move_pages(const struct free_place *from, void *to, size_t 
     return moved_bytes;
 }
 
-static void *resize_by_moving(struct local_heap *heap, const struct free_place *place,
+static bool resize_is_large(const struct free_place *place)
+{
+    return (place->page->flags & PAGE_LARGE) != 0;
+}
+
+static void *resize_elsewhere(struct local_heap *heap, const struct free_place *place,
                               void *pointer, size_t bytes)
 {
-    size_t usable = free_usable_bytes(place, pointer), done = 0;
-    int before = errno;
+    size_t usable = free_usable_bytes(place, pointer), kept = usable < bytes ? usable : bytes;
+    bool may_stay = bytes <= usable;
+    int before = may_stay ? errno : 0;
     char *moved = (char *)alloc_from(heap, bytes, false);
-    if (moved == NULL && bytes <= usable) return resize_stay(place, pointer, before);
-    if (moved == NULL) return NULL;
-    if (usable > bytes) usable = bytes;
-    bool is_whole = pointer == place->block; // and not a pointer into it
-    if (is_whole) done = resize_move_pages(place, moved, usable);
-    if (done < usable) memcpy(moved + done, (char *)pointer + done, usable - done);
+    if (unlikely(moved == NULL)) return may_stay ? resize_stay(place, pointer, before) : NULL;
+    size_t done = resize_is_large(place) ? resize_move_pages(place, pointer, moved, kept) : 0;
+    if (done < kept) memcpy(moved + done, (char *)pointer + done, kept - done);
     mi_free(pointer);
     return moved;
 }
@@ -178,8 +182,8 @@ static void *resize(struct local_heap *heap, void *pointer, size_t bytes)
     if (bytes > ALLOC_MAX_BYTES) return report_no_memory(bytes, true);
 
     if (resize_fits(free_usable_bytes(&place, pointer), bytes) && !CFG_PADDING) return pointer;
-    if (resize_in_place(&place, pointer, bytes)) return pointer;
-    return resize_by_moving(heap, &place, pointer, bytes);
+    if (resize_is_large(&place) && resize_in_place(&place, pointer, bytes)) return pointer;
+    return resize_elsewhere(heap, &place, pointer, bytes);
 }
 
 // Apart, so that realloc is as short as it can be.

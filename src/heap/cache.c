@@ -14,7 +14,7 @@ enum {
     // limit at most.
     CACHE_CALM   = 2,
     CACHE_RUNS   = 3,
-    CACHE_STEP   = 16, // so small a part of the limit a bin gets as room at a time
+    CACHE_PASSES = 8,      // and after so many frees it is looked at again
     // so many chains are given away at a time, if they are shorter than the block that comes
     CACHE_GIFTS  = 8,
     CACHE_LOOK_BLOCKS = 64,
@@ -60,7 +60,8 @@ static bool cache_is_of_use(struct cache *cache)
     if (cache->seen_beats != cache->beats) cache_end_run(cache);
     cache->seen_beats = cache->beats;
     size_t run = cache->run < cache->limit ? cache->run : cache->limit;
-    return cache->given <= cache->limit / CACHE_CALM + CACHE_RUNS * run;
+    size_t most = cache->limit / CACHE_CALM + CACHE_RUNS * run;
+    return cache->given <= (most > DEPOT_CHAIN_BYTES ? most : DEPOT_CHAIN_BYTES);
 }
 
 // --- room ----------------------------------------------------------------------------------------
@@ -190,15 +191,18 @@ static void cache_give(struct cache *cache, size_t size_class)
     cache_give_chain(cache, size_class, cache_take_some(cache, size_class));
 }
 
-// A cache of no use: no free is to pass without a look, and lists, which no free comes across, give
-// a chain. false: they are empty.
-static bool cache_close(struct cache *cache, struct block **lists)
+// No free is to pass without a look.
+static void cache_close_bins(struct cache *cache)
 {
     for (unsigned i = CLASS_SHARED_FIRST; i < CLASS_COUNT; i++) {
-        if (cache->room_bytes <= CACHE_ROOMY * cache->limit) break;
         unsigned left = cache_bin_of(cache, i)->left;
         if (left != 0) cache_remove_room(cache, i, left);
     }
+}
+
+// A chain of a list, which no free comes across. false: all are empty.
+static bool cache_give_of_lists(struct cache *cache, struct block **lists)
+{
     for (unsigned size_class = CLASS_SHARED_FIRST; size_class < CLASS_BINNED_FIRST; size_class++) {
         if (cache_first(&lists[size_class], size_class) == NULL) continue;
         unsigned most = depot_chain_blocks(size_class);
@@ -214,8 +218,10 @@ static bool cache_give_in_turn(struct cache *cache)
 {
     for (unsigned i = CLASS_SHARED_FIRST; i < CLASS_COUNT; i++) {
         cache->give_turn = cache_class_after(cache->give_turn);
+        const struct cache_bin *bin = cache_bin_of(cache, cache->give_turn);
+        if (bin->list == NULL && bin->counted == 0) continue;
         cache_recount(cache, cache->give_turn); // malloc does not
-        if (cache_held(cache_bin_of(cache, cache->give_turn)) == 0) continue;
+        if (cache_held(bin) == 0) continue;
         cache_give(cache, cache->give_turn);
         return true;
     }
@@ -306,6 +312,48 @@ static void cache_keep_long(struct cache *cache, unsigned size_class)
     cache->long_class = size_class;
 }
 
+// A bin gives what it has, a chain at most, and has no room for more. false: it is empty.
+static bool cache_give_all(struct cache *cache, size_t size_class)
+{
+    struct cache_bin *bin = cache_bin_of(cache, size_class);
+    struct depot_chain chain = {NULL, 0};
+    if (cache_first(&bin->list, size_class) != NULL)
+        chain = cache_cut_off(&bin->list, size_class, depot_chain_blocks(size_class));
+    cache_count_taken(cache, size_class, chain.count);
+    cache_remove_room(cache, size_class, bin->left);
+    if (chain.first != NULL) cache_give_chain(cache, size_class, chain);
+    return chain.first != NULL;
+}
+
+// Of another class, or of a list, which no free comes across.
+static void cache_give_of_others(struct cache *cache, struct block **lists)
+{
+    cache_keep_long(cache, 0);
+    if (cache_give_of_lists(cache, lists) || cache->room_bytes <= cache->limit) return;
+    if (cache_give_in_turn(cache))
+        cache_remove_room(cache, cache->give_turn, cache_bin_of(cache, cache->give_turn)->left);
+}
+
+// A cache of no use, for its thread only frees: a bin that is full gives what it has, and gets room
+// again for blocks that then go together, if there is any; else the block goes by.
+static void cache_pass_on(struct cache *cache, struct block **lists, size_t size_class)
+{
+    size_t block_bytes = class_block_bytes(size_class), most = depot_chain_blocks(size_class);
+    if (cache->passed == 0) cache_close_bins(cache);
+    bool has_given = cache_give_all(cache, size_class);
+    if (!has_given || cache->passed % CACHE_PASSES == 0) cache_give_of_others(cache, lists);
+    cache->passed++;
+    size_t spare_bytes = cache->room_bytes < cache->limit ? cache->limit - cache->room_bytes : 0;
+    size_t count = spare_bytes / block_bytes;
+    if (count > most) count = most;
+    if (count > 1) {
+        cache_add_room(cache, size_class, (unsigned)count);
+        return;
+    }
+    cache->given += block_bytes;
+    depot_shrink(size_class);
+}
+
 // For one block more at least, if that can be: in the worst case the bin gives away what it has.
 static void cache_make_room(struct cache *cache, struct block **lists, size_t size_class)
 {
@@ -314,12 +362,15 @@ static void cache_make_room(struct cache *cache, struct block **lists, size_t si
     cache_recount(cache, size_class);
     bool is_of_use = cache_is_of_use(cache);
     cache_set_limit(cache, is_of_use ? cache->limit : 0);
-    if (cache->limit == 0) is_of_use = false; // memory is wanted back
-    bool has_given = !is_of_use && cache_close(cache, lists); // enough for one free
+    if (!is_of_use || cache->limit == 0) { // or memory is wanted back
+        cache_pass_on(cache, lists, size_class);
+        return;
+    }
+    cache->passed = 0;
     bool is_long = size_class >= CACHE_LONG_FIRST;
     bool is_kept = block_bytes <= cache->limit && (!is_long || size_class == cache->long_class);
     cache_keep_long(cache, is_long ? (unsigned)size_class : cache->long_class);
-    if (!has_given && !cache_give_some(cache, is_kept ? block_bytes : 0)) is_kept = false;
+    if (!cache_give_some(cache, is_kept ? block_bytes : 0)) is_kept = false;
     if (!is_kept) { // too long, also for what was given away, or the first long one of its class
         cache_remove_room(cache, size_class, bin->left);
         cache_trim_room(cache, CACHE_ROOMY * cache->limit, 0);
@@ -331,13 +382,24 @@ static void cache_make_room(struct cache *cache, struct block **lists, size_t si
         cache_trim_room(cache, CACHE_ROOMY * cache->limit, 0);
         if (bin->left > 1) cache_remove_room(cache, size_class, bin->left - 1u);
     }
-    if (bin->left == 0 && !has_given) cache_give(cache, size_class);
+    if (bin->left == 0) cache_give(cache, size_class);
+}
+
+// It was of no use a moment ago, and the bin got no room.
+static bool cache_goes_by(struct cache *cache, const struct cache_bin *bin, size_t block_bytes)
+{
+    if (cache->passed % CACHE_PASSES == 0 || bin->room != 0) return false;
+    if (cache->seen_beats != cache->beats) return false;
+    cache->passed++;
+    cache->given += block_bytes;
+    return true;
 }
 
 void cache_put(struct cache *cache, struct block **lists, struct page *page, struct block *block)
 {
     struct cache_bin *bin = cache_bin_of(cache, page->size_class);
-    if (bin->left <= 1) cache_make_room(cache, lists, page->size_class);
+    if (bin->left <= 1 && !cache_goes_by(cache, bin, page->block_bytes))
+        cache_make_room(cache, lists, page->size_class);
     if (bin->left == 0) {
         retire_push(page, block, block, 1);
         return;

@@ -38,6 +38,7 @@ static const size_t CACHE_MOST_BYTES = 4 * 1024 * 1024;
 enum {
     CACHE_LEAST_BYTES = 16 * 1024,
     CACHE_ROOMY = 4,
+    CACHE_STEP = 16, // so small a part of its limit it takes, or passes on, at a time
     CACHE_LONG_FIRST = 89, // the first class of long blocks, beyond 64 KiB
     CACHE_LONG_BLOCKS = 16, // of which there is room for so many
     CACHE_REVIEW_MS = 200,
@@ -67,6 +68,7 @@ struct cache {
     unsigned seen_beats; // what that was when bytes were given away last
     unsigned give_turn;  // the class that gave blocks away last
     unsigned room_turn;  // the class that gave room away last
+    unsigned passed;     // how often a bin gave all it had, or a block went by
     unsigned looked;     // the class that is looked at next
     unsigned long_class; // of the long block that came last, if it fits; else 0
     uint64_t due_ms;     // when all are looked at again
@@ -89,6 +91,13 @@ static inline unsigned cache_held(const struct cache_bin *bin)
 
 // A bin was empty: the thread may hold more from now on, as long as it does not hold too much.
 INTERNAL void cache_miss(struct cache *cache);
+// How much an empty bin had best get at a time, where that costs no page faults.
+static inline size_t cache_fill_bytes(const struct cache *cache)
+{
+    size_t bytes = cache->limit / CACHE_STEP;
+    return bytes < DEPOT_CHAIN_BYTES ? bytes : DEPOT_CHAIN_BYTES;
+}
+
 // Takes a block of a shared page, out until now, whatever room there is. A bin that has none gets
 // some, while the cache may hold more; else blocks are given away. `lists` are the local heap's.
 INTERNAL void cache_put(struct cache *cache, struct block **lists, struct page *page,

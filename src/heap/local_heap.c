@@ -16,8 +16,8 @@ enum {
     LOCAL_HEAP_FULL_SCAN   = 8,
     LOCAL_HEAP_MANY_BLOCKS = 64,
     LOCAL_HEAP_TRIES       = 4,
-    // what a cache gets from a page at a time: so much, one block at least; but all that the page
-    // lists if that would be many blocks, since each step along a list may be a cache miss
+    // what a cache gets from a page at a time: so much at least, or one block; but all that the
+    // page lists where that is many blocks, since each step along a list may be a cache miss
     LOCAL_HEAP_FILL_BYTES  = 16 * 1024,
     LOCAL_HEAP_FILL_BLOCKS = 8
 };
@@ -223,7 +223,7 @@ static bool local_heap_refill(struct local_heap *heap, size_t size_class, bool *
         heap->own[size_class].current = page;
         local_heap_check_page(page);
         local_heap_unkeep(heap, page);
-        if (refill_page(page, local_heap_random(heap), is_zero)) return true;
+        if (refill_page(page, local_heap_random(heap), 0, is_zero)) return true;
         if (!local_heap_leave_full(heap, page)) continue; // freed by others just now
         heap->own[size_class].current = NULL;
         page = local_heap_next_page(heap, size_class);
@@ -245,17 +245,19 @@ static struct page *local_heap_claim_shared(struct local_heap *heap, size_t size
             page_share(page, local_heap_bin_offset(size_class));
         }
         local_heap_check_page(page);
-        if (refill_page(page, local_heap_random(heap), is_zero)) return page;
+        if (refill_page(page, local_heap_random(heap), cache_fill_bytes(&heap->cache), is_zero))
+            return page;
         retire_park(page, false); // all its room was a hole with a block in use (T3)
     }
 }
 
 // Some of the page's free list, or all of it: they are out from now on.
-static struct depot_chain local_heap_take_some(struct page *page)
+static struct depot_chain local_heap_take_some(struct local_heap *heap, struct page *page)
 {
     struct depot_chain chain = {page->free, page->free_count};
-    uint32_t most = LOCAL_HEAP_FILL_BYTES / (uint32_t)page->block_bytes;
-    if (most == 0) most = 1;
+    size_t bytes = cache_fill_bytes(&heap->cache);
+    if (bytes < LOCAL_HEAP_FILL_BYTES) bytes = LOCAL_HEAP_FILL_BYTES;
+    size_t most = bytes < page->block_bytes ? 1 : bytes / page->block_bytes;
     if (chain.count <= most || most >= LOCAL_HEAP_FILL_BLOCKS) {
         ignore_result(page_take_all(page));
         return chain;
@@ -280,7 +282,7 @@ static struct depot_chain local_heap_take_shared(struct local_heap *heap, size_t
     struct depot_chain chain = {NULL, 0};
     struct page *page = local_heap_claim_shared(heap, size_class, is_zero);
     if (page == NULL) return chain;
-    chain = local_heap_take_some(page);
+    chain = local_heap_take_some(heap, page);
     retire_park(page, false);
     return chain;
 }

@@ -94,7 +94,7 @@ static unsigned depot_slots(const struct depot_class *of_class)
     int64_t bytes = stats_current(STAT_shared_bytes);
     unsigned most = DEPOT_FEW_SLOTS;
     unsigned wanted = atomic_load_explicit(&of_class->wanted, memory_order_relaxed);
-    if (limit_wants_memory()) return 0;
+    if (limit_wants_memory() || stats_current(STAT_threads) <= 1) return 0;
     if (bytes > DEPOT_SLOTS * (int64_t)DEPOT_SLOT_SHARE_BYTES) return wanted;
     if (bytes > 0) most += (unsigned)(bytes / DEPOT_SLOT_SHARE_BYTES);
     return wanted < most ? wanted : most;
@@ -145,13 +145,18 @@ static void depot_return_from(struct depot_class *of_class, unsigned slots)
 void depot_put(size_t size_class, struct depot_chain chain)
 {
     struct depot_class *of_class = depot_class_of(size_class);
-    if (of_class != NULL) {
-        unsigned slots = depot_slots(of_class);
-        if (depot_try_put(of_class, slots, chain)) return;
-        depot_want(of_class, -1);
-        depot_return_from(of_class, slots);
-    }
+    if (of_class != NULL && depot_try_put(of_class, depot_slots(of_class), chain)) return;
+    depot_shrink(size_class);
     depot_return(chain);
+}
+
+void depot_shrink(size_t size_class)
+{
+    struct depot_class *of_class = depot_class_of(size_class);
+    if (of_class == NULL) return;
+    unsigned slots = depot_slots(of_class);
+    depot_want(of_class, -1);
+    depot_return_from(of_class, slots);
 }
 
 // The one that was put last as a rule, which is likely to be in the processor's cache.

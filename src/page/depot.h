@@ -35,6 +35,9 @@ struct depot_chain { struct block *first; unsigned count; };
 INTERNAL unsigned depot_chain_blocks(size_t size_class);
 // Takes the chain, or returns it block by block to its pages when there is no room. Any thread.
 INTERNAL void depot_put(size_t size_class, struct depot_chain chain);
+// There are more free blocks of that class than anybody wants: one slot less may be filled, and a
+// chain beyond that goes back to its pages. Any thread.
+INTERNAL void depot_shrink(size_t size_class);
 // A chain of that class; first == NULL when there is none. Any thread.
 INTERNAL struct depot_chain depot_take(size_t size_class);
 // Now and then, `now_ms` being the time: chains that nobody has taken for DEPOT_REVIEW_MS go back

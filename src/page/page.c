@@ -183,7 +183,7 @@ void page_release(struct page *page)
 
 // About an OS page: in new memory each is a page fault, and the caller waits. Few blocks have few
 // orders, so at random it is eight of them if four OS pages hold so many.
-static uint32_t page_cut_count(const struct page *page, bool is_random)
+static uint32_t page_cut_count(const struct page *page, bool is_random, size_t used_bytes)
 {
     enum { RANDOM_BLOCKS = 8, RANDOM_OS_PAGES = 4 };
     size_t uncut = (size_t)(page->reserved - page->capacity);
@@ -192,6 +192,8 @@ static uint32_t page_cut_count(const struct page *page, bool is_random)
         count = RANDOM_OS_PAGES * os_page_bytes() / page->block_bytes;
         if (count > RANDOM_BLOCKS) count = RANDOM_BLOCKS;
     }
+    size_t used_count = (page->flags & PAGE_ZERO) != 0 ? 0 : used_bytes / page->block_bytes;
+    if (count < used_count) count = used_count;
     if (count == 0) count = 1;
     return (uint32_t)(count < uncut ? count : uncut);
 }
@@ -248,9 +250,9 @@ void page_list_blocks(struct page *page, uint32_t first, uint32_t count, struct 
     page->free_count = (uint16_t)count;
 }
 
-bool page_cut(struct page *page, struct chacha *chacha)
+bool page_cut(struct page *page, struct chacha *chacha, size_t used_bytes)
 {
-    uint32_t count = page_cut_count(page, chacha != NULL);
+    uint32_t count = page_cut_count(page, chacha != NULL, used_bytes);
     if (count == 0) return false;
     page_list_blocks(page, page->capacity, count, chacha);
     page->capacity = (uint16_t)(page->capacity + count);

@@ -141,10 +141,10 @@ INTERNAL must_use bool page_unguard(struct page *page); // false: it cannot be t
 // nobody else knows the page. If a block is in use (T3), that is reported, and the page stays.
 INTERNAL void page_release(struct page *page);
 
-// Cuts some more blocks onto `free`, about one OS page. chacha: NULL, or the order is random. false
-// when all are cut.
+// Cuts some more blocks onto `free`: about one OS page, and up to `used_bytes` of memory that was
+// used before. chacha: NULL, or the order is random. false when all are cut.
 struct chacha;
-INTERNAL bool page_cut(struct page *page, struct chacha *chacha);
+INTERNAL bool page_cut(struct page *page, struct chacha *chacha, size_t used_bytes);
 // Lists `count` blocks, one at least, one after the other in memory, on `free`, which is empty.
 INTERNAL void page_list_blocks(struct page *page, uint32_t first, uint32_t count,
                                struct chacha *chacha);

@@ -34,12 +34,12 @@ bool refill_adopt(struct page *page)
     return true;
 }
 
-bool refill_page(struct page *page, struct chacha *chacha, bool *is_zero)
+bool refill_page(struct page *page, struct chacha *chacha, size_t used_bytes, bool *is_zero)
 {
     *is_zero = false;
     if (page->free == NULL && page->local_free != NULL) refill_from_local(page);
     if (page->free == NULL) refill_from_remote(page);
     if (page->free != NULL || holes_fill(page, chacha)) return true;
     *is_zero = (page->flags & PAGE_ZERO) != 0 && CFG_DEBUG == 0;
-    return page_cut(page, chacha);
+    return page_cut(page, chacha, used_bytes);
 }

@@ -4,10 +4,11 @@
 #include "page/remote.h"
 
 // Puts blocks on an empty `free` list: those freed by the owner, else those freed by others, else
-// those of a hole, else uncut ones. false when every block is out. *is_zero: the new blocks read as
-// zeroes but for their links.
+// those of a hole, else uncut ones (page_cut). false when every block is out. *is_zero: the new
+// blocks read as zeroes but for their links.
 struct chacha;
-INTERNAL must_use bool refill_page(struct page *page, struct chacha *chacha, bool *is_zero);
+INTERNAL must_use bool refill_page(struct page *page, struct chacha *chacha, size_t used_bytes,
+                                   bool *is_zero);
 // Takes what others freed. Afterwards out == 0 means that the page is empty.
 INTERNAL void refill_from_remote(struct page *page);
 // Takes a parked page over; false when it is not parked (any more). Its counts are exact then. The

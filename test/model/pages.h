@@ -286,7 +286,7 @@ static struct page *pages_make_loose(struct local_heap *heap, struct pages_shape
     struct page *page = page_init(arena_claim(1, 1, &is_zero), &plan, NULL);
     page_set_owner(page, (uintptr_t)heap);
     for (uint32_t count = 0; count < shape.blocks;) {
-        if (!refill_page(page, NULL, &is_zero)) model_fail("a page is smaller than planned");
+        if (!refill_page(page, NULL, 0, &is_zero)) model_fail("a page is smaller than planned");
         struct block *block = page_take_all(page), *next;
         for (; block != NULL; block = next, count++) {
             next = block_next(block, &page->key);

@@ -75,7 +75,7 @@ static void start_two_lists()
     bool is_zero;
     pages_begin();
     struct page *page = pages_make_loose(&pages_heaps[0], {2048, 4, 2, CLASS});
-    if (!refill_page(page, NULL, &is_zero)) model_fail("a page is fuller than planned");
+    if (!refill_page(page, NULL, 0, &is_zero)) model_fail("a page is fuller than planned");
     struct block *list = page_take_all(page), *other = block_next(list, &page->key);
     block_set_next(list, NULL, &page->key);
     page_put_list(page, list, 1);

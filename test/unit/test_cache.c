@@ -297,6 +297,31 @@ static void shrinks(void)
 
 TEST(cache_limit_falls_to_the_least_when_the_thread_only_frees) { IN_CHILD(shrinks()); }
 
+// Then most blocks go by without a look at the cache, whose bins of before are empty soon.
+static void goes_by(void)
+{
+    enum { SIZES = 40, SLOW_BLOCKS = 3 * MAX_BLOCKS / 4 };
+    struct local_heap *main = start();
+    for (unsigned i = 0; i < MAX_BLOCKS; i++) blocks[i] = mi_malloc(1100 + i % SIZES * 300);
+    thread_collect(thread_heap(), true);
+    for (unsigned i = 0; i < SLOW_BLOCKS; i++) mi_free(blocks[i]);
+    EXPECT_EQ(main->cache.limit, CACHE_LEAST_BYTES);
+    unsigned passed = main->cache.passed;
+    for (unsigned i = SLOW_BLOCKS; i < MAX_BLOCKS; i++) {
+        mi_free(blocks[i]);
+        EXPECT(main->cache.room_bytes <= CACHE_LEAST_BYTES);
+        EXPECT(cached_bytes(main) <= main->cache.room_bytes);
+    }
+    EXPECT(main->cache.passed - passed > (MAX_BLOCKS - SLOW_BLOCKS) / 2);
+    void *block = mi_malloc(1100); // from now on it is of use again
+    for (unsigned i = 0; i < 4; i++, block = mi_malloc(1100)) mi_free(block);
+    EXPECT(local_heap_count_cached(main, class_of_request(1100)) > 0);
+    EXPECT_EQ(main->cache.passed, 0);
+    expect_rules(main);
+}
+
+TEST(cache_of_no_use_lets_blocks_go_by) { IN_CHILD(goes_by()); }
+
 static void stays_with_use(void)
 {
     struct local_heap *main = start_with_high_limit();
@@ -588,6 +613,7 @@ static void collect(void)
     size_t before = used_slices();
     allocate_elsewhere(400, BYTES);
     depot_drain();
+    pretend_another_thread();
     EXPECT(depot_take(size_class).first == NULL); // so there is room for a chain
     free_range(0, 5);
     cache_flush(&main->cache, main->list, false);
@@ -617,6 +643,7 @@ static void thread_ends(void)
     struct local_heap *main = start();
     size_t size_class = class_of_request(BYTES);
     block_count = 30;
+    pretend_another_thread();
     run_thread(allocate_and_free_all, NULL);
     idle_end_all();
     EXPECT(depot_count(size_class) > 0);

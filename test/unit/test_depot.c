@@ -27,9 +27,11 @@ static struct page *add_page(size_t size_class)
     return page;
 }
 
+// With a second thread, as far as the depot knows: it is closed to a thread that is alone.
 static void start(void)
 {
     start_quietly();
+    stats_add(STAT_threads, 2);
     block_count = 0;
 }
 
@@ -171,6 +173,40 @@ static void full_class(void)
 }
 
 TEST(depot_returns_a_chain_to_its_pages_when_its_class_is_full) { IN_CHILD(full_class()); }
+
+static void alone(void)
+{
+    start();
+    make_room(CLASS);
+    struct page *page = add_page(CLASS);
+    put_each(CLASS, 0, 1);
+    EXPECT_EQ(depot_count(CLASS), 1);
+    stats_remove(STAT_threads, 1); // the other one has ended
+    depot_put(CLASS, chain_of(1, 2, 1));
+    EXPECT_EQ(remote_waiting(page), 2 + 1); // and what was there went back, too
+    EXPECT_EQ(depot_count(CLASS), 0);
+}
+
+TEST(depot_keeps_nothing_for_a_thread_that_is_alone) { IN_CHILD(alone()); }
+
+static void shrunk(void)
+{
+    start();
+    make_room(CLASS);
+    for (unsigned page = 0; block_count <= DEPOT_SLOTS; page++) add_page(CLASS);
+    put_each(CLASS, 0, DEPOT_SLOTS);
+    for (unsigned left = DEPOT_SLOTS; left > 0; left--) {
+        EXPECT_EQ(depot_count(CLASS), left);
+        depot_shrink(CLASS);
+        if (left == DEPOT_SLOTS) depot_shrink(CLASS); // the first only closes a slot
+    }
+    EXPECT_EQ(depot_count(CLASS), 0);
+    depot_shrink(CLASS);
+    depot_shrink(LAST_CLASS + 1); // which has no slots
+    EXPECT_TEXT(depot_broken_rule(), NULL);
+}
+
+TEST(depot_shrinks_by_a_chain_at_a_time) { IN_CHILD(shrunk()); }
 
 // How many chains of one block it takes before one goes back to its page.
 static unsigned count_slots(size_t size_class)

@@ -73,7 +73,7 @@ static void take_some(struct page *page, bool *is_out, struct chacha *random)
 {
     bool is_clean;
     for (unsigned left = chacha_below(random, 20); left > 0; left--) {
-        if (!refill_page(page, NULL, &is_clean)) return;
+        if (!refill_page(page, NULL, 0, &is_clean)) return;
         for (struct block *block = page_take_all(page), *next; block != NULL; block = next) {
             next = block_next(block, &page->key);
             uint32_t index = page_index_of(page, block);
@@ -145,14 +145,14 @@ static void in_random_order(void)
     for (unsigned i = 1; i < count; i++) (void)put_own(page, blocks[i]);
     EXPECT(holes_give_back(page) >= 14 * os_page_bytes());
     for (unsigned found = 1; found < count;) {
-        EXPECT(refill_page(page, &chacha, &is_clean) && !is_clean);
+        EXPECT(refill_page(page, &chacha, 0, &is_clean) && !is_clean);
         for (struct block *block = page_take_all(page); block != NULL;
              block = block_next(block, &page->key), found++) {
             EXPECT(!seen[page_index_of(page, block)] && block != blocks[0]);
             seen[page_index_of(page, block)] = true;
         }
     }
-    EXPECT(!refill_page(page, &chacha, &is_clean));
+    EXPECT(!refill_page(page, &chacha, 0, &is_clean));
 }
 
 TEST(holes_are_filled_in_random_order_too) { IN_CHILD(in_random_order()); }
@@ -217,7 +217,7 @@ static void uncut(void)
     struct page *page = nearly_empty(0);
     page_release(page); // and so the next one has memory that was used
     page = new_page(32, 0);
-    EXPECT((page->flags & PAGE_ZERO) == 0 && page_cut(page, NULL));
+    EXPECT((page->flags & PAGE_ZERO) == 0 && page_cut(page, NULL, 0));
     (void)page_take_all(page);
     EXPECT_EQ(page->capacity, 8);
     EXPECT_EQ(holes_give_back(page), SLICE_BYTES - os_page_bytes());
@@ -334,7 +334,7 @@ static void hole_without_blocks(void)
 {
     start_quietly();
     struct page *page = new_page(32, 0);
-    EXPECT(page_cut(page, NULL));
+    EXPECT(page_cut(page, NULL, 0));
     page->holes = 1 << 9; // beyond what was cut
     EXPECT_TEXT(page_broken_rule(page), "P6: a hole in which no block begins");
 }
@@ -385,7 +385,7 @@ static void none_but_used_hole(void)
     page->out = (uint32_t)(page->capacity - page->free_count - page_count_in_holes(page));
     ignore_result(page_take_all(page));
     page->local_free = NULL;
-    EXPECT(page_has_room(page) && !refill_page(page, NULL, &is_clean));
+    EXPECT(page_has_room(page) && !refill_page(page, NULL, 0, &is_clean));
     EXPECT(!page_has_room(page) && page->out == page->capacity);
 }
 

@@ -117,7 +117,7 @@ static void cut_in_steps(struct chacha *chacha)
 {
     for (size_t size_class = 1; size_class < CLASS_COUNT; size_class += 7) {
         struct page *page = new_page(size_class, 0);
-        while (page_cut(page, chacha)) {
+        while (page_cut(page, chacha, 0)) {
             expect_step(page, chacha != NULL);
             (void)page_take_all(page);
         }
@@ -139,6 +139,38 @@ static void cut_in_both_orders(void)
 
 TEST(page_cut_touches_one_OS_page_or_a_few_blocks) { IN_CHILD(cut_in_both_orders()); }
 
+// Where no page fault can come, more is cut at a time, if the caller has use for it.
+static void cut_used_memory(bool is_random)
+{
+    enum { BLOCK_CLASS = 49, USED_BYTES = 16 * 1024 };
+    struct chacha random, *chacha = is_random ? &random : NULL;
+    uint8_t seed[32] = {7};
+    start_quietly();
+    chacha_init(&random, seed, 0);
+    struct page *page = new_page(BLOCK_CLASS, 0);
+    uint32_t count = USED_BYTES / (uint32_t)page->block_bytes;
+    EXPECT((page->flags & PAGE_ZERO) != 0);
+    EXPECT(page_cut(page, chacha, USED_BYTES));
+    EXPECT(page->free_count < count || is_random);
+    expect_step(page, is_random);
+    (void)page_take_all(page);
+    page->flags = 0;
+    EXPECT(page_cut(page, chacha, USED_BYTES));
+    EXPECT_EQ(page->free_count, count);
+    EXPECT_TEXT(page_broken_rule(page), NULL);
+    (void)page_take_all(page);
+    while (page_cut(page, chacha, USED_BYTES)) (void)page_take_all(page);
+    EXPECT_EQ(page->capacity, page->reserved);
+    page->out = 0;
+    page_release(page);
+}
+
+TEST(page_cut_takes_more_of_memory_that_was_used_before)
+{
+    IN_CHILD(cut_used_memory(false));
+    IN_CHILD(cut_used_memory(true));
+}
+
 static void shuffled(void)
 {
     struct chacha chacha;
@@ -149,7 +181,7 @@ static void shuffled(void)
     chacha_init(&chacha, seed, 0);
     struct page *page = new_page(1, 0);
     uint32_t last = 0;
-    while (page_cut(page, &chacha)) {
+    while (page_cut(page, &chacha, 0)) {
         for (struct block *block = page_take_all(page); block != NULL;
              block = block_next(block, &page->key)) {
             uint32_t index = page_index_of(page, block);
@@ -218,10 +250,10 @@ static struct page *half_full(void)
     bool is_clean;
     start_quietly();
     struct page *page = new_page(8, 0);
-    EXPECT(refill_page(page, NULL, &is_clean));
+    EXPECT(refill_page(page, NULL, 0, &is_clean));
     struct block *block = page_take_all(page), *next = block_next(block, &page->key);
     EXPECT(!page_put(page, block) && !page_put(page, next));
-    EXPECT(page_cut(page, NULL));
+    EXPECT(page_cut(page, NULL, 0));
     EXPECT_TEXT(page_broken_rule(page), NULL);
     return page;
 }
@@ -369,7 +401,7 @@ static void uncut_is_zero(void)
     struct page *page = new_page(20, 0);
     EXPECT((page->flags & PAGE_ZERO) != 0);
     bool is_clean = false;
-    EXPECT(refill_page(page, NULL, &is_clean) && is_clean == !CFG_DEBUG);
+    EXPECT(refill_page(page, NULL, 0, &is_clean) && is_clean == !CFG_DEBUG);
     char *uncut = page->start + page->capacity * page->block_bytes;
     EXPECT(is_zero(uncut, (size_t)page->slices * SLICE_BYTES - (size_t)(uncut - page->start)));
     for (struct block *block = page->free; is_clean && block != NULL;
@@ -383,7 +415,7 @@ TEST(page_P5_the_uncut_part_of_a_zero_page_reads_as_zeroes) { IN_CHILD(uncut_is_
 static void states(size_t size_class)
 {
     struct page *page = new_page(size_class, 0), *next = new_page(size_class, 0);
-    while (page_cut(page, NULL)) page->free = NULL;
+    while (page_cut(page, NULL, 0)) page->free = NULL;
     for (uint32_t i = 0; i < page->reserved; i++) {
         struct state *state = arena_state_at(page_block_at(page, i));
         EXPECT(state == page_state_at(page, page_block_at(page, i)) && state_is(state, STATE_FREE));
@@ -423,7 +455,7 @@ static void doubled(void)
     start_quietly();
     hooks_set_error(count_fault, &faults);
     struct page *page = new_page(20, 0);
-    EXPECT(page_cut(page, NULL));
+    EXPECT(page_cut(page, NULL, 0));
     struct block *used = page->free;
     mark(used, STATE_IN_USE);
     page_release(page);

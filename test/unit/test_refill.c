@@ -18,14 +18,14 @@ static void order(void)
     unsigned count;
     bool is_clean = true;
     struct page *page = full_page(&count);
-    EXPECT(!refill_page(page, NULL, &is_clean)); // every block is out
+    EXPECT(!refill_page(page, NULL, 0, &is_clean)); // every block is out
     EXPECT(!put_own(page, blocks[0]));
     EXPECT_EQ(remote_push(page, blocks[1], blocks[1], 1), REMOTE_DONE);
-    EXPECT(refill_page(page, NULL, &is_clean) && !is_clean);
+    EXPECT(refill_page(page, NULL, 0, &is_clean) && !is_clean);
     EXPECT(page->free == blocks[0] && page->free_count == 1); // the owner's first
     EXPECT_EQ(remote_waiting(page), 1);
     (void)page_take_all(page);
-    EXPECT(refill_page(page, NULL, &is_clean) && page->free == blocks[1]);
+    EXPECT(refill_page(page, NULL, 0, &is_clean) && page->free == blocks[1]);
     EXPECT_TEXT(page_broken_rule(page), NULL);
 }
 
@@ -36,9 +36,9 @@ static void no_change(void)
     bool is_clean;
     start_quietly();
     struct page *page = new_page(CLASS, 0);
-    EXPECT(refill_page(page, NULL, &is_clean));
+    EXPECT(refill_page(page, NULL, 0, &is_clean));
     unsigned cut = page->capacity;
-    EXPECT(refill_page(page, NULL, &is_clean) && page->capacity == cut &&
+    EXPECT(refill_page(page, NULL, 0, &is_clean) && page->capacity == cut &&
            !is_clean); // there was something
 }
 
@@ -54,7 +54,7 @@ static void dirty_page(void)
     page_release(page);
     page = new_page(CLASS, 0);
     EXPECT((page->flags & PAGE_ZERO) == 0);
-    EXPECT(refill_page(page, NULL, &is_clean) && !is_clean);
+    EXPECT(refill_page(page, NULL, 0, &is_clean) && !is_clean);
 }
 
 TEST(refill_of_a_dirty_page_does_not_claim_zeroes) { IN_CHILD(dirty_page()); }
@@ -84,7 +84,7 @@ static struct page *parked_with_lists(unsigned by_others, unsigned *count)
     *count = take_every_block(page, blocks);
     for (unsigned i = 0; i < 3; i++) {
         EXPECT(!put_own(page, blocks[i]));
-        if (i == 1) EXPECT(refill_page(page, NULL, &is_zero));
+        if (i == 1) EXPECT(refill_page(page, NULL, 0, &is_zero));
     }
     EXPECT(page->free_count == 2 && page->local_free == blocks[2]);
     EXPECT(remote_try_park(page));
@@ -112,8 +112,8 @@ static void adopt_long(void)
     EXPECT_EQ(remote_push(page, blocks[3 + LONG], blocks[3 + LONG], 1), REMOTE_DONE);
     expect_rules(page);
     (void)page_take_all(page);
-    EXPECT(refill_page(page, NULL, &is_zero) && page_take_all(page) == blocks[2]);
-    EXPECT(refill_page(page, NULL, &is_zero)); // none is lost
+    EXPECT(refill_page(page, NULL, 0, &is_zero) && page_take_all(page) == blocks[2]);
+    EXPECT(refill_page(page, NULL, 0, &is_zero)); // none is lost
     EXPECT_EQ(page->free_count, LONG + 1);
     expect_rules(page);
 }
@@ -139,7 +139,7 @@ static struct page *corrupt_link(void)
     bool is_zero;
     struct page *page = full_page(&count);
     EXPECT(!put_own(page, blocks[3]));
-    EXPECT(refill_page(page, NULL, &is_zero) && page->free == blocks[3]);
+    EXPECT(refill_page(page, NULL, 0, &is_zero) && page->free == blocks[3]);
     for (unsigned i = 0; i < 3; i++)
         EXPECT_EQ(remote_push(page, blocks[i], blocks[i], 1), REMOTE_DONE);
     blocks[1]->link = 0x4141414141414141;

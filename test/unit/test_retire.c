@@ -90,7 +90,7 @@ TEST(retire_adopt_finds_a_page_once_an_eighth_of_it_is_free) { IN_CHILD(adopt_ro
 static struct block *leave_one_out(struct page *page)
 {
     bool is_clean;
-    EXPECT(refill_page(page, NULL, &is_clean));
+    EXPECT(refill_page(page, NULL, 0, &is_clean));
     struct block *first = page_take_all(page);
     for (struct block *block = block_next(first, &page->key), *next; block != NULL; block = next) {
         next = block_next(block, &page->key);

@@ -73,6 +73,7 @@ static void count_depot(void)
     struct walk_totals totals;
     allocate();
     size_t size_class = page_of(blocks[39])->size_class, freed = 0;
+    stats_add(STAT_threads, 1); // whom the depot is for
     EXPECT(depot_take(size_class).first == NULL); // so there is room for a chain
     for (unsigned i = 39; i < COUNT / 10; i += 40, freed++) mi_free(blocks[i]);
     struct local_heap *main = thread_heap()->main;

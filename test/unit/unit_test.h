@@ -208,7 +208,7 @@ __attribute__((unused)) static unsigned take_every_block(struct page *page, stru
 {
     unsigned count = 0;
     bool is_clean;
-    while (refill_page(page, NULL, &is_clean)) {
+    while (refill_page(page, NULL, 0, &is_clean)) {
         struct block *block = page_take_all(page);
         while (block != NULL) {
             struct block *next = block_next(block, &page->key);
