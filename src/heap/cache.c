@@ -355,7 +355,8 @@ static void cache_pass_on(struct cache *cache, struct block **lists, size_t size
 }
 
 // For one block more at least, if that can be: in the worst case the bin gives away what it has.
-static void cache_make_room(struct cache *cache, struct block **lists, size_t size_class)
+static no_inline void cache_make_room(struct cache *cache, struct block **lists,
+                                      size_t size_class)
 {
     struct cache_bin *bin = cache_bin_of(cache, size_class);
     size_t block_bytes = class_block_bytes(size_class);

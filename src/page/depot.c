@@ -154,9 +154,10 @@ void depot_shrink(size_t size_class)
 {
     struct depot_class *of_class = depot_class_of(size_class);
     if (of_class == NULL) return;
-    unsigned slots = depot_slots(of_class);
+    // what is there although nothing is wanted is left to the next review
+    if (atomic_load_explicit(&of_class->wanted, memory_order_relaxed) == 0) return;
     depot_want(of_class, -1);
-    depot_return_from(of_class, slots);
+    depot_return_from(of_class, depot_slots(of_class));
 }
 
 // The one that was put last as a rule, which is likely to be in the processor's cache.

@@ -10,21 +10,18 @@ enum { RETIRE_SEARCH_CHUNKS = 32, RETIRE_TRIES = 4 };
 // Where the mark of a page goes: read while the page cannot change, for once it is parked or its
 // block is pushed it may be claimed, released and begin a new life. Then the mark is stale, which
 // whoever takes it finds out by the state word.
-struct retire_place {
-    struct arena *arena;
-    size_t slice, size_class;
-};
+struct retire_place { const char *start; size_t size_class; };
 
 static struct retire_place retire_place_of(const struct page *page)
 {
-    struct arena *arena = page_arena(page);
-    struct retire_place place = {arena, arena_slice_of(arena, page->start), page->size_class};
+    struct retire_place place = {page->start, page->size_class};
     return place;
 }
 
 static void retire_mark(struct retire_place place)
 {
-    marks_set(place.arena, place.size_class, place.slice);
+    struct arena *arena = arena_of(place.start);
+    marks_set(arena, place.size_class, arena_slice_of(arena, place.start));
 }
 
 void retire_push(struct page *page, struct block *first, struct block *last, unsigned count)

@@ -242,6 +242,7 @@ static void pages_begin()
     model_clear((void *)&arena_main, sizeof(arena_main));
     model_clear((void *)pages_held, sizeof(pages_held));
     model_clear(pages_levels, sizeof(pages_levels));
+    pages_levels[STAT_threads] = MODEL_THREADS; // the depot is closed to one that is alone
     for (unsigned i = 0; i < MODEL_THREADS; i++) pages_begin_heap(&pages_heaps[i], &pages_heaps[i]);
     pages_begin_heap(&pages_part, &pages_heaps[0]);
     pages_begin_depot(PAIRS);
