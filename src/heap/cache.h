@@ -19,10 +19,11 @@
  * To its page a block in a cache is out, and may be all that keeps the page from becoming empty. So
  * a thread holds only what it has use for: its limit grows when it finds a bin empty, and falls to
  * CACHE_LEAST_BYTES when it has given away much more than it did of late without handing a block
- * out; then it gives its lists away, too. So a thread that frees all it has and then sleeps keeps
- * little. What all caches may hold together is an eighth of what is in pages of shared classes, and
- * CACHE_SPARE_BYTES, in even parts of CACHE_MOST_BYTES at most; they are counted only now and
- * then, so for a while it can be CACHE_ROOMY times as much.
+ * out; then it gives its lists away, too, and lets most blocks go by, to their pages. So a thread
+ * that frees all it has and then sleeps keeps little. What all caches may hold together is an
+ * eighth of what is in pages of shared classes, and CACHE_SPARE_BYTES, in even parts of
+ * CACHE_MOST_BYTES at most; they are counted only now and then, so for a while it can be
+ * CACHE_ROOMY times as much.
  *
  * Of blocks beyond 64 KiB it keeps some of one class at a time, when two such blocks after each
  * other were of that class: one block of each would be 7 MiB.

@@ -8,7 +8,7 @@
  * of several pages, all of them out. A slot is one atomic word: the first block's address, and in
  * its low bits how many blocks there are. It is only ever filled when it is empty and taken whole,
  * so a chain that comes back meanwhile does no harm. (Compare Bonwick, Adams, "Magazines and Vmem",
- * 2001.)
+ * 2001.) While there is one thread no slot is filled: it would only keep pages from going back.
  * Rules (see depot_broken_rule; D1 also test/model/test_shared.cpp):
  *   D1  a chain is in one slot or with one thread
  *   D2  it has as many blocks as its word says, DEPOT_CHAIN_BLOCKS at most, all of the class
