@@ -63,20 +63,21 @@ unsigned depot_chain_blocks(size_t size_class)
 // Blocks of one page that follow each other are pushed at once.
 void depot_return(struct depot_chain chain)
 {
-    struct block *first = chain.first;
-    size_t size_class = first == NULL ? 0 : page_of(first)->size_class;
-    while (first != NULL) {
-        struct page *page = page_of(first);
-        struct block *last = first, *next = NULL;
-        unsigned count = 1;
-        for (; count < chain.count; count++) {
-            next = depot_next(last, size_class);
-            if (next == NULL || page_of(next) != page) break;
+    struct block *first = chain.first, *last, *next;
+    struct page *page = first == NULL ? NULL : page_of(first), *next_page;
+    while (page != NULL) {
+        unsigned count = 0;
+        next = first;
+        do {
             last = next;
-        }
+            count++;
+            next = count == chain.count ? NULL : depot_next(last, page->size_class);
+            next_page = next == NULL ? NULL : page_of(next); // the end, or a link led astray
+        } while (next_page == page);
         chain.count -= count;
         retire_push(page, first, last, count);
-        first = chain.count == 0 ? NULL : next; // the chain's end, or a link led astray
+        first = next;
+        page = next_page;
     }
 }
 
