@@ -126,9 +126,9 @@ mutant test_shared page/depot.c "what is in a slot that is not wanted is returne
 mutant test_shared page/depot.c "a review returns what it saw, whatever is there (D1)" \
     "$(in_function depot_look_at) s/depot_return.*/atomic_exchange_explicit(\&of_class->slot[i], 0, memory_order_acquire); depot_return(depot_unpack(word));/"
 mutant test_shared page/depot.c "the next block is looked for after the block went back" \
-    "$(in_function depot_return) s/first = chain.count == 0 \? NULL : next;/first = chain.count == 0 ? NULL : depot_next(last, size_class);/"
+    "$(in_function depot_return) s/first = next;/first = next == NULL ? NULL : depot_next(last, next_page->size_class);/"
 mutant test_shared page/depot.c "a chain's pages are all taken for that of its first block" \
-    "$(in_function depot_return) s/ \|\| page_of\(next\) != page//"
+    "$(in_function depot_return) s/while \(next_page == page\)/while (next_page != NULL)/"
 mutant test_shared page/retire.c "a shared page that has room is not marked again" \
     "$(in_function retire_park) { s/bool has_room = page_has_room\(page\)/& \&\& !page_is_shared(page)/ }"
 mutant test_shared page/retire.c "parking writes its owner's name into a shared page" \
