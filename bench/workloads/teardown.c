@@ -1,24 +1,22 @@
 /* teardown.c: documents that are built, and dropped as a whole.
  *
  * Models parsers, compilers and request handlers: each thread makes a document of 16,000 blocks,
- * 300 bytes to 32 KiB, smaller ones more often (each octave as many bytes), and then frees all of
+ * 256 bytes to 32 KiB, smaller ones more often (each octave as many bytes), and then frees all of
  * it, every other document in the order of its making, the others in a random one. While a document
  * is built nothing is freed, and while one is dropped nothing is allocated: what an allocator keeps
  * of the blocks that were freed last is of no use until the next one.
  *
- * Each block is marked, and checked when it is freed. The value ns is the time for a block, from
- * its malloc to its free.
+ * Each block is marked, and checked when it is freed.
  *
  * The work at scale 1 is 120 documents, shared by the threads. One operation is a block.
  */
-#include "bench.h"
+#include "sealed.h"
 
 enum {
     BLOCKS = 16000,
     DOCUMENTS = 120,
     OCTAVES = 7,
-    SMALLEST_BYTES = 256, // the first octave begins above it
-    LEAST_BYTES = 300,
+    UNITS = 8, // of them a size is made: the smallest is 32
 };
 
 struct part { void *block; size_t bytes; };
@@ -26,32 +24,20 @@ struct part { void *block; size_t bytes; };
 static uint64_t documents_each;
 static uint64_t *documents_done;
 
-static size_t pick_bytes(uint64_t *random)
-{
-    uint64_t bits = bench_random(random) >> (64 - OCTAVES);
-    int octave = 0;
-    while (octave < OCTAVES - 1 && (bits & 1) != 0) {
-        octave++;
-        bits >>= 1;
-    }
-    size_t low = (size_t)SMALLEST_BYTES << octave;
-    size_t bytes = bench_random_between(random, low, 2 * low);
-    return bytes < LEAST_BYTES ? LEAST_BYTES : bytes;
-}
-
 static void document_build(struct part *part, uint64_t *random)
 {
     for (uint32_t i = 0; i < BLOCKS; i++) {
-        part[i].bytes = pick_bytes(random);
+        part[i].bytes = UNITS * sealed_octave_bytes(random, OCTAVES);
         part[i].block = bench_block(malloc(part[i].bytes));
         bench_mark(part[i].block, part[i].bytes, (uintptr_t)&part[i] + part[i].bytes);
     }
 }
 
+// `order`: NULL for that in which it was made.
 static void document_drop(struct part *part, const uint32_t *order)
 {
     for (uint32_t i = 0; i < BLOCKS; i++) {
-        struct part *next = &part[order[i]];
+        struct part *next = &part[order == NULL ? i : order[i]];
         bench_check(next->block, next->bytes, (uintptr_t)next + next->bytes);
         free(next->block);
     }
@@ -70,17 +56,15 @@ static void thread_run(int number, void *argument)
 {
     (void)argument;
     struct part *part = (struct part *)bench_block(calloc(BLOCKS, sizeof *part));
-    uint32_t *in_order = (uint32_t *)bench_block(calloc(BLOCKS, sizeof *in_order));
     uint32_t *shuffled = (uint32_t *)bench_block(calloc(BLOCKS, sizeof *shuffled));
     uint64_t random = bench_random_start((uint64_t)number), done = 0;
-    for (uint32_t i = 0; i < BLOCKS; i++) in_order[i] = shuffled[i] = i;
+    for (uint32_t i = 0; i < BLOCKS; i++) shuffled[i] = i;
     shuffle(shuffled, &random);
     for (; bench_more(done, documents_each); done++) {
         document_build(part, &random);
-        document_drop(part, done % 2 == 0 ? in_order : shuffled);
+        document_drop(part, done % 2 == 0 ? NULL : shuffled);
     }
     free(shuffled);
-    free(in_order);
     free(part);
     documents_done[number] = done;
 }
@@ -92,13 +76,10 @@ int main(int argc, char **argv)
     documents_done = (uint64_t *)bench_block(calloc((size_t)bench.threads, sizeof *documents_done));
 
     bench_begin();
-    double start = bench_now();
     bench_run_threads(bench.threads, thread_run, NULL);
-    double seconds = bench_now() - start;
     bench_end();
     double blocks = 0;
     for (int i = 0; i < bench.threads; i++) blocks += (double)documents_done[i] * BLOCKS;
     free(documents_done);
-    bench_add_value("ns", "ns", seconds * 1e9 / blocks);
     return bench_finish(blocks);
 }

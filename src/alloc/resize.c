@@ -11,6 +11,11 @@ static const size_t resize_move_min_bytes = (size_t)4 << 20;
 
 // --- large blocks --------------------------------------------------------------------------------
 
+static bool resize_is_large(const struct free_place *place)
+{
+    return (place->page->flags & PAGE_LARGE) != 0;
+}
+
 static size_t resize_guard_bytes(const struct page *page)
 {
     return (page->flags & PAGE_GUARDED) != 0 ? os_page_bytes() : 0;
@@ -95,7 +100,7 @@ static bool resize_large_in_place(struct page *page, size_t bytes)
 bool resize_in_place(const struct free_place *place, const void *pointer, size_t bytes)
 {
     struct page *page = place->page;
-    if ((page->flags & PAGE_LARGE) == 0 || pointer != place->block) return false;
+    if (!resize_is_large(place) || pointer != place->block) return false;
     if (bytes > ALLOC_MAX_BYTES - ALLOC_PADDING_BYTES - CHUNK_BYTES) return false;
     // else free would not find that something was written there
     if (CFG_PADDING && !alloc_padding_is_intact(page, place->block)) return false;
@@ -141,11 +146,6 @@ static no_inline size_t resize_move_pages(const struct free_place *from, const v
     if (moved_bytes == page_total_bytes(source))
         source->flags = (uint8_t)(source->flags | PAGE_CLEAN);
     return moved_bytes;
-}
-
-static bool resize_is_large(const struct free_place *place)
-{
-    return (place->page->flags & PAGE_LARGE) != 0;
 }
 
 static void *resize_elsewhere(struct local_heap *heap, const struct free_place *place,

@@ -14,7 +14,8 @@ enum {
     // limit at most.
     CACHE_CALM   = 2,
     CACHE_RUNS   = 3,
-    CACHE_PASSES = 8,      // and after so many frees it is looked at again
+    // A thread that only frees: one in so many frees that go by takes a look at the cache.
+    CACHE_PASSES = 8,
     // so many chains are given away at a time, if they are shorter than the block that comes
     CACHE_GIFTS  = 8,
     CACHE_LOOK_BLOCKS = 64,
@@ -94,6 +95,12 @@ static void cache_remove_room(struct cache *cache, size_t size_class, unsigned c
     cache_recount(cache, size_class);
 }
 
+// No free into that bin is to pass without a look.
+static void cache_close_bin(struct cache *cache, size_t size_class)
+{
+    cache_remove_room(cache, size_class, cache_bin_of(cache, size_class)->left);
+}
+
 // The class after `size_class`, round and round.
 static unsigned cache_class_after(unsigned size_class)
 {
@@ -157,14 +164,13 @@ static void cache_count_taken(struct cache *cache, size_t size_class, unsigned c
     cache_recount(cache, size_class);
 }
 
-// At most a chain of a class, and no more than half of the bin.
-static struct depot_chain cache_take_some(struct cache *cache, size_t size_class)
+// At most so many blocks of a bin.
+static struct depot_chain cache_take(struct cache *cache, size_t size_class, unsigned most)
 {
     struct cache_bin *bin = cache_bin_of(cache, size_class);
-    unsigned most = depot_chain_blocks(size_class), half = (cache_held(bin) + 1) / 2;
     struct depot_chain chain = {NULL, 0};
     if (cache_first(&bin->list, size_class) != NULL)
-        chain = cache_cut_off(&bin->list, size_class, half < most ? half : most);
+        chain = cache_cut_off(&bin->list, size_class, most);
     cache_count_taken(cache, size_class, chain.count);
     return chain;
 }
@@ -186,18 +192,12 @@ static void cache_give_chain(struct cache *cache, size_t size_class, struct depo
     cache_tell(cache, bytes);
 }
 
+// At most a chain of a class, and no more than half of the bin.
 static void cache_give(struct cache *cache, size_t size_class)
 {
-    cache_give_chain(cache, size_class, cache_take_some(cache, size_class));
-}
-
-// No free is to pass without a look.
-static void cache_close_bins(struct cache *cache)
-{
-    for (unsigned i = CLASS_SHARED_FIRST; i < CLASS_COUNT; i++) {
-        unsigned left = cache_bin_of(cache, i)->left;
-        if (left != 0) cache_remove_room(cache, i, left);
-    }
+    unsigned most = depot_chain_blocks(size_class);
+    unsigned half = (cache_held(cache_bin_of(cache, size_class)) + 1) / 2;
+    cache_give_chain(cache, size_class, cache_take(cache, size_class, half < most ? half : most));
 }
 
 // A chain of a list, which no free comes across. false: all are empty.
@@ -259,7 +259,7 @@ static void cache_flush_bin(struct cache *cache, size_t size_class, bool to_page
     struct cache_bin *bin = cache_bin_of(cache, size_class);
     if (bin->list != NULL) cache_flush_list(&bin->list, size_class, to_pages);
     bin->left = bin->room;
-    cache_remove_room(cache, size_class, bin->left);
+    cache_close_bin(cache, size_class);
 }
 
 // Puts a list behind what is in the bin, and takes it away.
@@ -315,12 +315,8 @@ static void cache_keep_long(struct cache *cache, unsigned size_class)
 // A bin gives what it has, a chain at most, and has no room for more. false: it is empty.
 static bool cache_give_all(struct cache *cache, size_t size_class)
 {
-    struct cache_bin *bin = cache_bin_of(cache, size_class);
-    struct depot_chain chain = {NULL, 0};
-    if (cache_first(&bin->list, size_class) != NULL)
-        chain = cache_cut_off(&bin->list, size_class, depot_chain_blocks(size_class));
-    cache_count_taken(cache, size_class, chain.count);
-    cache_remove_room(cache, size_class, bin->left);
+    struct depot_chain chain = cache_take(cache, size_class, depot_chain_blocks(size_class));
+    cache_close_bin(cache, size_class);
     if (chain.first != NULL) cache_give_chain(cache, size_class, chain);
     return chain.first != NULL;
 }
@@ -330,8 +326,7 @@ static void cache_give_of_others(struct cache *cache, struct block **lists)
 {
     cache_keep_long(cache, 0);
     if (cache_give_of_lists(cache, lists) || cache->room_bytes <= cache->limit) return;
-    if (cache_give_in_turn(cache))
-        cache_remove_room(cache, cache->give_turn, cache_bin_of(cache, cache->give_turn)->left);
+    if (cache_give_in_turn(cache)) cache_close_bin(cache, cache->give_turn);
 }
 
 // A cache of no use, for its thread only frees: a bin that is full gives what it has, and gets room
@@ -339,7 +334,8 @@ static void cache_give_of_others(struct cache *cache, struct block **lists)
 static void cache_pass_on(struct cache *cache, struct block **lists, size_t size_class)
 {
     size_t block_bytes = class_block_bytes(size_class), most = depot_chain_blocks(size_class);
-    if (cache->passed == 0) cache_close_bins(cache);
+    for (size_t i = CLASS_SHARED_FIRST; cache->passed == 0 && i < CLASS_COUNT; i++)
+        cache_close_bin(cache, i);
     bool has_given = cache_give_all(cache, size_class);
     if (!has_given || cache->passed % CACHE_PASSES == 0) cache_give_of_others(cache, lists);
     cache->passed++;
@@ -373,7 +369,7 @@ static no_inline void cache_make_room(struct cache *cache, struct block **lists,
     cache_keep_long(cache, is_long ? (unsigned)size_class : cache->long_class);
     if (!cache_give_some(cache, is_kept ? block_bytes : 0)) is_kept = false;
     if (!is_kept) { // too long, also for what was given away, or the first long one of its class
-        cache_remove_room(cache, size_class, bin->left);
+        cache_close_bin(cache, size_class);
         cache_trim_room(cache, CACHE_ROOMY * cache->limit, 0);
         return;
     }
@@ -477,7 +473,7 @@ static unsigned cache_look_at(struct cache *cache, struct block **list, size_t s
         } else if (freed != NULL) {
             chain = cache_cut_off(&bin->list, size_class, CACHE_LOOK_BLOCKS);
             cache_count_taken(cache, size_class, chain.count);
-            cache_remove_room(cache, size_class, bin->left);
+            cache_close_bin(cache, size_class);
         }
         depot_return(chain);
     }

@@ -10,9 +10,6 @@ static inline size_t class_of_request(size_t bytes)
     return class_of(bytes + BLOCK_PADDING_BYTES);
 }
 
-// Another thread, as far as the depot knows, which is closed while there is none.
-static inline void pretend_another_thread(void) { stats_add(STAT_threads, 1); }
-
 // In the cache, whatever list it is on.
 static inline size_t cached_bytes(const struct local_heap *main)
 {
