@@ -245,10 +245,15 @@ static always_inline bool free_try_ring(struct local_heap *heap, uintptr_t owner
 
 // The last block of a page, or a bin that takes no more; a thread that has no bins yet finds those
 // of the empty heap, and a heap that can be destroyed has none.
-static cold void free_in_full_sink(struct page *page, struct local_heap *heap, struct block *block)
+static no_inline on_cache_line void free_in_full_sink(struct page *page, struct local_heap *heap,
+                                                      struct block *block)
 {
-    if (page_owner(page) != (uintptr_t)heap) free_to_cache(heap, page_head(page), block);
-    else if (page_put(page, block)) free_emptied(page, heap);
+    if (page_owner(page) == (uintptr_t)heap) {
+        if (page_put(page, block)) free_emptied(page, heap);
+        return;
+    }
+    page = page_head(page);
+    if (!cache_try_pass(&heap->cache, page, block)) free_to_cache(heap, page, block);
 }
 
 // Whatever is in a sink is written only when it is this thread's to write. `first` describes the

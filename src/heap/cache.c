@@ -2,7 +2,6 @@
 #include "core/report.h"
 #include "core/stats.h"
 #include "os/os.h"
-#include "page/retire.h"
 #include "region/limit.h"
 #include "region/purger.h"
 
@@ -14,8 +13,10 @@ enum {
     // limit at most.
     CACHE_CALM   = 2,
     CACHE_RUNS   = 3,
-    // A thread that only frees: one in so many frees that go by takes a look at the cache.
-    CACHE_PASSES = 8,
+    // A thread that only frees: so many may go by until one has a look at the cache, which gives
+    // what it still has of before, or when there is no such thing
+    CACHE_FEW_PASSES = 7,
+    CACHE_PASSES = 63,
     // so many chains are given away at a time, if they are shorter than the block that comes
     CACHE_GIFTS  = 8,
     CACHE_LOOK_BLOCKS = 64,
@@ -262,6 +263,23 @@ static void cache_flush_bin(struct cache *cache, size_t size_class, bool to_page
     cache_close_bin(cache, size_class);
 }
 
+void cache_return(struct cache_passing passing)
+{
+    struct page *page = passing.page;
+    if (!CFG_STATES ||
+        likely(page_of(passing.block) == page && depot_may_hold(passing.block, page->size_class)))
+        retire_push(page, passing.block, passing.block, 1);
+    else report_fault_within(FAULT_DOUBLE_FREE, "free", passing.block, page->block_bytes);
+}
+
+// Nothing waits any more.
+static void cache_return_passing(struct cache *cache)
+{
+    struct cache_passing last = cache->passing;
+    cache->passing.page = NULL;
+    if (last.page != NULL) cache_return(last);
+}
+
 // Puts a list behind what is in the bin, and takes it away.
 static void cache_join(struct cache *cache, size_t size_class, struct block **list)
 {
@@ -280,6 +298,7 @@ static void cache_join(struct cache *cache, size_t size_class, struct block **li
 
 void cache_flush(struct cache *cache, struct block **lists, bool to_pages)
 {
+    cache_return_passing(cache);
     for (size_t size_class = CLASS_SHARED_FIRST; size_class < CLASS_BINNED_FIRST; size_class++)
         cache_join(cache, size_class, &lists[size_class]);
     for (size_t size_class = CLASS_SHARED_FIRST; size_class < CLASS_COUNT; size_class++) {
@@ -321,12 +340,14 @@ static bool cache_give_all(struct cache *cache, size_t size_class)
     return chain.first != NULL;
 }
 
-// Of another class, or of a list, which no free comes across.
-static void cache_give_of_others(struct cache *cache, struct block **lists)
+// Of another class, or of a list, which no free comes across. false: what is left is little.
+static bool cache_give_of_others(struct cache *cache, struct block **lists)
 {
     cache_keep_long(cache, 0);
-    if (cache_give_of_lists(cache, lists) || cache->room_bytes <= cache->limit) return;
-    if (cache_give_in_turn(cache)) cache_close_bin(cache, cache->give_turn);
+    if (cache_give_of_lists(cache, lists)) return true;
+    if (cache->room_bytes <= cache->limit || !cache_give_in_turn(cache)) return false;
+    cache_close_bin(cache, cache->give_turn);
+    return true;
 }
 
 // A cache of no use, for its thread only frees: a bin that is full gives what it has, and gets room
@@ -334,11 +355,12 @@ static void cache_give_of_others(struct cache *cache, struct block **lists)
 static void cache_pass_on(struct cache *cache, struct block **lists, size_t size_class)
 {
     size_t block_bytes = class_block_bytes(size_class), most = depot_chain_blocks(size_class);
-    for (size_t i = CLASS_SHARED_FIRST; cache->passed == 0 && i < CLASS_COUNT; i++)
+    for (size_t i = CLASS_SHARED_FIRST; !cache->only_frees && i < CLASS_COUNT; i++)
         cache_close_bin(cache, i);
-    bool has_given = cache_give_all(cache, size_class);
-    if (!has_given || cache->passed % CACHE_PASSES == 0) cache_give_of_others(cache, lists);
-    cache->passed++;
+    cache->only_frees = true;
+    if (cache_give_all(cache, size_class) && cache->passes > 0) cache->passes--;
+    else if (cache_give_of_others(cache, lists)) cache->passes = CACHE_FEW_PASSES;
+    else cache->passes = cache->limit == 0 ? 0 : CACHE_PASSES;
     size_t spare_bytes = cache->room_bytes < cache->limit ? cache->limit - cache->room_bytes : 0;
     size_t count = spare_bytes / block_bytes;
     if (count > most) count = most;
@@ -363,7 +385,8 @@ static no_inline void cache_make_room(struct cache *cache, struct block **lists,
         cache_pass_on(cache, lists, size_class);
         return;
     }
-    cache->passed = 0;
+    cache->only_frees = false;
+    cache->passes = 0;
     bool is_long = size_class >= CACHE_LONG_FIRST;
     bool is_kept = block_bytes <= cache->limit && (!is_long || size_class == cache->long_class);
     cache_keep_long(cache, is_long ? (unsigned)size_class : cache->long_class);
@@ -382,23 +405,15 @@ static no_inline void cache_make_room(struct cache *cache, struct block **lists,
     if (bin->left == 0) cache_give(cache, size_class);
 }
 
-// It was of no use a moment ago, and the bin got no room.
-static bool cache_goes_by(struct cache *cache, const struct cache_bin *bin, size_t block_bytes)
-{
-    if (cache->passed % CACHE_PASSES == 0 || bin->room != 0) return false;
-    if (cache->seen_beats != cache->beats) return false;
-    cache->passed++;
-    cache->given += block_bytes;
-    return true;
-}
-
 void cache_put(struct cache *cache, struct block **lists, struct page *page, struct block *block)
 {
     struct cache_bin *bin = cache_bin_of(cache, page->size_class);
-    if (bin->left <= 1 && !cache_goes_by(cache, bin, page->block_bytes))
-        cache_make_room(cache, lists, page->size_class);
+    if (bin->left <= 1 && cache_try_pass(cache, page, block)) return;
+    if (bin->left <= 1) cache_make_room(cache, lists, page->size_class);
     if (bin->left == 0) {
-        retire_push(page, block, block, 1);
+        struct cache_passing now = {page, block};
+        if (cache->only_frees && cache->limit != 0) cache_pass(cache, page, block);
+        else cache_return(now);
         return;
     }
     block_set_next(block, bin->list, &page->key);
@@ -428,7 +443,7 @@ struct block *cache_unload(struct cache *cache, size_t size_class)
 
 size_t cache_bytes(const struct cache *cache, struct block *const *lists)
 {
-    size_t bytes = 0;
+    size_t bytes = cache->passing.page == NULL ? 0 : cache->passing.page->block_bytes;
     for (size_t size_class = CLASS_SHARED_FIRST; size_class < CLASS_COUNT; size_class++) {
         size_t i = size_class - CLASS_SHARED_FIRST, count = cache_held(&cache->bin[i]);
         if (size_class < CLASS_BINNED_FIRST && lists[size_class] != NULL) count += cache->loaded[i];
@@ -509,6 +524,7 @@ static void cache_look(struct cache *cache, struct block **lists, uint64_t now_m
 
 void cache_review(struct cache *cache, struct block **lists, uint64_t now_ms)
 {
+    cache_return_passing(cache);
     if (limit_wants_memory()) cache_flush(cache, lists, true);
     cache_trim(cache);
     cache_look(cache, lists, now_ms);

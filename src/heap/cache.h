@@ -19,11 +19,11 @@
  * To its page a block in a cache is out, and may be all that keeps the page from becoming empty. So
  * a thread holds only what it has use for: its limit grows when it finds a bin empty, and falls to
  * CACHE_LEAST_BYTES when it has given away much more than it did of late without handing a block
- * out; then it gives its lists away, too, and lets most blocks go by, to their pages. So a thread
- * that frees all it has and then sleeps keeps little. What all caches may hold together is an
- * eighth of what is in pages of shared classes, and CACHE_SPARE_BYTES, in even parts of
- * CACHE_MOST_BYTES at most; they are counted only now and then, so for a while it can be
- * CACHE_ROOMY times as much.
+ * out; then it gives its lists away, too, and lets most blocks go by, to their pages: the last one
+ * with the next. So a thread that frees all it has and then sleeps keeps little. What all caches
+ * may hold together is an eighth of what is in pages of shared classes, and CACHE_SPARE_BYTES, in
+ * even parts of CACHE_MOST_BYTES at most; they are counted only now and then, so for a while it can
+ * be CACHE_ROOMY times as much.
  *
  * Of blocks beyond 64 KiB it keeps some of one class at a time, when two such blocks after each
  * other were of that class: one block of each would be 7 MiB.
@@ -33,6 +33,7 @@
 #ifndef HEAP_CACHE_H
 #define HEAP_CACHE_H
 #include "page/depot.h"
+#include "page/retire.h"
 
 static const size_t CACHE_SPARE_BYTES = 4 * 1024 * 1024;
 static const size_t CACHE_MOST_BYTES = 4 * 1024 * 1024;
@@ -42,6 +43,7 @@ enum {
     CACHE_STEP = 16, // so small a part of its limit it takes, or passes on, at a time
     CACHE_LONG_FIRST = 89, // the first class of long blocks, beyond 64 KiB
     CACHE_LONG_BLOCKS = 16, // of which there is room for so many
+    CACHE_WAIT_BYTES = 16 * 1024, // blocks that go by and are longer do not wait
     CACHE_REVIEW_MS = 200,
     // after so many blocks out of the bins malloc takes a slow path, though no bin is dry
     CACHE_BEATS = 128
@@ -58,6 +60,9 @@ static_assert(offsetof(struct cache_bin, list) == 0 &&
                   offsetof(struct cache_bin, left) == PAGE_SINK_LEFT,
               "a sink, as a page is");
 
+// A block that goes by, and its page.
+struct cache_passing { struct page *page; struct block *block; };
+
 struct cache {
     size_t   room_bytes; // what the bins have room for
     size_t   held_bytes; // what was in them when each was counted last
@@ -69,9 +74,11 @@ struct cache {
     unsigned seen_beats; // what that was when bytes were given away last
     unsigned give_turn;  // the class that gave blocks away last
     unsigned room_turn;  // the class that gave room away last
-    unsigned passed;     // how often a bin gave all it had, or a block went by
+    bool     only_frees; // its thread does, as far as one knows: it is of no use
+    unsigned passes;     // then so many blocks may go by until it is looked at
     unsigned looked;     // the class that is looked at next
     unsigned long_class; // of the long block that came last, if it fits; else 0
+    struct cache_passing passing; // what went by last, see cache_pass; NULL: nothing waits
     uint64_t due_ms;     // when all are looked at again
     struct cache_bin bin[CLASS_COUNT - CLASS_SHARED_FIRST];
     // of each class, what its first blocks were when it was looked at last
@@ -88,6 +95,13 @@ static always_inline struct cache_bin *cache_bin_of(struct cache *cache, size_t 
 static inline unsigned cache_held(const struct cache_bin *bin)
 {
     return (unsigned)(bin->room - bin->left);
+}
+
+// A block of that class went by, and waits. Of another thread's cache: as far as one can see.
+static inline bool cache_is_passing(const struct cache *cache, size_t size_class)
+{
+    const struct page *page = cache->passing.page;
+    return page != NULL && page->size_class == size_class;
 }
 
 // A bin was empty: the thread may hold more from now on, as long as it does not hold too much.
@@ -111,6 +125,38 @@ INTERNAL struct block *cache_unload(struct cache *cache, size_t size_class);
 static inline void cache_set_loaded(struct cache *cache, size_t size_class, unsigned count)
 {
     cache->loaded[size_class - CLASS_SHARED_FIRST] = (uint16_t)count;
+}
+
+// The block goes to its page, from which it is out still. (A free that finds it in a page already
+// is one of a block freed twice, see H6.)
+INTERNAL void cache_return(struct cache_passing passing);
+
+// The block goes by the cache. It waits until the next one does: the word of its page is changed by
+// an instruction that waits for all writes before it, among them that of the block's link, to
+// memory that is seldom in the processor's cache, and is fetched meanwhile.
+static always_inline void cache_pass(struct cache *cache, struct page *page, struct block *block)
+{
+    struct cache_passing now = {page, block}, last = cache->passing;
+    if (unlikely(page->block_bytes > CACHE_WAIT_BYTES)) {
+        cache_return(now);
+        return;
+    }
+    compiler_prefetch(block);
+    compiler_prefetch(&page->remote);
+    cache->passing = now;
+    if (likely(last.page != NULL)) cache_return(last);
+}
+
+// false: the cache is to be looked at, for it may be of use, or has room for the block.
+static always_inline bool cache_try_pass(struct cache *cache, struct page *page,
+                                         struct block *block)
+{
+    if (cache->passes == 0 || cache_bin_of(cache, page->size_class)->room != 0) return false;
+    if (cache->seen_beats != cache->beats) return false;
+    cache->passes--;
+    cache->given += page->block_bytes;
+    cache_pass(cache, page, block);
+    return true;
 }
 
 // Forgets what is in a bin, in whose list something else was found.

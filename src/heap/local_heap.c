@@ -301,8 +301,8 @@ size_t local_heap_count_cached(const struct local_heap *heap, size_t size_class)
 {
     if (!local_heap_has_cached(heap, size_class)) return 0;
     const struct cache_bin *bin = &heap->cache.bin[size_class - CLASS_SHARED_FIRST];
-    size_t count = cache_held(bin);
-    if (count > bin->room) count = 0; // its thread is just changing both
+    size_t count = cache_held(bin); // which may be anything while its thread is changing both
+    count = (count <= bin->room ? count : 0) + cache_is_passing(&heap->cache, size_class);
     if (size_class < CLASS_BINNED_FIRST) count += cache_count(heap->list[size_class], size_class);
     return count;
 }
