@@ -8,6 +8,10 @@
 // Less than this is copied: to move page table entries is not much cheaper, and a block that was
 // moved once loses all of its memory when it is freed, however long it has become.
 static const size_t resize_move_min_bytes = (size_t)4 << 20;
+enum {
+    RESIZE_GROWTH = 4, // a block that has to be copied to grow: by so small a part at least
+    RESIZE_GROWTH_BYTES = 4096 // if it is so long
+};
 
 // --- large blocks --------------------------------------------------------------------------------
 
@@ -148,13 +152,30 @@ static no_inline size_t resize_move_pages(const struct free_place *from, const v
     return moved_bytes;
 }
 
+// What to ask for when a block grows, and is copied. What has grown by little is likely to do so
+// again; with each size class it would be copied anew. When each step is a quarter, what is copied
+// comes to four times the length it has in the end. What is not written to of that quarter is not
+// resident, but for the last OS page: so short blocks grow by classes. Padding tells where the
+// request ends.
+static size_t resize_with_room(size_t usable, size_t bytes)
+{
+    size_t grown = usable + usable / RESIZE_GROWTH;
+    bool is_copied = usable >= RESIZE_GROWTH_BYTES && usable < resize_move_min_bytes;
+    return !CFG_PADDING && is_copied && bytes > usable && bytes < grown ? grown : bytes;
+}
+
 static void *resize_elsewhere(struct local_heap *heap, const struct free_place *place,
                               void *pointer, size_t bytes)
 {
     size_t usable = free_usable_bytes(place, pointer), kept = usable < bytes ? usable : bytes;
     bool may_stay = bytes <= usable;
-    int before = may_stay ? errno : 0;
-    char *moved = (char *)alloc_from(heap, bytes, false);
+    size_t roomy = resize_with_room(usable, bytes);
+    int before = may_stay || roomy != bytes ? errno : 0;
+    char *moved = (char *)alloc_from(heap, roomy, false);
+    if (unlikely(moved == NULL) && roomy != bytes) {
+        errno = before;
+        moved = (char *)alloc_from(heap, bytes, false);
+    }
     if (unlikely(moved == NULL)) return may_stay ? resize_stay(place, pointer, before) : NULL;
     size_t done = resize_is_large(place) ? resize_move_pages(place, pointer, moved, kept) : 0;
     if (done < kept) memcpy(moved + done, (char *)pointer + done, kept - done);

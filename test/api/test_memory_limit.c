@@ -83,6 +83,23 @@ static void shrink(void *arg)
     for (int i = 1; i < count; i++) mi_free(blocks[i]);
 }
 
+// There is memory for what was asked for, but not for room to grow.
+static void grow(void *arg)
+{
+    (void)arg;
+    char *block = (char *)mi_malloc(2 * MIB), *behind = (char *)mi_malloc(2 * MIB);
+    EXPECT(block != NULL && behind != NULL);
+    memset(block, 7, 2 * MIB);
+    long used_kib = (long)(stats_number("committed", "current") / 1024);
+    mi_option_set(mi_option_memory_limit_hard, used_kib + 2200);
+    errno = 0;
+    block = (char *)mi_realloc(block, 2 * MIB + 10000);
+    EXPECT(block != NULL && errno == 0 && block[0] == 7 && block[2 * MIB - 1] == 7);
+    EXPECT(mi_usable_size(block) < 2 * MIB + MIB / 4);
+    mi_free(behind);
+    mi_free(block);
+}
+
 static void expect_well(void (*run)(void *arg))
 {
     static struct child child;
@@ -106,6 +123,11 @@ static void soft(void *arg)
 }
 
 TEST(memory_limit_hard_lets_a_block_become_smaller) { expect_well(shrink); }
+
+TEST(memory_limit_hard_lets_a_block_grow_that_would_have_more_room_without_it)
+{
+    expect_well(grow);
+}
 
 TEST(memory_limit_gives_back_at_once_and_refuses_nothing) { expect_well(soft); }
 

@@ -364,4 +364,33 @@ TEST(growing_in_small_steps_is_not_quadratic)
     if (!TEST_IS_SANITIZED) EXPECT(process_cpu_seconds() - start < 2.0);
 }
 
+// From 4 KiB to 4 MiB: by a quarter at least each time it is copied.
+TEST(a_block_that_grows_by_little_is_seldom_copied)
+{
+    enum { STEP_BYTES = 100, MOST_MOVES = 40 };
+    int moves = 0;
+    char *block = (char *)mi_malloc(4096);
+    if (TEST_IS_DEBUG) return; // there its padding begins where the request ends
+    for (size_t bytes = 4096; bytes < 4 * MIB; bytes += STEP_BYTES) {
+        uintptr_t before = (uintptr_t)block;
+        block = (char *)mi_realloc(block, bytes);
+        ENSURE(block != NULL);
+        if ((uintptr_t)block != before) moves++;
+    }
+    EXPECT(moves <= MOST_MOVES);
+    mi_free(block);
+}
+
+TEST(a_block_has_room_to_grow_only_where_it_is_long_and_grows_by_little)
+{
+    static const size_t sizes[][2] = {{1000, 1100}, {5000, 7000}, {100000, 200000},
+                                      {2 << 20, 3 << 20}, {16 << 20, 17 << 20}};
+    for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
+        void *block = mi_realloc(mi_malloc(sizes[i][0]), sizes[i][1]);
+        ENSURE(block != NULL);
+        EXPECT(mi_usable_size(block) == mi_good_size(sizes[i][1]));
+        mi_free(block);
+    }
+}
+
 TEST_MAIN
