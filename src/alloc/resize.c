@@ -6,8 +6,10 @@
 #include "region/purger.h"
 
 // Less than this is copied: to move page table entries is not much cheaper, and a block that was
-// moved once loses all of its memory when it is freed, however long it has become.
+// moved once loses all of its memory when it is freed, however long it has become. So is more, if
+// it goes where memory was used before, which would be lost too, and faulted in again.
 static const size_t resize_move_min_bytes = (size_t)4 << 20;
+static const size_t resize_move_onto_used_min_bytes = (size_t)32 << 20;
 enum {
     RESIZE_GROWTH = 4, // a block that has to be copied to grow: by so small a part at least
     RESIZE_GROWTH_BYTES = 4096 // if it is so long
@@ -129,6 +131,14 @@ void *resize_stay(const struct free_place *place, void *pointer, int errno_befor
 
 // --- moving --------------------------------------------------------------------------------------
 
+// Most of where the source would be moved to.
+static bool resize_is_used(const struct page *target, const struct page *source)
+{
+    const struct arena *arena = page_arena(target);
+    size_t slice = arena_slice_of(arena, target->start);
+    return chunk_count_dirty(arena->chunks, slice, source->slices) > source->slices / 2;
+}
+
 // Moves the memory of a large block to another one instead of copying it. Returns how many bytes,
 // from the beginning on: none where `pointer` lies within its block.
 static no_inline size_t resize_move_pages(const struct free_place *from, const void *pointer,
@@ -144,7 +154,9 @@ static no_inline size_t resize_move_pages(const struct free_place *from, const v
         return 0;
     // the whole run: what lies behind the block may hold old data, and is to be clean afterwards;
     // but not onto the target's guard, nor with the source's
-    if (source->slices >= target->slices || !page_unguard(source)) return 0;
+    if (source->slices >= target->slices) return 0;
+    if (bytes < resize_move_onto_used_min_bytes && resize_is_used(target, source)) return 0;
+    if (!page_unguard(source)) return 0;
     size_t moved_bytes = os_move(source->start, page_total_bytes(source), to);
     if (moved_bytes != 0) target->flags = (uint8_t)(target->flags | PAGE_MOVED);
     if (moved_bytes == page_total_bytes(source))

@@ -527,12 +527,8 @@ void arena_release(void *start, size_t count, bool touched)
 void arena_unclaim(void *start, size_t count)
 {
     struct arena *arena = arena_of(start);
-    size_t slice = arena_slice_of(arena, start), dirty = 0;
-    for (size_t done = 0, covered; done < count; done += covered) {
-        uint64_t bits = chunk_bits(slice + done, count - done, &covered);
-        const struct chunk *chunk = &arena->chunks[(slice + done) / CHUNK_SLICES];
-        dirty += bits_popcount64(atomic_load_explicit(&chunk->dirty, memory_order_relaxed) & bits);
-    }
+    size_t slice = arena_slice_of(arena, start);
+    size_t dirty = chunk_count_dirty(arena->chunks, slice, count);
     if (dirty != 0) atomic_fetch_add_explicit(&arena->dirty_free, dirty, memory_order_relaxed);
     if (dirty != count) stats_remove(STAT_committed, (int64_t)((count - dirty) << SLICE_SHIFT));
     arena_free_range(arena, slice, count);

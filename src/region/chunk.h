@@ -84,6 +84,18 @@ static inline uint64_t chunk_bits(size_t slice, size_t count, size_t *covered)
     return bits_ones((unsigned)*covered) << first;
 }
 
+// How many of the slices, which the caller has claimed, were used before, and not purged since.
+static inline size_t chunk_count_dirty(const struct chunk *chunks, size_t slice, size_t count)
+{
+    size_t dirty = 0;
+    for (size_t done = 0, covered; done < count; done += covered) {
+        uint64_t bits = chunk_bits(slice + done, count - done, &covered);
+        const struct chunk *chunk = &chunks[(slice + done) / CHUNK_SLICES];
+        dirty += bits_popcount64(atomic_load_explicit(&chunk->dirty, memory_order_relaxed) & bits);
+    }
+    return dirty;
+}
+
 // Bits at which `count` consecutive ones of `word` begin, 1 <= count <= 64.
 static inline uint64_t chunk_run_starts(uint64_t word, unsigned count)
 {

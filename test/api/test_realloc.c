@@ -347,6 +347,41 @@ TEST(a_large_block_that_was_moved_gives_its_end_back_when_it_shrinks)
     for (size_t i = 0; i < BLOCKERS; i++) mi_free(blockers[i]);
 }
 
+// A block of 6 MiB at the start of where one of 16 was grows to 16 again, and cannot stay. Moved,
+// its memory would be lost, and what was resident where it goes.
+TEST(a_large_block_that_goes_where_memory_was_used_before_is_copied)
+{
+    enum { ROUNDS = 10, BLOCKS = 6 };
+    size_t *blocks[BLOCKS] = {NULL};
+    if (TEST_IS_SANITIZED || TEST_IS_DEBUG) return; // they move no memory
+    for (size_t i = 0; i < BLOCKS; i++) {
+        blocks[i] = (size_t *)mi_malloc(16 * MIB);
+        ENSURE(blocks[i] != NULL);
+        memset(blocks[i], 1, 16 * MIB);
+    }
+    mi_free(blocks[3]);
+    blocks[3] = NULL;
+    long long moves = stats_number("", "move_calls");
+    long before = minor_faults(), went = 0;
+    for (int round = 0; round < ROUNDS; round++) {
+        uintptr_t place = (uintptr_t)blocks[1];
+        blocks[1] = (size_t *)mi_realloc(blocks[1], 6 * MIB);
+        ENSURE(blocks[1] != NULL);
+        set_marks(blocks[1], 0, 6 * MIB);
+        void *blocker = mi_malloc(10 * MIB); // behind it, where there is just that room
+        blocks[1] = (size_t *)mi_realloc(blocks[1], 16 * MIB);
+        ENSURE(blocks[1] != NULL && blocker != NULL);
+        EXPECT(marks_are(blocks[1], 6 * MIB));
+        went += (uintptr_t)blocks[1] != place;
+        memset((char *)blocks[1] + 6 * MIB, 1, 10 * MIB);
+        mi_free(blocker);
+    }
+    EXPECT(went > 0);
+    EXPECT(stats_number("", "move_calls") == moves);
+    EXPECT(minor_faults() - before < ROUNDS * 1000); // each move would be 1536 or more
+    for (size_t i = 0; i < BLOCKS; i++) mi_free(blocks[i]);
+}
+
 TEST(growing_in_small_steps_is_not_quadratic)
 {
     double start = process_cpu_seconds();
