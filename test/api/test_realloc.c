@@ -376,7 +376,7 @@ TEST(a_large_block_that_goes_where_memory_was_used_before_is_copied)
         memset((char *)blocks[1] + 6 * MIB, 1, 10 * MIB);
         mi_free(blocker);
     }
-    EXPECT(went > 0);
+    EXPECT(went > 0 || TEST_IS_SECURE); // there a guard takes a slice more
     EXPECT(stats_number("", "move_calls") == moves);
     EXPECT(minor_faults() - before < ROUNDS * 1000); // each move would be 1536 or more
     for (size_t i = 0; i < BLOCKS; i++) mi_free(blocks[i]);
