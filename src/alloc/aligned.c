@@ -111,7 +111,14 @@ static void *aligned_counted(struct local_heap *heap, size_t count, struct align
 static void *aligned_move(struct local_heap *heap, void *pointer, size_t kept,
                           struct aligned_request request)
 {
-    void *moved = aligned_alloc_from(heap, request);
+    struct aligned_request roomy = request;
+    if (!request.is_zeroed) roomy.bytes = resize_with_room(kept, request.bytes);
+    int before = errno;
+    void *moved = aligned_alloc_from(heap, roomy);
+    if (moved == NULL && roomy.bytes != request.bytes) {
+        errno = before;
+        moved = aligned_alloc_from(heap, request);
+    }
     if (moved == NULL) return NULL;
     memcpy(moved, pointer, kept);
     mi_free(pointer);

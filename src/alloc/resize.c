@@ -164,24 +164,20 @@ static no_inline size_t resize_move_pages(const struct free_place *from, const v
     return moved_bytes;
 }
 
-// What to ask for when a block grows, and is copied. What has grown by little is likely to do so
-// again; with each size class it would be copied anew. When each step is a quarter, what is copied
-// comes to four times the length it has in the end. What is not written to of that quarter is not
-// resident, but for the last OS page: so short blocks grow by classes. Padding tells where the
-// request ends.
-static size_t resize_with_room(size_t usable, size_t bytes)
+size_t resize_with_room(size_t usable, size_t bytes)
 {
     size_t grown = usable + usable / RESIZE_GROWTH;
     bool is_copied = usable >= RESIZE_GROWTH_BYTES && usable < resize_move_min_bytes;
     return !CFG_PADDING && is_copied && bytes > usable && bytes < grown ? grown : bytes;
 }
 
+// has_room: the block may get more than it asks for.
 static void *resize_elsewhere(struct local_heap *heap, const struct free_place *place,
-                              void *pointer, size_t bytes)
+                              void *pointer, size_t bytes, bool has_room)
 {
     size_t usable = free_usable_bytes(place, pointer), kept = usable < bytes ? usable : bytes;
     bool may_stay = bytes <= usable;
-    size_t roomy = resize_with_room(usable, bytes);
+    size_t roomy = has_room ? resize_with_room(usable, bytes) : bytes;
     int before = may_stay || roomy != bytes ? errno : 0;
     char *moved = (char *)alloc_from(heap, roomy, false);
     if (unlikely(moved == NULL) && roomy != bytes) {
@@ -207,7 +203,7 @@ void resize_clear_tail(void *block, size_t kept)
     if (usable > kept) memset((char *)block + kept, 0, usable - kept);
 }
 
-static void *resize(struct local_heap *heap, void *pointer, size_t bytes)
+static void *resize(struct local_heap *heap, void *pointer, size_t bytes, bool has_room)
 {
     if (pointer == NULL) return alloc_from(heap, bytes, false);
     struct free_place place;
@@ -216,7 +212,7 @@ static void *resize(struct local_heap *heap, void *pointer, size_t bytes)
 
     if (resize_fits(free_usable_bytes(&place, pointer), bytes) && !CFG_PADDING) return pointer;
     if (resize_is_large(&place) && resize_in_place(&place, pointer, bytes)) return pointer;
-    return resize_elsewhere(heap, &place, pointer, bytes);
+    return resize_elsewhere(heap, &place, pointer, bytes, has_room);
 }
 
 // Apart, so that realloc is as short as it can be.
@@ -228,7 +224,7 @@ static void *resize_zeroed(struct local_heap *heap, void *pointer, size_t bytes)
     size_t usable = free_usable_bytes(&place, pointer);
     // whole slices are given back rather than cleared
     bool has_shrunk = bytes < usable && resize_in_place(&place, pointer, bytes);
-    void *result = has_shrunk ? pointer : resize(heap, pointer, bytes);
+    void *result = has_shrunk ? pointer : resize(heap, pointer, bytes, false);
     // also behind a block that shrinks in its place: it may grow again
     if (result != NULL) resize_clear_tail(result, usable < bytes ? usable : bytes);
     return result;
@@ -239,19 +235,19 @@ static void *resize_counted(struct local_heap *heap, void *pointer, size_t count
 {
     size_t bytes;
     if (!bits_multiply(count, size, &bytes)) return report_no_memory(SIZE_MAX, true);
-    return is_zeroed ? resize_zeroed(heap, pointer, bytes) : resize(heap, pointer, bytes);
+    return is_zeroed ? resize_zeroed(heap, pointer, bytes) : resize(heap, pointer, bytes, true);
 }
 
 static void *resize_or_free(struct local_heap *heap, void *pointer, size_t bytes)
 {
-    void *result = resize(heap, pointer, bytes);
+    void *result = resize(heap, pointer, bytes, true);
     if (result == NULL && pointer != NULL) mi_free(pointer);
     return result;
 }
 
 // --- public --------------------------------------------------------------------------------------
 
-void *mi_realloc(void *p, size_t newsize) { return resize(thread_heap(), p, newsize); }
+void *mi_realloc(void *p, size_t newsize) { return resize(thread_heap(), p, newsize, true); }
 void *mi_rezalloc(void *p, size_t newsize) { return resize_zeroed(thread_heap(), p, newsize); }
 void *mi_reallocf(void *p, size_t newsize) { return resize_or_free(thread_heap(), p, newsize); }
 void *mi_reallocn(void *p, size_t count, size_t size)
@@ -278,7 +274,7 @@ void *mi_expand(void *p, size_t newsize)
 void *mi_heap_realloc(mi_heap_t *heap, void *p, size_t newsize)
 {
     struct local_heap *part = alloc_part(heap);
-    return part == NULL ? NULL : alloc_finish(part, resize(part, p, newsize));
+    return part == NULL ? NULL : alloc_finish(part, resize(part, p, newsize, true));
 }
 
 void *mi_heap_rezalloc(mi_heap_t *heap, void *p, size_t newsize)
