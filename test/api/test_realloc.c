@@ -3,6 +3,7 @@
 #include "mimalloc.h"
 #include "../support/process_info.h"
 #include <errno.h>
+#include <limits.h>
 #include <sys/resource.h>
 
 static const size_t MIB = 1024 * 1024;
@@ -409,7 +410,7 @@ static int moves_of_growing(size_t alignment)
         uintptr_t before = (uintptr_t)block;
         block = (char *)(alignment == 0 ? mi_realloc(block, bytes)
                                          : mi_realloc_aligned(block, bytes, alignment));
-        ENSURE(block != NULL);
+        if (block == NULL) return INT_MAX;
         if ((uintptr_t)block != before) moves++;
     }
     mi_free(block);
