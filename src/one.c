@@ -42,6 +42,7 @@
 #include "region/search.c"
 #include "region/arena.c"
 #include "region/arena_end.c"
+#include "region/batch.c"
 #include "region/marks.c"
 #include "region/purge.c"
 #include "region/purger.c"
@@ -55,9 +56,11 @@
 #include "page/depot.c"
 
 // F6 heap
+#include "heap/ahead.c"
 #include "heap/cache.c"
 #include "heap/ring.c"
 #include "heap/local_heap.c"
+#include "heap/local_heap_end.c"
 #include "heap/local_heap_rules.c"
 #include "heap/heap.c"
 #include "heap/idle.c"

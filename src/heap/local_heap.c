@@ -96,11 +96,12 @@ static void local_heap_release_page(struct local_heap *heap, struct page *page)
     page_release(page);
 }
 
-// Memory for a page of one slice that was this thread's a short while ago; NULL as a rule when
-// others have it by now.
-static char *local_heap_claim_again(struct local_heap *heap, bool *is_zero)
+// Memory for a page of one slice: that was this thread's a short while ago, NULL as a rule when
+// others have it by now; or that a heap which can be destroyed has claimed ahead.
+static char *local_heap_claim_one(struct local_heap *heap, bool *is_zero)
 {
     struct local_heap *main = heap->main;
+    if (heap->is_pinned) return (char *)ahead_take(&heap->ahead, is_zero);
     for (int i = 0; i < LOCAL_HEAP_TRIES; i++) {
         uint32_t *last = &main->released[--main->released_count % LOCAL_HEAP_RELEASED];
         uint32_t number = *last;
@@ -171,7 +172,7 @@ static struct page *local_heap_new_page(struct local_heap *heap, size_t size_cla
                            : class_page_slices(size_class, plan.lost_bytes);
 
     bool is_zero;
-    char *memory = plan.slices == 1 ? local_heap_claim_again(heap, &is_zero) : NULL;
+    char *memory = plan.slices == 1 ? local_heap_claim_one(heap, &is_zero) : NULL;
     if (memory == NULL) memory = (char *)arena_claim(plan.slices, SLICE_BYTES, &is_zero);
     if (memory == NULL) return NULL;
     if (is_zero) plan.flags |= PAGE_ZERO;
@@ -503,6 +504,7 @@ void local_heap_collect(struct local_heap *heap, bool is_forced)
     if (is_forced && !heap->is_pinned) cache_flush(&heap->cache, heap->list, true);
     local_heap_collect_full(heap, &heap->full);
     local_heap_collect_full(heap, &heap->large);
+    ahead_return(&heap->ahead);
     for (size_t size_class = 0; size_class < local_heap_owned_classes(heap); size_class++) {
         if (is_forced) local_heap_drop_current(heap, size_class);
         local_heap_collect_queue(heap, size_class);
@@ -519,6 +521,7 @@ void local_heap_leave_part(struct local_heap *heap)
     }
     local_heap_scan_full(heap, &heap->full);
     local_heap_scan_full(heap, &heap->large);
+    ahead_return(&heap->ahead);
 }
 
 void local_heap_leave_queues(struct local_heap *heap)
@@ -573,28 +576,4 @@ void local_heap_move_pages(struct local_heap *heap, struct local_heap *to)
         local_heap_unlink_full(heap, page);
         local_heap_move_page(to, page);
     }
-}
-
-static void local_heap_release_list(struct page **head)
-{
-    struct page *page;
-    while ((page = *head) != NULL) {
-        page_list_remove(head, page);
-        page_release(page);
-    }
-}
-
-void local_heap_destroy_pages(struct local_heap *heap)
-{
-    for (size_t size_class = 0; size_class < CLASS_COUNT; size_class++) {
-        struct page *page = heap->own[size_class].current;
-        // first: its blocks belong to no page from now on
-        *local_heap_list(heap, size_class) = NULL;
-        heap->own[size_class].current = NULL;
-        if (page != NULL) page_release(page);
-        local_heap_release_list(&heap->own[size_class].queue);
-    }
-    local_heap_release_list(&heap->full.first);
-    local_heap_release_list(&heap->large.first);
-    heap->full.cursor = heap->large.cursor = NULL;
 }

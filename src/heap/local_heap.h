@@ -23,6 +23,7 @@
  *       class
  *   H7  a bin holds room - left blocks, and the sums of the cache are those of its bins; a heap
  *       that can be destroyed has no room
+ *   H8  what is claimed ahead is neither free nor a page; only heaps that can be destroyed do so
  * All fields belong to the owner thread but those marked [any].
  */
 #ifndef HEAP_LOCAL_HEAP_H
@@ -30,6 +31,7 @@
 #include "base/base.h"
 #include "base/chacha.h"
 #include "core/stats.h"
+#include "heap/ahead.h"
 #include "heap/cache.h"
 #include "heap/ring.h"
 #include "page/page.h"
@@ -64,6 +66,7 @@ struct local_heap {
     uint64_t           zero_list[2];
     struct cache       cache;               // main only, but for `beats` and the bins' lists
     struct full_pages  full, large;         // of small blocks; of large ones
+    struct ahead       ahead;               // of a heap that can be destroyed
     // of the same thread; itself for the main one; NULL: that thread has ended
     struct local_heap *main;
     // local parts of other heaps in this thread (from the main one on)

@@ -168,6 +168,9 @@ const char *local_heap_broken_rule(const struct local_heap *heap)
     if (broken == NULL) broken = local_heap_broken_full(heap, &heap->full);
     if (broken == NULL) broken = local_heap_broken_full(heap, &heap->large);
     if (broken == NULL) broken = local_heap_broken_counts(heap);
+    if (broken == NULL && !heap->is_pinned && heap->ahead.slices != 0)
+        broken = "H8: a heap that is not destroyed claims ahead";
+    if (broken == NULL) broken = ahead_broken_rule(&heap->ahead);
     if (broken == NULL)
         broken = heap->is_pinned ? local_heap_broken_bins(heap) : local_heap_broken_cache(heap);
     return broken != NULL ? broken : local_heap_broken_ring(heap);

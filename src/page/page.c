@@ -3,6 +3,7 @@
 #include "core/report.h"
 #include "core/stats.h"
 #include "os/os.h"
+#include "region/batch.h"
 #include "region/marks.h"
 #include "region/purger.h"
 
@@ -156,7 +157,14 @@ static void page_blank_all(struct page *page)
     for (uint32_t i = 0; i < slices; i++) page_blank(&page[i]);
 }
 
-void page_release(struct page *page)
+static void page_return(void *start, uint32_t slices, bool touched, struct batch *batch)
+{
+    if (batch == NULL) arena_release(start, slices, touched);
+    else batch_add(batch, start, slices, touched);
+}
+
+// What cannot be used again is nobody's for good.
+void page_release_later(struct page *page, struct batch *batch)
 {
     char *start = page->start;
     if (unlikely(page_has_doubled(page))) return;
@@ -177,9 +185,11 @@ void page_release(struct page *page)
     if ((page->flags & PAGE_MOVED) != 0) is_clean = os_restore(start, bytes, &is_lost);
 
     page_blank_all(page);
-    if (is_usable && !is_lost) arena_release(start, slices, !is_clean); // else nobody's for good
+    if (is_usable && !is_lost) page_return(start, slices, !is_clean, batch);
     purger_consider();
 }
+
+void page_release(struct page *page) { page_release_later(page, NULL); }
 
 // About an OS page: in new memory each is a page fault, and the caller waits. Few blocks have few
 // orders, so at random it is eight of them if four OS pages hold so many.

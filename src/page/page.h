@@ -140,6 +140,9 @@ INTERNAL must_use bool page_unguard(struct page *page); // false: it cannot be t
 // Blanks what descriptors say of a page, and returns its slices to the arena. Every block is free;
 // nobody else knows the page. If a block is in use (T3), that is reported, and the page stays.
 INTERNAL void page_release(struct page *page);
+// The same, but its slices may be free only after batch_release.
+struct batch;
+INTERNAL void page_release_later(struct page *page, struct batch *batch);
 
 // Cuts some more blocks onto `free`: about one OS page, and up to `used_bytes` of memory that was
 // used before. chacha: NULL, or the order is random. false when all are cut.

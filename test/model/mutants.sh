@@ -103,7 +103,7 @@ mutant test_pages page/remote.c "a list is put back over another" \
 mutant test_pages page/refill.c "claim forgets the list" "$(in_function refill_claim) { /refill_put/d }"
 mutant test_pages page/page.c "released with its descriptor in use" "/page_blank\(&page\[i\]\)/d"
 mutant test_pages page/page.c "released before its descriptor is blank" \
-    "$(in_function page_release) { /arena_release/d; s/^    page_blank_all/    arena_release(start, slices, !is_clean);\n&/ }"
+    "$(in_function page_release_later) { /page_return/d; s/^    page_blank_all/    page_return(start, slices, !is_clean, batch);\n&/ }"
 
 # --- depot.c, and pages that are shared -----------------------------------------------------------
 

@@ -10,9 +10,11 @@
 #include "core/report.h"
 #include "core/stats.h"
 #include "os/os.h"
+#include "region/batch.h"
 #include "region/marks.h"
 #include "region/purger.h"
 #include "alloc/free.h"
+#include "heap/ahead.h"
 #include "heap/cache.h"
 
 // --- what lies below -----------------------------------------------------------------------------
@@ -133,6 +135,18 @@ static void arena_release(void *start, size_t count, bool)
 }
 
 // --- the real sources ----------------------------------------------------------------------------
+
+// What claims and gives back one slice at a time.
+static void batch_add(struct batch *, void *start, size_t count, bool touched)
+{
+    arena_release(start, count, touched);
+}
+static void *ahead_take(struct ahead *, bool *is_zero)
+{
+    return arena_claim(1, SLICE_BYTES, is_zero);
+}
+static void ahead_return(struct ahead *) {}
+static const char *ahead_broken_rule(const struct ahead *) { return NULL; }
 
 #include "region/marks.c"
 #include "page/page.c"

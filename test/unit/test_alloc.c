@@ -297,6 +297,7 @@ static void grow_moved_into_large_pages(void)
 {
     start();
     mi_free(mi_malloc(40 * MIB)); // there is room behind
+    mi_collect(true);             // which counts as never used
     void *block = dirty_run(MOVED_BYTES);
     void *barrier = mi_malloc(MIB);
     block = mi_realloc(block, 8 * MIB);
