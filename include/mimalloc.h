@@ -87,8 +87,9 @@ mi_decl_export mi_decl_allocator void *mi_calloc(size_t count, size_t size)
 // C11 7.22.3.5. NULL as `p` allocates. A new size of 0 gives a minimal block, never NULL for that
 // reason alone. On failure `p` stays valid. A block is kept in place while it is at most half
 // empty afterwards, and when there is no memory for a smaller one: then it does not fail, though
-// the error function has been called. A block of 4 KiB to 4 MiB that has to be copied to grow gets
-// a quarter more than it had, or what is asked for if that is more: see mi_usable_size.
+// the error function has been called. A block of 4 KiB to 32 MiB that grows by less than a quarter
+// and cannot stay has a quarter more than before, if there is memory: see mi_usable_size. (Not in
+// debug builds.)
 mi_decl_export mi_decl_allocator void *mi_realloc(void *p, size_t newsize)
     mi_attr_noexcept mi_attr_alloc_size(2);
 

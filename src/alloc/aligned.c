@@ -108,17 +108,22 @@ static void *aligned_counted(struct local_heap *heap, size_t count, struct align
 
 // --- resizing ------------------------------------------------------------------------------------
 
+// With room to grow, where that can be had as simply as the usual aligned block; else NULL.
+static void *aligned_with_room(struct local_heap *heap, size_t kept,
+                               const struct aligned_request *request)
+{
+    size_t roomy = resize_with_room(kept, request->bytes);
+    bool is_usual = request->offset == 0 && request->alignment <= SLICE_BYTES;
+    if (roomy == request->bytes || request->is_zeroed || !is_usual) return NULL;
+    roomy = bits_align_up(roomy, request->alignment);
+    return roomy <= CLASS_MAX_BYTES ? alloc_quietly(heap, roomy) : NULL;
+}
+
 static void *aligned_move(struct local_heap *heap, void *pointer, size_t kept,
                           struct aligned_request request)
 {
-    struct aligned_request roomy = request;
-    if (!request.is_zeroed) roomy.bytes = resize_with_room(kept, request.bytes);
-    int before = errno;
-    void *moved = aligned_alloc_from(heap, roomy);
-    if (moved == NULL && roomy.bytes != request.bytes) {
-        errno = before;
-        moved = aligned_alloc_from(heap, request);
-    }
+    void *moved = aligned_with_room(heap, kept, &request);
+    if (moved == NULL) moved = aligned_alloc_from(heap, request);
     if (moved == NULL) return NULL;
     memcpy(moved, pointer, kept);
     mi_free(pointer);

@@ -1,4 +1,5 @@
 #include "alloc/alloc.h"
+#include <errno.h>
 #include "core/report.h"
 #include "core/stats.h"
 #include "heap/cache.h"
@@ -164,6 +165,20 @@ void *alloc_slow_large(struct local_heap *heap, size_t bytes, size_t alignment, 
 void *alloc_slow(struct local_heap *heap, size_t bytes, bool is_zeroed)
 {
     return alloc_slow_large(heap, bytes, 0, is_zeroed);
+}
+
+void *alloc_quietly(struct local_heap *heap, size_t bytes)
+{
+    if (!thread_is_ready(heap)) return NULL;
+    bool is_small = bytes <= CLASS_MAX_BYTES;
+    if (is_small && *local_heap_list(heap, class_of(bytes)) != NULL)
+        return alloc_from(heap, bytes, false); // it is there
+    int before = errno;
+    heap = thread_ready(heap);
+    heap = heap == NULL ? NULL : thread_housekeep(heap);
+    void *block = heap == NULL ? NULL : alloc_try(heap, bytes, 0, false);
+    errno = before;
+    return block;
 }
 
 on_cache_line void *alloc_medium(struct local_heap *heap, size_t bytes, bool is_zeroed)

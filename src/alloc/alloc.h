@@ -26,6 +26,10 @@ INTERNAL no_inline void *alloc_medium(struct local_heap *heap, size_t bytes, boo
 // The thread's part of a heap, for a call that ends with alloc_finish; NULL when it is not usable
 // (reported) or memory is exhausted.
 INTERNAL no_inline struct local_heap *alloc_find_part(mi_heap_t *heap);
+// A block where one can be had without trying hard: NULL, and nothing is reported, while the thread
+// has no heap, or there is no memory at once. For who can do with less. Not where blocks have
+// padding. `bytes` up to ALLOC_MAX_BYTES. Leaves errno alone.
+INTERNAL void *alloc_quietly(struct local_heap *heap, size_t bytes);
 // The loaded list begins with something else than a free block: reports that, drops the list, and
 // goes on as alloc_slow.
 INTERNAL cold void *alloc_bad_list(struct local_heap *heap, size_t bytes, bool is_zeroed);

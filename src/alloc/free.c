@@ -253,7 +253,8 @@ static no_inline on_cache_line void free_in_full_sink(struct page *page, struct 
         return;
     }
     page = page_head(page);
-    if (!cache_try_pass(&heap->cache, page, block)) free_to_cache(heap, page, block);
+    if (unlikely(idle_has_any()) || !cache_try_pass(&heap->cache, page, block))
+        free_to_cache(heap, page, block);
 }
 
 // Whatever is in a sink is written only when it is this thread's to write. `first` describes the

@@ -3,6 +3,7 @@
 #include "core/report.h"
 #include "core/stats.h"
 #include "os/os.h"
+#include "region/limit.h"
 #include "region/purger.h"
 
 // Less than this is copied: to move page table entries is not much cheaper, and a block that was
@@ -167,8 +168,9 @@ static no_inline size_t resize_move_pages(const struct free_place *from, const v
 size_t resize_with_room(size_t usable, size_t bytes)
 {
     size_t grown = usable + usable / RESIZE_GROWTH;
-    bool is_copied = usable >= RESIZE_GROWTH_BYTES && usable < resize_move_min_bytes;
-    return !CFG_PADDING && is_copied && bytes > usable && bytes < grown ? grown : bytes;
+    bool may_copy = usable >= RESIZE_GROWTH_BYTES && usable < resize_move_onto_used_min_bytes;
+    bool has_room = may_copy && bytes > usable && bytes < grown && !limit_wants_memory();
+    return !CFG_PADDING && has_room ? grown : bytes;
 }
 
 // has_room: the block may get more than it asks for.
@@ -178,12 +180,9 @@ static void *resize_elsewhere(struct local_heap *heap, const struct free_place *
     size_t usable = free_usable_bytes(place, pointer), kept = usable < bytes ? usable : bytes;
     bool may_stay = bytes <= usable;
     size_t roomy = has_room ? resize_with_room(usable, bytes) : bytes;
-    int before = may_stay || roomy != bytes ? errno : 0;
-    char *moved = (char *)alloc_from(heap, roomy, false);
-    if (unlikely(moved == NULL) && roomy != bytes) {
-        errno = before;
-        moved = (char *)alloc_from(heap, bytes, false);
-    }
+    int before = may_stay ? errno : 0;
+    char *moved = roomy != bytes ? (char *)alloc_quietly(heap, roomy) : NULL;
+    if (moved == NULL) moved = (char *)alloc_from(heap, bytes, false);
     if (unlikely(moved == NULL)) return may_stay ? resize_stay(place, pointer, before) : NULL;
     size_t done = resize_is_large(place) ? resize_move_pages(place, pointer, moved, kept) : 0;
     if (done < kept) memcpy(moved + done, (char *)pointer + done, kept - done);

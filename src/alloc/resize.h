@@ -12,9 +12,10 @@ INTERNAL must_use bool resize_in_place(const struct free_place *place, const voi
 // What to ask for when a block of which `usable` bytes can be used is copied to one of `bytes`:
 // more, where it grows by little, for it is likely to do so again, and with each size class it
 // would be copied anew. When each step is a quarter, what is copied comes to four times the length
-// it has in the end. What is not written to of that quarter is not resident, but for the last OS
-// page: so short blocks grow by classes. Padding tells where the request ends: no more room than
-// that. Not where zeroes are promised, for what is behind the request is cleared with each call.
+// it has in the end. In fresh memory what is not written to of that quarter is not resident, but
+// for the last OS page: so short blocks grow by classes. Padding tells where the request ends: no
+// more room than that. Not where zeroes are promised, for what is behind the request is cleared
+// with each call.
 INTERNAL size_t resize_with_room(size_t usable, size_t bytes);
 
 // There was no memory for a smaller block, and errno tells: the one there is will do, less what can

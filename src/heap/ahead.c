@@ -1,23 +1,49 @@
 #include "heap/ahead.h"
+#include "core/options.h"
 #include "region/arena.h"
 #include "region/limit.h"
+#include "region/purger.h"
 
-static bool ahead_claim(struct ahead *ahead, uint32_t count)
+// Others that need memory could not get at them.
+static bool ahead_is_wise(const struct arena *arena)
 {
+    return !arena->is_fixed && !options_is_on(OPTION_memory_limit_hard) &&
+           !options_is_on(OPTION_disallow_os_alloc) && !limit_wants_memory();
+}
+
+// How many slices behind this one, of its chunk, are free and not kept for a large block.
+static uint32_t ahead_free_behind(const struct arena *arena, size_t slice)
+{
+    const struct chunk *chunk = &arena->chunks[slice / CHUNK_SLICES];
+    uint64_t free = atomic_load_explicit(&chunk->free, memory_order_relaxed) & ~chunk_kept(chunk);
+    // shifted twice, for the slice may be the last one
+    return bits_trailing_ones(free >> slice % CHUNK_SLICES >> 1);
+}
+
+static void ahead_extend(struct ahead *ahead, char *memory)
+{
+    struct arena *arena = arena_of(memory);
+    size_t slice = arena_slice_of(arena, memory);
+    uint32_t count = ahead->claimed / 2, most = ahead_free_behind(arena, slice);
     bool is_zero; // each slice is looked at when it is taken
-    ahead->start = (char *)arena_claim(count, SLICE_BYTES, &is_zero);
-    if (ahead->start == NULL) return false;
+    if (count > AHEAD_MOST - 1) count = AHEAD_MOST - 1;
+    if (count > most) count = most;
+    if (count == 0 || !ahead_is_wise(arena)) return;
+    char *start = memory + SLICE_BYTES;
+    if (!arena_claim_at(arena, start, count, &is_zero)) return;
+    ahead->start = start;
     ahead->slices = count;
     ahead->claimed += count;
-    return true;
 }
 
 void *ahead_take(struct ahead *ahead, bool *is_zero)
 {
     if (ahead->slices == 0) {
-        uint32_t count = limit_wants_memory() ? 1 : 1 + ahead->claimed / 2;
-        if (count > AHEAD_MOST) count = AHEAD_MOST;
-        if (!ahead_claim(ahead, count) && (count == 1 || !ahead_claim(ahead, 1))) return NULL;
+        char *memory = (char *)arena_claim(1, SLICE_BYTES, is_zero);
+        // still 0, unless an mmap of the program's own allocated in this heap
+        if (memory != NULL && ahead->slices == 0) ahead_extend(ahead, memory);
+        ahead->claimed++;
+        return memory;
     }
     void *memory = ahead->start;
     const struct arena *arena = arena_of(memory);
@@ -29,8 +55,10 @@ void *ahead_take(struct ahead *ahead, bool *is_zero)
 
 void ahead_return(struct ahead *ahead)
 {
-    if (ahead->slices != 0) arena_unclaim(ahead->start, ahead->slices);
+    if (ahead->slices == 0) return;
+    arena_unclaim(ahead->start, ahead->slices);
     ahead->slices = 0;
+    purger_consider();
 }
 
 const char *ahead_broken_rule(const struct ahead *ahead)

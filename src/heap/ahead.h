@@ -1,9 +1,10 @@
 /* ahead.h: slices that a heap which can be destroyed has claimed before it needs them.
  *
  * Such a heap often takes many pages in a short time, and gives all of them back at once, while
- * other threads do the same. Each claim is a cache line from another processor; so the more slices
- * it has claimed the more it takes at a time, half as many, AHEAD_MOST at most. What it has not
- * used when it ends, or its thread collects or leaves it, goes back.
+ * other threads do the same. Each claim is a cache line from another processor; so it takes those
+ * with it that are free behind the one it needs: half as many as there have been so far, and
+ * AHEAD_MOST at a time at most. None while memory is limited, for nobody but their owner finds
+ * them. What is not used when the heap is collected or ends, or its thread leaves it, goes back.
  * Rules: H8 (local_heap.h). Owner only.
  */
 #ifndef HEAP_AHEAD_H

@@ -28,7 +28,7 @@
  * Of blocks beyond 64 KiB it keeps some of one class at a time, when two such blocks after each
  * other were of that class: one block of each would be 7 MiB.
  *
- * Rules: H6 and H7 (local_heap.h). Owner only, but for cache_count.
+ * Rules: H6 and H7 (local_heap.h). Owner only, but for cache_count and cache_is_passing.
  */
 #ifndef HEAP_CACHE_H
 #define HEAP_CACHE_H
@@ -131,9 +131,9 @@ static inline void cache_set_loaded(struct cache *cache, size_t size_class, unsi
 // is one of a block freed twice, see H6.)
 INTERNAL void cache_return(struct cache_passing passing);
 
-// The block goes by the cache. It waits until the next one does: the word of its page is changed by
-// an instruction that waits for all writes before it, among them that of the block's link, to
-// memory that is seldom in the processor's cache, and is fetched meanwhile.
+// The block goes by the cache. Unless it is long, it waits until the next such one does: the word
+// of its page is changed by an instruction that waits for all writes before it, among them that of
+// the block's link, to memory that is seldom in the processor's cache, and is fetched meanwhile.
 static always_inline void cache_pass(struct cache *cache, struct page *page, struct block *block)
 {
     struct cache_passing now = {page, block}, last = cache->passing;

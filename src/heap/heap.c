@@ -165,6 +165,7 @@ static struct local_heap *heap_add_part(struct local_heap *main, struct mi_heap_
         heap_link_part(part, main);
     }
     part->is_pinned = true;
+    part->ahead.claimed = 0;
     part->cache.beats = CACHE_BEATS;
     part->next_of_heap = NULL;
     atomic_store_explicit(&part->is_used, 0, memory_order_relaxed);

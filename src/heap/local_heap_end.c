@@ -1,6 +1,7 @@
 #include "heap/local_heap.h"
 #include "page/page_list.h"
 #include "region/batch.h"
+#include "region/purger.h"
 
 static void local_heap_release_list(struct page **head, struct batch *batch)
 {
@@ -26,5 +27,6 @@ void local_heap_destroy_pages(struct local_heap *heap)
     local_heap_release_list(&heap->large.first, &batch);
     batch_release(&batch);
     ahead_return(&heap->ahead);
+    purger_consider(); // page_release_later did, when these were not free yet
     heap->full.cursor = heap->large.cursor = NULL;
 }

@@ -1,4 +1,5 @@
 #include "region/batch.h"
+#include "region/limit.h"
 #include "region/search.h"
 
 static void batch_release_part(struct batch_part *part)
@@ -20,7 +21,8 @@ void batch_add(struct batch *batch, void *start, size_t count, bool touched)
     struct arena *arena = arena_of(start);
     size_t slice = arena_slice_of(arena, start), chunk_index = slice / CHUNK_SLICES, covered;
     uint64_t bits = chunk_bits(slice, count, &covered);
-    if (!touched || covered < count || search_keeps(arena, count)) {
+    bool is_short = covered == count && !search_keeps(arena, count);
+    if (!touched || !is_short || limit_wants_memory()) {
         arena_release(start, count, touched);
         return;
     }

@@ -15,7 +15,8 @@ struct batch_part { struct arena *arena; size_t chunk_index; uint64_t bits; };
 struct batch { struct batch_part part[BATCH_CHUNKS]; };
 
 // As arena_release, but they are free only after batch_release, or when slices of another chunk
-// take their part. Slices that are not dirty, or not of one chunk, are given back at once.
+// take their part. At once while memory is wanted back, and slices that are clean, or not of one
+// chunk.
 INTERNAL void batch_add(struct batch *batch, void *start, size_t count, bool touched);
 INTERNAL void batch_release(struct batch *batch);
 

@@ -428,7 +428,7 @@ TEST(a_block_that_grows_by_little_is_seldom_copied)
 TEST(a_block_has_room_to_grow_only_where_it_is_long_and_grows_by_little)
 {
     static const size_t sizes[][2] = {{1000, 1100}, {5000, 7000}, {100000, 200000},
-                                      {2 << 20, 3 << 20}, {16 << 20, 17 << 20}};
+                                      {2 << 20, 3 << 20}, {33 << 20, 34 << 20}};
     for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
         void *block = mi_realloc(mi_malloc(sizes[i][0]), sizes[i][1]);
         ENSURE(block != NULL);

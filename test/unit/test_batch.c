@@ -139,6 +139,39 @@ static void one_is_left(void)
 
 TEST(ahead_takes_more_at_a_time_the_more_it_has_taken) { IN_CHILD(few_ahead()); }
 TEST(ahead_tells_of_each_slice_whether_it_is_zero) { IN_CHILD(each_as_it_is()); }
+// What others have, or is kept for a large block, is left alone; so are the slices of other chunks.
+static void as_many_as_there_are(void)
+{
+    struct ahead ahead = {NULL, 0, 2 * AHEAD_MOST};
+    bool is_zero;
+    start();
+    char *memory = claim(CHUNK_SLICES); // kept from now on
+    arena_release(memory, CHUNK_SLICES, true);
+    memory = claim(CHUNK_SLICES / 2);
+    arena_release(memory, 1, true);
+    arena_release(memory + 2 * (size_t)SLICE_BYTES, 2, true);
+    for (unsigned i = 0; i < 3; i++) {
+        EXPECT(ahead_take(&ahead, &is_zero) == memory + (i == 0 ? 0 : i + 1) * (size_t)SLICE_BYTES);
+        EXPECT_EQ(ahead.slices, i == 1);
+    }
+}
+
+static void at_the_end_of_a_chunk(void)
+{
+    struct ahead ahead = {NULL, 0, 2 * AHEAD_MOST};
+    bool is_zero;
+    start();
+    char *memory = claim(CHUNK_SLICES - 1);
+    EXPECT(ahead_take(&ahead, &is_zero) == memory + ((size_t)CHUNK_SLICES - 1) * SLICE_BYTES);
+    EXPECT_EQ(ahead.slices, 0);
+    EXPECT(ahead_take(&ahead, &is_zero) != NULL && ahead.slices == AHEAD_MOST - 1);
+}
+
+TEST(ahead_takes_what_is_free_behind_in_the_chunk)
+{
+    IN_CHILD(as_many_as_there_are());
+    IN_CHILD(at_the_end_of_a_chunk());
+}
 TEST(ahead_takes_one_where_there_are_not_more) { IN_CHILD(one_is_left()); }
 
 enum { BYTES = 64, BLOCKS = 20 * SLICE_BYTES / BYTES };

@@ -480,10 +480,16 @@ static void *time_parts(void *count)
     return NULL;
 }
 
+// The least of some tries: what a busy machine takes away from one of them is counted, too.
 static uint64_t time_of_parts(unsigned count)
 {
-    run_thread(time_parts, &count);
-    return parts_ns;
+    enum { TRIES = 5 };
+    uint64_t least = UINT64_MAX;
+    for (unsigned i = 0; i < TRIES; i++) {
+        run_thread(time_parts, &count);
+        if (parts_ns < least) least = parts_ns;
+    }
+    return least;
 }
 
 static void others_many_heaps(void)
