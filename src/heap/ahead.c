@@ -40,8 +40,9 @@ void *ahead_take(struct ahead *ahead, bool *is_zero)
 {
     if (ahead->slices == 0) {
         char *memory = (char *)arena_claim(1, SLICE_BYTES, is_zero);
+        if (memory == NULL) return NULL;
         // still 0, unless an mmap of the program's own allocated in this heap
-        if (memory != NULL && ahead->slices == 0) ahead_extend(ahead, memory);
+        if (ahead->slices == 0) ahead_extend(ahead, memory);
         ahead->claimed++;
         return memory;
     }
@@ -71,10 +72,8 @@ const char *ahead_broken_rule(const struct ahead *ahead)
         const struct chunk *chunk = &arena->chunks[slice / CHUNK_SLICES];
         uint64_t free = atomic_load_explicit(&chunk->free, memory_order_relaxed);
         if ((free >> slice % CHUNK_SLICES & 1) != 0) return "H8: what was claimed ahead is free";
-        const uint64_t *words = (const uint64_t *)(const void *)arena_descriptor(arena, slice);
-        for (size_t word = 0; word < DESCRIPTOR_BYTES / sizeof(*words); word++) {
-            if (words[word] != 0) return "H8: what was claimed ahead is a page";
-        }
+        if (arena_broken_claim(arena, slice, 1, false) != NULL)
+            return "H8: what was claimed ahead is a page";
     }
     return NULL;
 }

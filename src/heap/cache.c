@@ -13,8 +13,8 @@ enum {
     // limit at most.
     CACHE_CALM   = 2,
     CACHE_RUNS   = 3,
-    // A thread that only frees: so many may go by until one has a look at the cache, which gives
-    // what it still has of before, or when there is no such thing
+    // A thread that only frees: so many blocks may go by until one takes a look at the cache; few
+    // while that gives away what it has of before
     CACHE_FEW_PASSES = 7,
     CACHE_PASSES = 63,
     // so many chains are given away at a time, if they are shorter than the block that comes
@@ -263,13 +263,20 @@ static void cache_flush_bin(struct cache *cache, size_t size_class, bool to_page
     cache_close_bin(cache, size_class);
 }
 
+bool cache_may_return(struct cache_passing passing)
+{
+    return page_of(passing.block) == passing.page &&
+           depot_may_hold(passing.block, passing.page->size_class);
+}
+
 void cache_return(struct cache_passing passing)
 {
     struct page *page = passing.page;
-    if (!CFG_STATES ||
-        likely(page_of(passing.block) == page && depot_may_hold(passing.block, page->size_class)))
-        retire_push(page, passing.block, passing.block, 1);
-    else report_fault_within(FAULT_DOUBLE_FREE, "free", passing.block, page->block_bytes);
+    if (CFG_STATES && unlikely(!cache_may_return(passing))) {
+        report_fault_within(FAULT_DOUBLE_FREE, "free", passing.block, page->block_bytes);
+        return;
+    }
+    retire_push(page, passing.block, passing.block, 1);
 }
 
 // Nothing waits any more.
@@ -408,8 +415,10 @@ static no_inline void cache_make_room(struct cache *cache, struct block **lists,
 void cache_put(struct cache *cache, struct block **lists, struct page *page, struct block *block)
 {
     struct cache_bin *bin = cache_bin_of(cache, page->size_class);
-    if (bin->left <= 1 && cache_try_pass(cache, page, block)) return;
-    if (bin->left <= 1) cache_make_room(cache, lists, page->size_class);
+    if (bin->left <= 1) {
+        if (cache_try_pass(cache, page, block)) return;
+        cache_make_room(cache, lists, page->size_class);
+    }
     if (bin->left == 0) {
         struct cache_passing now = {page, block};
         if (cache->only_frees && cache->limit != 0) cache_pass(cache, page, block);

@@ -127,9 +127,11 @@ static inline void cache_set_loaded(struct cache *cache, size_t size_class, unsi
     cache->loaded[size_class - CLASS_SHARED_FIRST] = (uint16_t)count;
 }
 
-// The block goes to its page, from which it is out still. (A free that finds it in a page already
-// is one of a block freed twice, see H6.)
+// The block goes to its page. Debug and secure builds report one that may not: it was freed twice
+// at the same instant, and has been handed out, or its page is gone.
 INTERNAL void cache_return(struct cache_passing passing);
+// It is a block of that page, out still, and, as far as the build can tell, not with the user.
+INTERNAL bool cache_may_return(struct cache_passing passing);
 
 // The block goes by the cache. Unless it is long, it waits until the next such one does: the word
 // of its page is changed by an instruction that waits for all writes before it, among them that of

@@ -24,8 +24,7 @@ static const char *local_heap_broken_cache(const struct local_heap *heap)
 {
     size_t room_bytes = 0, held_bytes = 0;
     struct cache_passing passing = heap->cache.passing;
-    if (passing.page != NULL && (page_of(passing.block) != passing.page ||
-                                 !depot_may_hold(passing.block, passing.page->size_class)))
+    if (passing.page != NULL && !cache_may_return(passing))
         return "H6: what goes by the cache is not for it";
     for (size_t size_class = CLASS_SHARED_FIRST; size_class < CLASS_COUNT; size_class++) {
         const struct cache_bin *bin = &heap->cache.bin[size_class - CLASS_SHARED_FIRST];

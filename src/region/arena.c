@@ -67,9 +67,8 @@ static const char *arena_broken_slice(const struct arena *arena, size_t slice, b
     return NULL;
 }
 
-// The same for slices that were just claimed, of a long run for the first ones.
-static const char *arena_broken_claim(const struct arena *arena, size_t slice, size_t count,
-                                      bool is_clean)
+const char *arena_broken_claim(const struct arena *arena, size_t slice, size_t count,
+                               bool is_clean)
 {
     enum { CHECKED_SLICES = 16 };
     const char *broken = NULL;

@@ -78,6 +78,9 @@ INTERNAL void arena_unmap_all(void);
 // NULL while all rules hold. O(memory). Only when no other thread is inside the allocator; whoever
 // claims slices looks at A2 and A4 for them.
 INTERNAL const char *arena_broken_rule(const struct arena *arena);
+// The same for slices that were claimed and are not in use yet, of a long run for the first ones.
+INTERNAL const char *arena_broken_claim(const struct arena *arena, size_t slice, size_t count,
+                                        bool is_clean);
 
 // How far into arena 0 an address lies, in granules; huge for addresses elsewhere and for those
 // that are no multiple of 16: the rotation moves the low bits that must be 0 to the top, so that
