@@ -1,8 +1,10 @@
 #include "core/stats.h"
+#include "core/alone.h"
 #include "core/helper.h"
 
 DEFINE_DATA(ATOMIC(uintptr_t) helper_start)
 DEFINE_DATA(ATOMIC(uintptr_t) helper_end)
+DEFINE_DATA(ATOMIC(bool) alone_no_more)
 
 // All accesses are relaxed: each word counts for itself, and no other data hangs on it.
 static struct stats stats_of_process;

@@ -1,4 +1,5 @@
 #include "page/remote.h"
+#include "core/alone.h"
 
 enum {
     REMOTE_HEAD_MASK    = (1 << 13) - 1,
@@ -24,6 +25,22 @@ static struct block *remote_head(const struct page *page, uint32_t word)
     return head == 0 ? NULL : page_block_at(page, head - 1);
 }
 
+// Compare and swap of a page's word; *seen is what it was.
+static always_inline bool remote_swap(struct page *page, uint32_t *seen, uint32_t after,
+                                      memory_order order)
+{
+    if (!alone_is_here()) {
+        return atomic_compare_exchange_strong_explicit(&page->remote, seen, after, order,
+                                                       memory_order_relaxed);
+    }
+    // relaxed, both: see alone.h
+    uint32_t now = atomic_load_explicit(&page->remote, memory_order_relaxed);
+    if (now == *seen) atomic_store_explicit(&page->remote, after, memory_order_relaxed);
+    bool is_done = now == *seen;
+    *seen = now;
+    return is_done;
+}
+
 // The word after `count` blocks more, the first of them with this head.
 static uint32_t remote_word_after_push(const struct page *page, uint32_t word, uint32_t head,
                                        unsigned count)
@@ -47,8 +64,7 @@ enum remote_result remote_push(struct page *page, struct block *first, struct bl
         block_set_next(last, remote_head(page, word), &page->key);
         after = remote_word_after_push(page, word, head, count);
         // acq_rel (R3): pairs with remote_take, remote_try_claim, and the push that comes last
-    } while (!atomic_compare_exchange_weak_explicit(&page->remote, &word, after,
-                                                    memory_order_acq_rel, memory_order_relaxed));
+    } while (!remote_swap(page, &word, after, memory_order_acq_rel));
     if ((word & REMOTE_PARKED) == 0) return REMOTE_DONE;
     if (after == 0) return REMOTE_LAST;
     return (word & REMOTE_IS_LISTED) == 0 && (after & REMOTE_IS_LISTED) != 0 ? REMOTE_LISTED
@@ -61,8 +77,7 @@ bool remote_push_large(struct page *page)
     uint32_t none = 0;
     block_set_next(block, NULL, &page->key);
     // release (R3): pairs with remote_take
-    return atomic_compare_exchange_strong_explicit(&page->remote, &none, remote_word(1, 1, 0),
-                                                   memory_order_release, memory_order_relaxed);
+    return remote_swap(page, &none, remote_word(1, 1, 0), memory_order_release);
 }
 
 struct remote_list remote_take(struct page *page)
@@ -74,8 +89,7 @@ struct remote_list remote_take(struct page *page)
         check((word & REMOTE_PARKED) == 0);
         if ((word & REMOTE_PARKED) != 0) return taken; // the caller is wrong; do no more harm
         // acq_rel (R3): pairs with remote_push. Owned, so the whole word is list and number
-    } while (!atomic_compare_exchange_weak_explicit(&page->remote, &word, 0, memory_order_acq_rel,
-                                                    memory_order_relaxed));
+    } while (!remote_swap(page, &word, 0, memory_order_acq_rel));
     taken.first = remote_head(page, word);
     taken.count = remote_number(word);
     return taken;
@@ -86,11 +100,10 @@ bool remote_try_park(struct page *page)
     check(page->out > 0);
     uint32_t none = 0;
     uint32_t listed = page_has_room(page) ? REMOTE_IS_LISTED : 0;
-    // release (R3): whoever claims sees lists and counts
     uint32_t large = (page->flags & PAGE_LARGE) != 0 ? REMOTE_IS_LARGE : 0;
-    return atomic_compare_exchange_strong_explicit(
-        &page->remote, &none, remote_word(0, page->out, REMOTE_PARKED | listed | large),
-        memory_order_release, memory_order_relaxed);
+    uint32_t parked = remote_word(0, page->out, REMOTE_PARKED | listed | large);
+    // release (R3): whoever claims sees lists and counts
+    return remote_swap(page, &none, parked, memory_order_release);
 }
 
 bool remote_try_claim(struct page *page, unsigned kind, struct remote_list *taken)
@@ -100,8 +113,7 @@ bool remote_try_claim(struct page *page, unsigned kind, struct remote_list *take
     do {
         if ((word & REMOTE_PARKED) == 0 || (word & REMOTE_IS_LARGE) != large) return false;
         // acq_rel (R3): pairs with remote_try_park and remote_push
-    } while (!atomic_compare_exchange_weak_explicit(&page->remote, &word, 0, memory_order_acq_rel,
-                                                    memory_order_relaxed));
+    } while (!remote_swap(page, &word, 0, memory_order_acq_rel));
     taken->first = remote_head(page, word);
     // `out` can be read now that the page is ours (R2)
     taken->count = page->out - remote_number(word);
@@ -113,9 +125,7 @@ bool remote_try_return(struct page *page, struct remote_list list)
     uint32_t none = 0, head = page_index_of(page, list.first) + 1;
     check(list.count > 0 && list.count <= page->out);
     // release (R3): pairs with remote_take
-    return atomic_compare_exchange_strong_explicit(&page->remote, &none,
-                                                   remote_word(head, list.count, 0),
-                                                   memory_order_release, memory_order_relaxed);
+    return remote_swap(page, &none, remote_word(head, list.count, 0), memory_order_release);
 }
 
 bool remote_is_parked(const struct page *page)

@@ -18,7 +18,7 @@
  *       remote list
  *   R3  every change is a read-modify-write with release, so that whoever acquires the word sees
  *       all earlier writes to the page and to its freed blocks (the changes form one release
- *       sequence)
+ *       sequence). While there is one thread, a store will do: core/alone.h
  *   R4  the list is only ever taken whole, so a block that comes back as head between a reader's
  *       load and its compare-and-swap does no harm
  *   R5  LISTED only with PARKED: the page's mark in the arena is set since it was parked, or about

@@ -113,6 +113,9 @@ INTERNAL must_use int  prim_thread_exit_init(void (*callback)(void *value));
 INTERNAL must_use int  prim_thread_exit_arm(void *value);
 INTERNAL void prim_thread_exit_done(void); // the callback will not be called any more
 INTERNAL void prim_yield(void);
+// The calling thread is the only one, helpers aside, until it starts another one. false where the
+// system does not tell.
+INTERNAL bool prim_is_single_threaded(void);
 
 // Sleeps while *word == value, until prim_wake, or for so many ms at most; it may wake for no
 // reason.

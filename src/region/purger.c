@@ -1,5 +1,6 @@
 #include "region/purger.h"
 #include <errno.h>
+#include "core/alone.h"
 #include "core/helper.h"
 #include "core/options.h"
 #include "core/stats.h"
@@ -248,6 +249,7 @@ static int purger_try_start(struct purger *purger)
     atomic_store_explicit(&purger->is_old, 0, memory_order_relaxed);
     bool is_refused = atomic_load_explicit(&purger_is_refused, memory_order_seq_cst);
     void *memory = (char *)purger + os_page_bytes();
+    alone_end();
     int error = is_refused ? EPERM : prim_helper_start(purger_run, purger, memory, &purger->alive);
     // release: pairs with the next one's compare-exchange
     if (error != 0) atomic_store_explicit(&purger->alive, 0, memory_order_release);

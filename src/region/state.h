@@ -28,7 +28,7 @@
  */
 #ifndef REGION_STATE_H
 #define REGION_STATE_H
-#include "base/base.h"
+#include "core/alone.h"
 
 enum state_kind { STATE_NONE = 0, STATE_FREE = 1, STATE_IN_USE = 2, STATE_FREED = 3 };
 
@@ -74,6 +74,11 @@ static always_inline bool state_free(struct state *state)
 static always_inline bool state_take(struct state *state)
 {
     uint8_t kind = STATE_IN_USE;
+    if (alone_is_here()) {
+        if (!state_is(state, STATE_IN_USE)) return false;
+        atomic_store_explicit(&state->kind, STATE_FREED, memory_order_relaxed);
+        return true;
+    }
     // acquire: pairs with the release in state_set
     return atomic_compare_exchange_strong_explicit(&state->kind, &kind, STATE_FREED,
                                                    memory_order_acquire, memory_order_relaxed);

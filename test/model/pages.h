@@ -93,6 +93,7 @@ static struct local_heap *thread_ready(struct local_heap *heap) { return heap; }
 static bool idle_has_any() { return false; }
 static void idle_review(uint64_t) {}
 static uint64_t prim_clock_ms() { return 0; }
+static bool prim_is_single_threaded() { return false; }
 static bool alloc_padding_is_intact(const struct page *, const void *) { return true; }
 
 static struct arena *arena_at(unsigned index) { return index == 0 ? &arena_main : NULL; }

@@ -14,6 +14,8 @@
 #include "base/base.h"
 #include "region/state.h"
 
+bool prim_is_single_threaded() { return false; }
+
 static struct state states_block;
 static ATOMIC(uint32_t) states_page; // stands for what describes the page of the block
 static ATOMIC(uint32_t) states_list; // 1: the block is on the remote list of the page

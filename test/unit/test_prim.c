@@ -520,6 +520,21 @@ TEST(prim_thread_exit_calls_back_for_armed_threads_until_done)
     EXPECT(prim_thread_exit_arm(&exits) != 0);
 }
 
+static void *tell_whether_single(void *is_single)
+{
+    *(bool *)is_single = prim_is_single_threaded();
+    return is_single;
+}
+
+TEST(prim_is_single_threaded_is_not_so_while_there_is_a_second_thread)
+{
+    bool is_single = true;
+    pthread_t second;
+    EXPECT_EQ(pthread_create(&second, NULL, tell_whether_single, &is_single), 0);
+    pthread_join(second, NULL);
+    EXPECT(!is_single);
+}
+
 TEST(prim_processors_and_nodes_are_plausible)
 {
     EXPECT(prim_cpu_count() >= 1);
@@ -611,6 +626,7 @@ TEST(M3_calls_leave_errno_alone_when_they_succeed_and_when_they_fail)
     EXPECT_ERRNO_KEPT(prim_clock_ms());
     EXPECT_ERRNO_KEPT(prim_env("PATH"));
     EXPECT_ERRNO_KEPT(prim_cpu_count());
+    EXPECT_ERRNO_KEPT(prim_is_single_threaded());
     EXPECT_ERRNO_KEPT(prim_numa_count());
     EXPECT_ERRNO_KEPT(prim_numa_node());
     EXPECT_ERRNO_KEPT(prim_thread_exit_arm(NULL));

@@ -1,6 +1,7 @@
 // The helper's decisions, with a made-up helper that runs in this thread, on a made-up clock. That
 // a real one can live is proved by api/test_background_purge.c.
 #include <sys/wait.h>
+#include "core/alone.h"
 #include "os/fork.h"
 #include "unit_test.h"
 
@@ -53,9 +54,11 @@ static void worthwhile(void)
     give_back(PURGER_MIN_SLICES - 1);
     purger_consider();
     EXPECT_EQ(starts(), 0);
+    EXPECT_EQ(alone_is_here(), prim_is_single_threaded());
     give_back(PURGER_MIN_SLICES);
     purger_consider();
     EXPECT_EQ(starts(), 1);
+    EXPECT(!alone_is_here()); // the C library does not know of it
     purger_consider(); // one is enough
     EXPECT_EQ(starts(), 1);
 }

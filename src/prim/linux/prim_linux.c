@@ -435,6 +435,25 @@ void prim_backtrace_write(void *const *frames, size_t count)
     (void)count;
 }
 
+// --- threads -------------------------------------------------------------------------------------
+
+#if defined(__has_include)
+#if __has_include(<sys/single_threaded.h>)
+#include <sys/single_threaded.h>
+#define LINUX_KNOWS_SINGLE_THREADED 1
+#endif
+#endif
+
+// (glibc from 2.32 on: false before the second thread starts, by the first one.)
+bool prim_is_single_threaded(void)
+{
+#if defined(LINUX_KNOWS_SINGLE_THREADED)
+    return __libc_single_threaded != 0;
+#else
+    return false;
+#endif
+}
+
 // --- processors and nodes ------------------------------------------------------------------------
 
 // Those that this process may run on. Not sysconf: the C library opens files for it.
