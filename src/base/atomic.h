@@ -17,6 +17,7 @@ using std::atomic_load_explicit;
 using std::atomic_signal_fence;
 using std::atomic_store_explicit;
 using std::atomic_thread_fence;
+using std::memory_order;
 using std::memory_order_acq_rel;
 using std::memory_order_acquire;
 using std::memory_order_relaxed;

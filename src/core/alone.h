@@ -4,20 +4,22 @@
  *
  * The first thread that a process starts is started by its only one, which begins no such change
  * meanwhile, and the new one sees all that was done before. That holds for the helper, too, which
- * the C library does not know (region/purger.h), so a process that ever had it counts as one of
- * many threads.
+ * the C library does not know (region/purger.h), so a process that ever tried to start one counts
+ * as one of many threads. So does one whose second thread was started behind the C library's back
+ * (by another copy of that, or a bare system call), from its first call on: that one call may come
+ * in the midst of a change of the first thread's, which the C library's own malloc bears no better.
  */
 #ifndef CORE_ALONE_H
 #define CORE_ALONE_H
 #include "base/base.h"
 #include "prim/prim.h"
 
-// Set before the first helper starts.
+// Set before the first helper starts, and when a second thread comes by.
 SHARED_DATA(ATOMIC(bool) alone_no_more);
 
 static inline void alone_end(void)
 {
-    // relaxed: this thread is the only one, or it is known that there are more
+    // relaxed: who starts a thread, and that thread, see it
     atomic_store_explicit(&alone_no_more, true, memory_order_relaxed);
 }
 

@@ -1,5 +1,6 @@
 #include "heap/thread.h"
 #include <errno.h>
+#include "core/alone.h"
 #include "core/hooks.h"
 #include "core/options.h"
 #include "core/random.h"
@@ -158,6 +159,7 @@ static struct local_heap *thread_new_main(bool is_transient)
     // Without it a child is none the worse but for its statistics, in a secure build its random
     // numbers, and purging when a thread that vanished was at it.
     bool is_second = stats_current(STAT_threads) > 1;
+    if (is_second) alone_end();
     if (!fork_is_watched() && (CFG_SECURE || is_second)) ignore_result(fork_watch());
     return main;
 }

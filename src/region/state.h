@@ -18,7 +18,8 @@
  * Rules (T1 and T2 are matters of order: test/model/test_states.cpp, and the mutants that break
  * them; T3: page_broken_rule, test_page.c and test_holes.c):
  *   T1  a block that is in use changes its state by compare-and-swap only, so that of several frees
- *       one counts; but the owner of its page, who frees it, just stores
+ *       one counts; but the owner of its page, who frees it, just stores, and so does the only
+ *       thread that there is (core/alone.h)
  *   T2  any other state is changed by whoever has the block: the owner of its page, or the thread
  *       in whose cache it is
  *   T3  what is neither free nor freed is not handed out, nor listed anew (page/holes.h), and a

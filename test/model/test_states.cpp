@@ -11,10 +11,11 @@
  *   who frees the block and finds it in use sees its page as it is in that life
  *   who frees it by mistake for another one leaves no trace
  */
+#define MI_ONE_OBJECT 1
 #include "base/base.h"
 #include "region/state.h"
 
-bool prim_is_single_threaded() { return false; }
+static bool prim_is_single_threaded() { return false; }
 
 static struct state states_block;
 static ATOMIC(uint32_t) states_page; // stands for what describes the page of the block

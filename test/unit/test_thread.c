@@ -1,6 +1,7 @@
 #include "unit_test.h"
 #include <setjmp.h>
 #include <unistd.h>
+#include "core/alone.h"
 #include "core/hooks.h"
 #include "core/report.h"
 #include "heap/walk.h"
@@ -54,6 +55,31 @@ static void begin_again(void)
 }
 
 TEST(thread_done_leaves_a_thread_that_may_begin_anew) { IN_CHILD(begin_again()); }
+
+static bool is_alone_for_good(void)
+{
+    return !atomic_load_explicit(&alone_no_more, memory_order_relaxed);
+}
+
+static void *allocate_once(void *block)
+{
+    mi_free(mi_malloc(100));
+    return block;
+}
+
+// Whoever started it: what the C library says is not asked.
+static void second_comes_by(void)
+{
+    pthread_t second;
+    start();
+    mi_free(mi_malloc(100));
+    EXPECT(is_alone_for_good());
+    EXPECT_EQ(pthread_create(&second, NULL, allocate_once, NULL), 0);
+    pthread_join(second, NULL);
+    EXPECT(!is_alone_for_good());
+}
+
+TEST(thread_that_comes_second_ends_that_one_is_alone) { IN_CHILD(second_comes_by()); }
 
 static struct local_heap *ended_with;
 static pthread_key_t order_key;
