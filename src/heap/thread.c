@@ -156,10 +156,10 @@ static struct local_heap *thread_new_main(bool is_transient)
     stats_add(STAT_threads, 1);
     // release: pairs with the acquire in thread_visit_all
     atomic_store_explicit(&main->is_used, 1, memory_order_release);
-    // Without it a child is none the worse but for its statistics, in a secure build its random
-    // numbers, and purging when a thread that vanished was at it.
     bool is_second = stats_current(STAT_threads) > 1;
     if (is_second) alone_end();
+    // Without it a child is none the worse but for its statistics, in a secure build its random
+    // numbers, and purging when a thread that vanished was at it.
     if (!fork_is_watched() && (CFG_SECURE || is_second)) ignore_result(fork_watch());
     return main;
 }

@@ -34,11 +34,11 @@ static always_inline bool remote_swap(struct page *page, uint32_t *seen, uint32_
                                                        memory_order_relaxed);
     }
     // relaxed, both: see alone.h
-    uint32_t now = atomic_load_explicit(&page->remote, memory_order_relaxed);
-    if (now == *seen) atomic_store_explicit(&page->remote, after, memory_order_relaxed);
-    bool is_done = now == *seen;
-    *seen = now;
-    return is_done;
+    uint32_t expected = *seen;
+    *seen = atomic_load_explicit(&page->remote, memory_order_relaxed);
+    if (*seen != expected) return false;
+    atomic_store_explicit(&page->remote, after, memory_order_relaxed);
+    return true;
 }
 
 // The word after `count` blocks more, the first of them with this head.

@@ -16,33 +16,13 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+#include "sanitizers.h"
 
 #ifndef MI_DEBUG
 #define MI_DEBUG 0
 #endif
 #ifndef MI_SECURE
 #define MI_SECURE 0
-#endif
-
-#if defined(__SANITIZE_ADDRESS__)
-#define TEST_ASAN 1
-#endif
-#if defined(__SANITIZE_THREAD__)
-#define TEST_TSAN 1
-#endif
-#if defined(__has_feature)
-#if __has_feature(address_sanitizer) && !defined(TEST_ASAN)
-#define TEST_ASAN 1
-#endif
-#if __has_feature(thread_sanitizer) && !defined(TEST_TSAN)
-#define TEST_TSAN 1
-#endif
-#endif
-#ifndef TEST_ASAN
-#define TEST_ASAN 0
-#endif
-#ifndef TEST_TSAN
-#define TEST_TSAN 0
 #endif
 
 enum {

@@ -19,6 +19,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include "sanitizers.h"
 
 struct test_case {
     const char       *name;

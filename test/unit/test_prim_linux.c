@@ -26,19 +26,11 @@
 
 enum { BYTES = 1 << 16, ADVICE_FREE = 8, REMAP_DONTUNMAP = 4 };
 
-#if defined(__has_feature)
-#if __has_feature(thread_sanitizer)
-#define PRIM_LINUX_HAS_TSAN 1
-#endif
-#elif defined(__SANITIZE_THREAD__)
-#define PRIM_LINUX_HAS_TSAN 1
-#endif
-
 // The first test: nobody has started a thread. (ThreadSanitizer has one of its own.)
 TEST(prim_is_single_threaded_until_a_thread_is_started)
 {
-#if defined(__GLIBC__) && !defined(PRIM_LINUX_HAS_TSAN)
-    if (__GLIBC_PREREQ(2, 32)) EXPECT(prim_is_single_threaded());
+#if defined(__GLIBC__)
+    if (__GLIBC_PREREQ(2, 32) && !TEST_TSAN) EXPECT(prim_is_single_threaded());
 #endif
 }
 

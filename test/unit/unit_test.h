@@ -31,17 +31,6 @@
 // Runs to its end, silently.
 #define IN_CHILD(call) EXPECT_STDERR(call, "")
 
-#if defined(__SANITIZE_THREAD__)
-#define TEST_TSAN 1
-#elif defined(__has_feature)
-#if __has_feature(thread_sanitizer)
-#define TEST_TSAN 1
-#endif
-#endif
-#if !defined(TEST_TSAN)
-#define TEST_TSAN 0
-#endif
-
 // Slices of an arena that are in use.
 __attribute__((unused)) static size_t used_slices_of(const struct arena *arena)
 {
