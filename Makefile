@@ -100,8 +100,10 @@ bench-quick: setup-run
 
 # --- the rest -------------------------------------------------------------------------------------
 
-install: build-release
-	cmake --install $(OUT)/release --prefix $(PREFIX)
+install: setup-run
+	@cmake -S . -B $(OUT)/install -DMI_BUILD_TESTS=OFF $(OPTIONS_release) | grep '^-- mimalloc'
+	@cmake --build $(OUT)/install -j $(JOBS) | { grep -Ev '^\[ *[0-9]+%\]' || true; }
+	cmake --install $(OUT)/install --prefix $(PREFIX)
 
 abi-record:
 	tools/check_abi.sh record

@@ -145,9 +145,9 @@ mi_decl_export size_t mi_good_size(size_t size) mi_attr_noexcept;
 
 // --- aligned ------------------------------------------------------------------------------------
 // The block (or block + offset, in the `_at` forms) is a multiple of `alignment`. Any power of two
-// will do, also one larger than the size, and any size. Such blocks are freed with mi_free as well.
-// `realloc` forms give the result the alignment asked for in this call; mi_realloc does not keep
-// one.
+// will do (with an offset up to 4 GiB), also one larger than the size, and any size. Such blocks
+// are freed with mi_free as well. `realloc` forms give the result the alignment asked for in this
+// call; mi_realloc does not keep one.
 
 mi_decl_export mi_decl_allocator void *mi_malloc_aligned(size_t size, size_t alignment)
     mi_attr_noexcept mi_attr_malloc mi_attr_alloc_size(1) mi_attr_alloc_align(2);
@@ -293,9 +293,9 @@ mi_decl_export mi_decl_allocator void *mi_heap_recalloc_aligned_at(
 // --- looking into heaps -------------------------------------------------------------------------
 
 // true when `p` is the start of a live block of the heap; of a page that is full, or another
-// thread's, whether a block begins there. Blocks above 256 bytes and up to 512 KiB of any thread's
-// backing heap count as those of the caller's; freed ones among them that wait in the cache of
-// another running thread count as live. Slow; `p` may be any value.
+// thread's, whether a block begins there. Blocks above 256 bytes (debug and secure builds: 1 KiB)
+// and up to 512 KiB of any thread's backing heap count as those of the caller's; freed ones among
+// them that wait in the cache of another running thread count as live. Slow; `p` may be any value.
 mi_decl_export bool mi_heap_contains_block(mi_heap_t *heap, const void *p);
 // true when `p` points into memory of the heap: at any place in blocks of up to 512 KiB, at the
 // first 64 KiB of larger ones. Fast enough for assertions; `p` may be any value.
@@ -318,9 +318,10 @@ typedef struct mi_heap_area_s {
 typedef bool(mi_cdecl mi_block_visit_fun)(const mi_heap_t *heap, const mi_heap_area_t *area,
                                           void *block, size_t block_size, void *arg);
 // Walks the areas of a heap but for those that other running threads allocated in it; of a
-// backing heap also those of blocks above 256 bytes and up to 512 KiB, which all threads share:
-// there freed blocks that wait in the cache of another running thread are visited as if live. false
-// when the visitor stopped the walk, or an argument was wrong. The visitor must return.
+// backing heap also those of blocks above 256 bytes (debug and secure builds: 1 KiB) and up to 512
+// KiB, which all threads share: there freed blocks that wait in the cache of another running thread
+// are visited as if live. false when the visitor stopped the walk, or an argument was wrong. The
+// visitor must return.
 mi_decl_export bool mi_heap_visit_blocks(
     const mi_heap_t *heap, bool visit_all_blocks, mi_block_visit_fun *visitor, void *arg);
 
@@ -351,7 +352,8 @@ mi_decl_export void mi_register_deferred_free(mi_deferred_free_fun *deferred_fre
 typedef void(mi_cdecl mi_output_fun)(const char *msg);
 mi_decl_export void mi_register_output(mi_output_fun *out) mi_attr_noexcept;
 
-// Called instead of the default reaction when the program made a mistake, and when memory ran out.
+// Called instead of the default reaction when the program made a mistake, but for one that is to be
+// ignored (on_foreign), and when memory ran out.
 // When it returns, a call with a bad pointer is ignored, and an allocation gives NULL. NULL: the
 // default, which prints a line about a mistake, and ends the process in debug and secure builds;
 // about memory it says nothing unless show_errors is set. Damage found in the midst of a list is
@@ -541,7 +543,9 @@ mi_decl_export void mi_free_aligned(void *p, size_t alignment) mi_attr_noexcept;
 
 // --- C++ ----------------------------------------------------------------------------------------
 // operator new: these call the new-handler until there is memory. Without a handler they throw
-// std::bad_alloc; in a program without the C++ library they end the process with exit code ENOMEM.
+// std::bad_alloc; in a static program that has no bad_alloc, for it does not name it, something
+// that only catch (...) takes; in a program without the C++ library they end the process with exit
+// code ENOMEM.
 // The `nothrow` forms return NULL instead; but what a new-handler throws passes through them, too.
 // (The operators that take std::nothrow catch it and return a null pointer.)
 

@@ -32,7 +32,7 @@ STRUCT = re.compile(r"^(?:struct|enum) (\w+)$")
 NAME = re.compile(r"^[A-Za-z]\w*_\w*\w$")
 OPTION = re.compile(r"^MIMALLOC_([A-Z_]+)(?:=.*)?$")
 LINK = re.compile(r"\[[^\]]*\]\(([^)#\s]*)(?:#([^)\s]*))?\)")
-RULE = re.compile(r"(?<![\w`.-])([ABCFGHKLMOPRSTW])([1-9])(?![\w-])")
+RULE = re.compile(r"(?<![\w`.-])([ABCDFGHIKLMOPRSTW])([1-9])(?![\w-])")
 CODE_FILE = re.compile(r"(?<![\w./-])((?:src|test|include|tools|bench)/[\w./-]*\w)")
 
 

@@ -40,17 +40,27 @@ for package in "${packages[@]}"; do
 done
 [ ${#missing[@]} -gt 0 ] || exit 0
 
+# One package that this release lacks must not stop the others, nor be looked for each time.
+is_there() { apt-cache show "$1" >/dev/null 2>&1; }
+find_known() {
+    known=()
+    for package in "${missing[@]}"; do
+        if is_there "$package"; then
+            known+=("$package")
+        else
+            echo "setup: this release has no package $package"
+        fi
+    done
+}
+if is_there make; then # else nobody has asked yet what there is
+    find_known
+    [ ${#known[@]} -gt 0 ] || exit 0
+fi
+
 sudo=
 [ "$(id -u)" = 0 ] || sudo="sudo"
 echo "setup: installing ${missing[*]}"
 $sudo env DEBIAN_FRONTEND=noninteractive apt-get update -qq
-known=()
-for package in "${missing[@]}"; do # one package that this release lacks must not stop the others
-    if apt-cache show "$package" >/dev/null 2>&1; then
-        known+=("$package")
-    else
-        echo "setup: this release has no package $package"
-    fi
-done
+find_known
 $sudo env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 \
     apt-get install -y -qq --no-install-recommends "${known[@]}" >/dev/null

@@ -25,6 +25,7 @@ static void *new_try(const struct new_request *request)
 static cold void new_fail(void)
 {
     cxx_throw_bad_alloc(prim_find_cxx);
+    cxx_throw_any(prim_find_cxx, mi_malloc, mi_free);
     report_always("out of memory in 'new', and no C++ library to throw std::bad_alloc", NULL);
     prim_exit(ENOMEM);
 }

@@ -83,14 +83,17 @@ void *mi_aligned_offset_recalloc(void *p, size_t newcount, size_t size, size_t a
     return mi_recalloc_aligned_at(p, newcount, size, alignment, offset);
 }
 
-// Where blocks carry padding their exact size is known; else it may be anything that fits.
-// A pointer that is not ours is left for mi_free to report.
-static bool posix_size_is_wrong(const void *p, size_t size)
+// Where blocks carry padding their exact size is known; else it may be anything that fits. false:
+// it is wrong, or the pointer is, and that was reported.
+static bool posix_size_may_be(const void *p, size_t size)
 {
-    if (likely(free_size_fits_near(p, size))) return false;
-    if (p == NULL || !mi_is_in_heap_region(p)) return false;
-    size_t usable = mi_usable_size(p);
-    return size > usable || (CFG_PADDING && size != usable);
+    if (p == NULL || likely(free_size_fits_near(p, size))) return true;
+    struct free_place place;
+    if (!free_find(p, "free_size", &place)) return false;
+    size_t usable = free_usable_bytes(&place, p);
+    if (CFG_PADDING ? size == usable : size <= usable) return true;
+    report_fault(FAULT_SIZE, "free_size", p, usable);
+    return false;
 }
 
 static bool posix_alignment_is_wrong(const void *p, size_t alignment)
@@ -101,11 +104,7 @@ static bool posix_alignment_is_wrong(const void *p, size_t alignment)
 
 void mi_free_size(void *p, size_t size)
 {
-    if (CFG_STATES && posix_size_is_wrong(p, size)) {
-        report_fault(FAULT_SIZE, "free_size", p, mi_usable_size(p));
-        return;
-    }
-    mi_free(p);
+    if (!CFG_STATES || posix_size_may_be(p, size)) mi_free(p);
 }
 
 void mi_free_aligned(void *p, size_t alignment)

@@ -15,6 +15,9 @@
 #ifndef MI_OVERRIDE
 #define MI_OVERRIDE 0
 #endif
+#ifndef MI_STATIC_OBJECT // 1: an object to link into programs: mimalloc-override.o, the archive
+#define MI_STATIC_OBJECT 0
+#endif
 #ifndef MI_LOCAL_DYNAMIC_TLS
 #define MI_LOCAL_DYNAMIC_TLS 0
 #endif

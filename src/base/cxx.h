@@ -5,6 +5,11 @@
  * that is loaded later, with a plugin, so then its names are looked up. An exception passes through
  * our frames because they hold nothing to clean up and have unwind tables; on machines where C has
  * none by default, build with -fexceptions.
+ *
+ * A static program may have parts of the C++ library only: what it does not name is not linked, and
+ * a weak reference does not change that. Where bad_alloc is not there, nobody can name it either,
+ * but catch (...) can be, and it takes exceptions of any language (Itanium C++ ABI, 1.6.4): so the
+ * operators of the C++ library that take std::nothrow return null then, too.
  */
 #ifndef BASE_CXX_H
 #define BASE_CXX_H
@@ -14,6 +19,8 @@ typedef void cxx_handler(void);
 // The address of a name in what has been loaded meanwhile, or NULL. Given by the caller: it takes
 // the OS.
 typedef void *cxx_find(const char *name);
+typedef void *cxx_take(size_t bytes);
+typedef void cxx_give(void *memory);
 
 #if defined(__cplusplus)
 #include <new>
@@ -28,7 +35,16 @@ static inline void cxx_throw_bad_alloc(cxx_find *)
 #endif
 }
 
+static inline void cxx_throw_any(cxx_find *, cxx_take *, cxx_give *) {}
+
 #else
+#include <unwind.h>
+#if MI_STATIC_OBJECT
+#pragma weak _Unwind_RaiseException // there if the program catches anything
+#define CXX_RAISE _Unwind_RaiseException
+#else
+#define CXX_RAISE NULL // looked up only: each weak reference of a library takes time at its start
+#endif
 
 // std::get_new_handler(), and what a throw-expression is made of in the Itanium C++ ABI. Any of
 // these may be missing from a static program. A program that catches bad_alloc has its type at
@@ -88,6 +104,33 @@ static inline void cxx_throw_bad_alloc(cxx_find *find)
     void **exception = (void **)runtime.allocate_exception(sizeof(void *));
     *exception = runtime.table + 2; // behind the offset to the top and the type
     runtime.throw_exception(exception, runtime.type, runtime.destructor);
+}
+
+// An exception that is not bad_alloc, in memory that is taken from `take` and ends with `give`.
+// Returns when nobody catches it.
+struct cxx_any {
+    struct _Unwind_Exception exception;
+    cxx_give *give;
+};
+
+static inline void cxx_end_any(_Unwind_Reason_Code reason, struct _Unwind_Exception *exception)
+{
+    (void)reason;
+    struct cxx_any *any = (struct cxx_any *)exception;
+    any->give(any);
+}
+
+static inline void cxx_throw_any(cxx_find *find, cxx_take *take, cxx_give *give)
+{
+    _Unwind_Reason_Code (*raise)(struct _Unwind_Exception *exception) = CXX_RAISE;
+    if (raise == NULL) cxx_look_up(&raise, "_Unwind_RaiseException", find);
+    struct cxx_any *any = raise == NULL ? NULL : (struct cxx_any *)take(sizeof *any);
+    if (any == NULL) return;
+    memset((void *)any, 0, sizeof *any); // of no known language
+    any->exception.exception_cleanup = cxx_end_any;
+    any->give = give;
+    (void)raise(&any->exception);
+    give(any);
 }
 
 #endif

@@ -192,7 +192,7 @@ static bool options_parse_off(const char *value, int64_t *number)
     return options_is_word(value, off);
 }
 
-static cold bool options_parse_flag(const char *value, int64_t *number)
+static cold bool options_parse_switch(const char *value, int64_t *number)
 {
     static const char *const on[] = {"", "1", "true", "yes", "on", NULL};
     if (options_parse_off(value, number)) return true;
@@ -221,7 +221,14 @@ static cold bool options_parse_plain(const char *value, int64_t *number)
 
 static cold bool options_parse_count(const char *value, int64_t *number)
 {
-    return options_parse_flag(value, number) || options_parse_plain(value, number);
+    return options_parse_switch(value, number) || options_parse_plain(value, number);
+}
+
+static cold bool options_parse_flag(const char *value, int64_t *number)
+{
+    if (!options_parse_count(value, number)) return false;
+    *number = *number != 0; // as in later versions, some of whose flags are numbers
+    return true;
 }
 
 static cold bool options_parse_kib(const char *value, int64_t *number)
@@ -255,7 +262,7 @@ struct options_reader {
 };
 
 static const struct options_reader options_readers[] = { // by enum options_unit
-    {options_parse_flag, 0, 1, "is not 0 or 1"},
+    {options_parse_flag, 0, 1, "is neither on nor off"},
     {options_parse_count, INT_MIN, INT_MAX, "is not a number"},
     {options_parse_plain, -1, INT_MAX, "is not a number of milliseconds"},
     {options_parse_kib, 0, LONG_MAX, "is not a number of KiB"},

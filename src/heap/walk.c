@@ -200,9 +200,11 @@ static size_t walk_class_of(const struct page *page)
     return size_class < CLASS_COUNT ? size_class : CLASS_COUNT;
 }
 
+// Never below zero: other threads may have cut pages, and loaded blocks, since pages were counted.
 static void walk_subtract(struct walk_totals *totals, size_t size_class, size_t count)
 {
     if (size_class == CLASS_COUNT) return;
+    if (count > totals->class_blocks[size_class]) count = totals->class_blocks[size_class];
     totals->blocks -= count;
     totals->bytes -= count * class_block_bytes(size_class);
     totals->class_blocks[size_class] -= count;

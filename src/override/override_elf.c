@@ -18,10 +18,6 @@
 #include "core/stats.h"
 #include "mimalloc.h"
 
-#ifndef MI_STATIC_OBJECT
-#define MI_STATIC_OBJECT 0 // 1: an object to link into programs: mimalloc-override.o, the archive
-#endif
-
 #if MI_OVERRIDE && defined(__ELF__)
 #include <errno.h>
 #if defined(__GLIBC__)
@@ -83,8 +79,10 @@ OVERRIDE_C void *override_any_realloc(void *p, size_t size) __asm__("realloc");
 OVERRIDE_C void override_any_free(void *p) __asm__("free");
 
 #if defined(__GLIBC__)
-OVERRIDE_EXPORT void *realloc(void *p, size_t size) OVERRIDE_NOEXCEPT;
-void *realloc(void *p, size_t size) OVERRIDE_NOEXCEPT
+// Under a name of its own, and `realloc` an alias: clang lets calls of a function that it sees the
+// body of go there, whatever the program brings.
+OVERRIDE_C void *override_realloc(void *p, size_t size) OVERRIDE_NOEXCEPT;
+void *override_realloc(void *p, size_t size) OVERRIDE_NOEXCEPT
 {
     if (unlikely(size == 0 && p != NULL)) {
         mi_free(p);
@@ -92,6 +90,7 @@ void *realloc(void *p, size_t size) OVERRIDE_NOEXCEPT
     }
     return mi_realloc(p, size);
 }
+OVERRIDE_ALIAS(realloc, override_realloc);
 
 OVERRIDE_EXPORT void *reallocarray(void *p, size_t count, size_t size) OVERRIDE_NOEXCEPT;
 void *reallocarray(void *p, size_t count, size_t size) OVERRIDE_NOEXCEPT

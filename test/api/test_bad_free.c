@@ -218,6 +218,15 @@ static void free_never_allocated(void)
     mi_free(launder((void *)end_of_slice));
 }
 
+static void free_twice_by_size(void)
+{
+    void *block = mi_malloc(100), *other = mi_malloc(100);
+    void *alias = launder(block);
+    mi_free(block);
+    mi_free_size(alias, 100);
+    mi_free(other);
+}
+
 static void free_larger_than_block(void) { mi_free_size(mi_malloc(100), 100000); }
 static void free_with_wrong_alignment(void) { mi_free_aligned(mi_malloc(64), launder_size(48)); }
 
@@ -233,6 +242,17 @@ static void free_twice_in_heap(void)
 static void allocate_in_no_heap(void)
 {
     EXPECT(mi_heap_malloc((mi_heap_t *)launder((void *)(uintptr_t)16), 100) == NULL);
+}
+
+static void *allocate_in(void *heap)
+{
+    EXPECT(mi_heap_malloc((mi_heap_t *)heap, 100) == NULL);
+    return NULL;
+}
+
+static void allocate_in_anothers_backing_heap(void)
+{
+    in_thread(allocate_in, mi_heap_get_backing());
 }
 
 static void write_one_past(void)
@@ -327,17 +347,20 @@ static const struct misuse misuses[] = {
     {"sized free foreign", sized_free_foreign, IN_EVERY_BUILD, INVALID, INVALID, EINVAL, EINVAL},
 
     {"large of a heap twice", free_twice_in_heap, IN_EVERY_BUILD, DOUBLE, DOUBLE, EAGAIN, EAGAIN},
+    {"heap of another", allocate_in_anothers_backing_heap, IN_EVERY_BUILD, HEAP, HEAP, EINVAL,
+     EINVAL},
     {"no heap", allocate_in_no_heap, IN_EVERY_BUILD, HEAP, HEAP, EINVAL, EINVAL},
 
     {"interior", free_interior, WITH_STATES, INVALID, INVALID, EINVAL, EINVAL},
     {"interior medium", free_interior_medium, WITH_STATES, INVALID, INVALID, EINVAL, EINVAL},
-    {"interior large", free_interior_large, WITH_STATES, INVALID, INVALID, EINVAL, EINVAL},
-    {"interior slice", free_interior_slice, WITH_STATES, INVALID, INVALID, EINVAL, EINVAL},
+    {"interior large", free_interior_large, IN_EVERY_BUILD, INVALID, INVALID, EINVAL, EINVAL},
+    {"interior slice", free_interior_slice, IN_EVERY_BUILD, INVALID, INVALID, EINVAL, EINVAL},
     {"interior remote", free_interior_remote, WITH_STATES, INVALID, INVALID, EINVAL, EINVAL},
     {"realloc interior", realloc_interior, WITH_STATES, INVALID, INVALID, EINVAL, EINVAL},
     {"twice", free_twice, WITH_STATES, DOUBLE, DOUBLE, EAGAIN, EAGAIN},
+    {"twice by size", free_twice_by_size, WITH_STATES, DOUBLE, DOUBLE, EAGAIN, EAGAIN},
     {"twice medium", free_twice_medium, WITH_STATES, DOUBLE, INVALID, EAGAIN, EINVAL},
-    {"twice large", free_twice_large, WITH_STATES, DOUBLE, INVALID, EAGAIN, EINVAL},
+    {"twice large", free_twice_large, IN_EVERY_BUILD, DOUBLE, INVALID, EAGAIN, EINVAL},
     {"interleaved", free_interleaved, WITH_STATES, DOUBLE, DOUBLE, EAGAIN, EAGAIN},
     {"delayed", free_delayed, WITH_STATES, DOUBLE, DOUBLE, EAGAIN, EAGAIN},
     {"moved", free_moved, WITH_STATES, DOUBLE, DOUBLE, EAGAIN, EAGAIN},

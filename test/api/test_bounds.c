@@ -196,6 +196,7 @@ static bool fill_large(struct test_random *random, size_t sum_bytes, size_t mean
 static void punch_large_holes(size_t gibibytes, size_t limit)
 {
     struct test_random random = {7};
+    mi_option_set(mi_option_allow_thp, 0); // one byte of each block is to be little
     size_t mean_bytes = gibibytes * 1024 * MIB / (LARGE_BLOCKS * 4 / 5);
     if (!fill_large(&random, gibibytes * 1024 * MIB, mean_bytes)) return;
     for (size_t round = 0; round < 3; round++) {

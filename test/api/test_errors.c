@@ -147,7 +147,7 @@ static void fail_with_handler(void *arg)
     EXPECT_NO_MEMORY(mi_calloc(launder_size(SIZE_MAX), 2));
     EXPECT(codes.count == 2 && codes.last == EOVERFLOW);
     if (!TEST_IS_SANITIZED && sizeof(size_t) == 8) {
-        EXPECT_NO_MEMORY(mi_malloc(launder_size((size_t)1 << 52)));
+        EXPECT_NO_MEMORY(mi_malloc(launder_size((size_t)1 << 47)));
         EXPECT(codes.count == 3 && codes.last == ENOMEM);
     }
     int before = codes.count;

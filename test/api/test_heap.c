@@ -86,6 +86,7 @@ TEST(a_heap_serves_every_allocation_call)
                       mi_heap_calloc(heap, 3, 50),
                       mi_heap_mallocn(heap, 4, 25),
                       mi_heap_malloc_small(heap, 64),
+                      mi_heap_zalloc_small(heap, 64),
                       mi_heap_realloc(heap, NULL, 300),
                       mi_heap_reallocn(heap, NULL, 5, 60),
                       mi_heap_reallocf(heap, NULL, 70),
@@ -102,6 +103,16 @@ TEST(a_heap_serves_every_allocation_call)
                       mi_heap_realloc_aligned_at(heap, NULL, 50, 64, 8),
                       mi_heap_rezalloc(heap, NULL, 40),
                       mi_heap_recalloc(heap, NULL, 4, 10),
+                      mi_heap_rezalloc_aligned(heap, NULL, 40, 64),
+                      mi_heap_rezalloc_aligned_at(heap, NULL, 40, 64, 8),
+                      mi_heap_recalloc_aligned(heap, NULL, 4, 10, 64),
+                      mi_heap_recalloc_aligned_at(heap, NULL, 4, 10, 64, 8),
+                      mi_heap_malloc_tp(heap, double),
+                      mi_heap_zalloc_tp(heap, double),
+                      mi_heap_calloc_tp(heap, double, 3),
+                      mi_heap_mallocn_tp(heap, double, 3),
+                      mi_heap_reallocn_tp(heap, NULL, double, 3),
+                      mi_heap_recalloc_tp(heap, NULL, double, 3),
                       mi_heap_malloc(heap, 3000000)};
     enum { CALLS = sizeof blocks / sizeof blocks[0] };
     for (size_t i = 0; i < CALLS; i++) {
@@ -110,7 +121,9 @@ TEST(a_heap_serves_every_allocation_call)
         EXPECT(!mi_heap_contains_block(mi_heap_get_backing(), blocks[i]));
     }
     EXPECT(walk_heap(heap).blocks == CALLS);
-    EXPECT(is_zero(blocks[1], 200) && is_zero(blocks[13], 33) && is_zero(blocks[16], 40));
+    EXPECT(is_zero(blocks[1], 200) && is_zero(blocks[14], 33) && is_zero(blocks[17], 40));
+    EXPECT(is_zero(blocks[5], 64));
+    for (size_t i = 22; i < 26; i++) EXPECT(is_zero(blocks[i], 40));
     for (size_t i = 0; i < CALLS; i++) mi_free(blocks[i]);
     EXPECT(walk_heap(heap).blocks == 0);
     mi_heap_delete(heap);

@@ -103,6 +103,19 @@ TEST(dupenv_tells_unset_from_failure)
     mi_free(value);
 }
 
+TEST(what_only_other_systems_have_is_there_and_says_so)
+{
+    unsigned short *value = NULL, name[] = {'P', 'A', 'T', 'H', 0};
+    size_t size = 1;
+    EXPECT(mi_wdupenv_s(NULL, &size, name) == EINVAL);
+    EXPECT(mi_wdupenv_s(&value, &size, NULL) == EINVAL);
+    EXPECT(mi_wdupenv_s(&value, &size, name) != 0 && value == NULL);
+    EXPECT(!mi_is_redirected());
+    mi_process_init(); // has been done
+    for (size_t bytes = 0; bytes < 5000; bytes += 7)
+        EXPECT(mi_malloc_good_size(bytes) == mi_good_size(bytes));
+}
+
 TEST(an_option_out_of_range_is_ignored)
 {
     mi_option_set(_mi_option_last, 5);

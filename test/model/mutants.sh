@@ -38,7 +38,7 @@ mutant()
         missed=$((missed + 1))
         return
     fi
-    timeout 30 "$work/mutant" >/dev/null 2>"$work/report" || status=$?
+    timeout 120 "$work/mutant" >/dev/null 2>"$work/report" || status=$?
     if [ "$status" = 1 ] && grep -q '^model: ' "$work/report"; then
         echo "found        $file: $text"
         echo "             $(sed -n -e 's/^model: //p;q' "$work/report")"

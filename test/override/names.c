@@ -28,6 +28,11 @@ static volatile size_t zero = 0;
         EXPECT((call) == NULL && errno == (code)); \
     } while (0)
 
+// glibc has no reallocf and malloc_size, and no header of it names cfree any more.
+extern void *reallocf(void *p, size_t size) __attribute__((weak));
+extern size_t malloc_size(const void *p) __attribute__((weak));
+extern void cfree(void *p) __attribute__((weak));
+
 static void test_names(void)
 {
     void *block = NULL;
@@ -46,6 +51,11 @@ static void test_names(void)
     EXPECT(posix_memalign(&block, 64, 0) == 0 && is_ours(block) && ((uintptr_t)block & 63) == 0);
     EXPECT(malloc_usable_size(block) < 4096);
     free(block);
+    EXPECT_OURS(reallocf(malloc(10), 100000));
+    cfree(malloc(10));
+    block = malloc(10);
+    EXPECT(malloc_size(block) == malloc_usable_size(block));
+    free(block);
     EXPECT(mallopt(M_MMAP_THRESHOLD, 1 << 20) == 1);
     int gave_back = malloc_trim(0);
     EXPECT(gave_back == 0 || gave_back == 1);
@@ -58,6 +68,7 @@ extern void *__libc_memalign(size_t alignment, size_t size);
 extern void *__libc_valloc(size_t size);
 extern void *__libc_pvalloc(size_t size);
 extern void __libc_free(void *p);
+extern int __posix_memalign(void **block, size_t alignment, size_t size) __attribute__((weak));
 
 static void test_names_of_glibc(void)
 {
@@ -68,6 +79,9 @@ static void test_names_of_glibc(void)
     EXPECT_OURS(__libc_valloc(10));
     EXPECT_OURS(__libc_pvalloc(10));
     __libc_free(malloc(10));
+    void *block = NULL;
+    EXPECT(__posix_memalign(&block, 64, 10) == 0 && is_ours(block));
+    free(block);
 }
 
 static void test_blocks_of_the_c_library(void)

@@ -45,10 +45,13 @@ int main(void)
 {
     void (*free_sized)(void *, size_t), (*free_aligned_sized)(void *, size_t, size_t);
     void (*cfree)(void *);
+    void *(*reallocf)(void *, size_t);
     *(void **)&free_sized = find("free_sized");
     *(void **)&free_aligned_sized = find("free_aligned_sized");
     *(void **)&cfree = find("cfree");
+    *(void **)&reallocf = find("reallocf");
     char *copies[] = {strdup("text"), strndup("text", 2)};
+    if (!is_own(reallocarray(malloc(10), 3, 10)) || !is_own(reallocf(malloc(10), 20))) return 1;
     void *blocks[] = {malloc(100), malloc(128), malloc(10)};
     if (!is_own(copies[0]) || !is_own(copies[1])) return 1;
     freed = 0;

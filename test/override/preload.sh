@@ -37,7 +37,7 @@ check "one line says why it has no effect" test \
 check "a program with a malloc of its own builds" $cc -O1 -fno-builtin -D_GNU_SOURCE \
     "$here/own_malloc.c" -o "$work/own_malloc" -ldl
 said=$(LD_PRELOAD=$library "$work/own_malloc" 2>&1)
-check "what is allocated and freed beside its malloc and free reaches them" \
+check "what is allocated and freed beside its malloc, realloc and free reaches them" \
     test "$? $said" = "0 5 freed"
 
 check "an mmap that allocates builds" $cc -O1 -fno-builtin -shared -fPIC -D_GNU_SOURCE \

@@ -19,6 +19,9 @@ for mode in "" -static -static-pie; do
     check "a small C++ program, $name, links" $cxx -O1 $mode "$object" -x c++ \
         "$here/throw.cpp" -o "$work/throw" -pthread
     check "a small C++ program, $name, catches bad_alloc" "$work/throw"
+    check "a program that does not name bad_alloc, $name, links" $cxx -O1 $mode "$object" -x c++ \
+        "$here/throw_any.cpp" -o "$work/throw_any" -pthread
+    check "a program that does not name bad_alloc, $name, is told" "$work/throw_any"
     [ -z "$mode" ] && continue
     check "C, $name, contains no other malloc" \
         sh -c "! nm '$work/names' | grep -E ' [tTwW] (_int_malloc|__malloc_stats)$'"

@@ -30,17 +30,31 @@ check() {
     rm -rf "$directory"
 }
 
+# use DIRECTORY IS_OVERRIDE IS_INTERPOSED CC [LIBRARY]: builds the rest, too, and runs install.sh.
+use() {
+    local directory=$work/$1
+    shift
+    cmake --build "$directory" >"$work/log" 2>&1 || fail "$(cat "$work/log")"
+    bash "$source/test/package/install.sh" "$directory" mimalloc "$@" >"$work/log" 2>&1 ||
+        fail "$(cat "$work/log")"
+}
+
 for compiler in gcc clang; do
     command -v $compiler >/dev/null || { echo "- no $compiler here"; continue; }
     cxx=${compiler/gcc/g++}
     cxx=${cxx/clang/clang++}
 
-    build plain $compiler && check plain libmimalloc.so
+    build plain $compiler
+    sh "$source/test/override/preload.sh" "$work/plain/libmimalloc.so" "$compiler" \
+        >"$work/log" 2>&1 || fail "$(cat "$work/log")"
+    check plain libmimalloc.so
     build a-secure $compiler && check a-secure libmimalloc-secure.so
     build a-debug $compiler && check a-debug libmimalloc-debug.so
     build full $compiler -DMI_DEBUG_FULL=ON && check full libmimalloc-debug.so
     build both $compiler -DMI_DEBUG_FULL=ON -DMI_SECURE=ON && check both libmimalloc-secure-debug.so
-    build cxx $compiler -DCMAKE_CXX_COMPILER=$cxx -DMI_USE_CXX=ON && check cxx libmimalloc.so
+    build cxx $compiler -DCMAKE_CXX_COMPILER=$cxx -DMI_USE_CXX=ON
+    use cxx 1 1 $compiler stdc++
+    check cxx libmimalloc.so
 
     build late $compiler -DMI_LOCAL_DYNAMIC_TLS=ON
     if readelf -dW "$work/late/libmimalloc.so" | grep -q STATIC_TLS; then
@@ -49,16 +63,35 @@ for compiler in gcc clang; do
     check late libmimalloc.so
 done
 
-build quiet cc -DMI_OVERRIDE=OFF && check quiet libmimalloc.so --no-override
-build kept cc -DMI_INTERPOSE=OFF && check kept libmimalloc.so --no-override
+build quiet cc -DMI_OVERRIDE=OFF
+use quiet 0 0 cc
+check quiet libmimalloc.so --no-override
+build kept cc -DMI_INTERPOSE=OFF
+use kept 1 0 cc
+check kept libmimalloc.so --no-override
 
 build asm cc -DMI_SEE_ASM=ON
 find "$work/asm" -name '*.s' | grep -q . || fail "MI_SEE_ASM: no .s file is kept"
 check asm libmimalloc.so
 
-# A wrong value is refused, not ignored.
+# Under one prefix find_package has the build that was installed last, only if the files that it
+# includes first differ: then an installation removes those of earlier ones.
+echo "- one prefix for all builds"
+for kind in release debug secure; do
+    cmake -S "$source" -B "$work/kind-$kind" -DMI_BUILD_TESTS=OFF >"$work/log" 2>&1 ||
+        fail "$(cat "$work/log")"
+done
+count=$(find "$work"/kind-*/CMakeFiles/Export -name mimalloc-targets.cmake -exec md5sum {} + |
+    cut -d' ' -f1 | sort -u | wc -l)
+[ "$count" = 3 ] || fail "release, debug and secure builds export $count different files of targets"
+
+# A wrong value is refused, not ignored; so is a generator for several builds at a time.
 if cmake -S "$source" -B "$work/wrong" -DMI_SANITIZE=adress >/dev/null 2>&1; then
     fail "MI_SANITIZE=adress was accepted"
+fi
+if cmake -S "$source" -B "$work/several" -DCMAKE_CONFIGURATION_TYPES="Debug;Release" \
+    >/dev/null 2>&1; then
+    fail "CMAKE_CONFIGURATION_TYPES was accepted"
 fi
 
 # A part of another project has that project's build type, also none, and not what its folder's name

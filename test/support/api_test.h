@@ -95,9 +95,11 @@ __attribute__((unused)) static int test_failures(void)
 
 __attribute__((unused)) static int test_run_all(int argc, char **argv)
 {
+    int ran = 0;
     for (int i = 0; i < test_state.count; i++) {
         struct test_entry *entry = &test_state.entries[i];
         if (argc > 1 && strstr(entry->name, argv[1]) == NULL) continue;
+        ran++;
         int before = test_failures();
         __atomic_store_n(&test_state.shown, 0, __ATOMIC_RELAXED);
         entry->run();
@@ -105,7 +107,8 @@ __attribute__((unused)) static int test_run_all(int argc, char **argv)
             fprintf(stderr, "FAILED %s (%d)\n", entry->name, test_failures() - before);
         }
     }
-    return test_failures() == 0 ? 0 : 1;
+    if (ran == 0) fprintf(stderr, "no test has that name\n");
+    return ran > 0 && test_failures() == 0 ? 0 : 1;
 }
 
 #define TEST_MAIN \

@@ -15,7 +15,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { CHILD_SECONDS = TEST_IS_SANITIZED ? 60 : 20 };
+enum { CHILD_SECONDS = TEST_IS_SANITIZED || MI_DEBUG > 1 ? 120 : 30 };
 
 struct child {
     bool timed_out;

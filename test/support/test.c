@@ -11,7 +11,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { TEST_CHILD_SECONDS = 20, TEST_MAX_LINES = 20 };
+enum { TEST_CHILD_SECONDS = TEST_ASAN || TEST_TSAN ? 120 : 60, TEST_MAX_LINES = 20 };
 
 static struct test_case  *test_first;
 static struct test_case **test_last = &test_first;

@@ -151,7 +151,8 @@ static void be_several_callers(void)
     schedule(SCHED_IDLE, 0, PRIM_CALLER_SCHEDULED);
     schedule(SCHED_BATCH, 0, 0);
     EXPECT_EQ(errno, 77);
-    if (getuid() != 0) return;
+    // nor in a user namespace without other users
+    if (getuid() != 0 || (setresuid(NOBODY, NOBODY, 0) != 0 && errno == EINVAL)) return;
     EXPECT_EQ(setresuid(NOBODY, NOBODY, 0), 0);
     EXPECT_EQ(prim_caller(), PRIM_CALLER_MIXED | PRIM_CALLER_ROOT);
     EXPECT_EQ(setresuid(0, 0, 0), 0);

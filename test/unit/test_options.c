@@ -177,6 +177,10 @@ TEST(options_read_a_limit_as_a_size_or_as_that_of_the_group)
     EXPECT_STDERR(expect_value("MIMALLOC_MEMORY_LIMIT", "half", OPTION_memory_limit, 0),
                   "mimalloc: option memory_limit: \"half\" is neither a number of KiB nor cgroup; "
                   "it stays 0\n");
+    EXPECT_STDERR(expect_value("MIMALLOC_SHOW_STATS", "2", OPTION_show_stats, 1), "");
+    EXPECT_STDERR(expect_value("MIMALLOC_SHOW_STATS", "00", OPTION_show_stats, 0), "");
+    EXPECT_STDERR(
+        expect_value("MIMALLOC_ARENA_EAGER_COMMIT", "2", OPTION_eager_region_commit, 1), "");
     EXPECT_STDERR(expect_value("MIMALLOC_MEMORY_PRESSURE", "20", OPTION_memory_pressure, 20), "");
     EXPECT_STDERR(expect_value("MIMALLOC_MEMORY_PRESSURE", "101", OPTION_memory_pressure, 0),
                   "mimalloc: option memory_pressure: \"101\" is out of range; it stays 0\n");
@@ -190,8 +194,8 @@ TEST(O2_a_value_that_cannot_be_read_leaves_the_default_and_prints_one_line)
     EXPECT_STDERR(expect_value("MIMALLOC_PURGE_DELAY", "5k", OPTION_purge_delay, 200),
                   "mimalloc: option purge_delay: \"5k\" is not a number of milliseconds; "
                   "it stays 200\n");
-    EXPECT_STDERR(expect_value("MIMALLOC_SHOW_STATS", "2", OPTION_show_stats, 0),
-                  "mimalloc: option show_stats: \"2\" is not 0 or 1; it stays 0\n");
+    EXPECT_STDERR(expect_value("MIMALLOC_SHOW_STATS", "2x", OPTION_show_stats, 0),
+                  "mimalloc: option show_stats: \"2x\" is neither on nor off; it stays 0\n");
     EXPECT_STDERR(expect_value("MIMALLOC_ON_FOREIGN", "yes", OPTION_on_foreign, -1),
                   "mimalloc: option on_foreign: \"yes\" is not ignore, report or abort; "
                   "it stays -1\n");
