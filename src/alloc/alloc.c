@@ -145,7 +145,7 @@ static cold void *alloc_try_again(struct local_heap *heap, size_t bytes, size_t 
 
 void *alloc_slow_large(struct local_heap *heap, size_t bytes, size_t alignment, bool is_zeroed)
 {
-    // nor can a page count more slices, so that no memory given back would help
+    // a page counts its slices in 32 bits: beyond that no memory that is given back would help
     bool is_too_large = bytes > ALLOC_MAX_BYTES - ALLOC_PADDING_BYTES ||
                         bytes >> SLICE_SHIFT >= UINT32_MAX;
     if (is_too_large) return report_no_memory(bytes, true);
