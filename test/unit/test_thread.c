@@ -446,7 +446,13 @@ TEST(thread_alone_in_the_child_of_a_fork_counts_one)
     if (!TEST_TSAN) IN_CHILD(counted(true)); // it starts no threads after a fork
 }
 
-static ATOMIC(bool) is_counted;
+static ATOMIC(bool) is_counted, is_waiting, may_go_on;
+
+static void stand_still(void)
+{
+    atomic_store(&is_waiting, true);
+    while (!atomic_load(&may_go_on)) sched_yield();
+}
 
 static void *count_itself_in(void *unused)
 {
@@ -465,11 +471,13 @@ static void waits_for_the_mending(void)
     EXPECT_EQ(fork_watch(), 0);
     if (test_fork()) {
         EXPECT(fork_take());
+        fake_prim_on(FAKE_PRIM_wait, stand_still); // else its patience might end first
         if (pthread_create(&thread, NULL, count_itself_in, NULL) != 0) abort();
-        usleep(FORK_PATIENCE_MS / 4 * 1000);
+        while (!atomic_load(&is_waiting) && !atomic_load(&is_counted)) sched_yield();
         EXPECT(!atomic_load(&is_counted));
         stats_remove(STAT_threads, stats_current(STAT_threads));
         fork_settle();
+        atomic_store(&may_go_on, true);
         pthread_join(thread, NULL);
         test_child_end();
     }
