@@ -44,19 +44,23 @@ setup-test:
 
 # --- builds ---------------------------------------------------------------------------------------
 
+# build_in(directory under OUT, options, of cmake --build)
+define build_in
+	@cmake -S . -B $(OUT)/$(1) $(2) | grep '^-- mimalloc'
+	@cmake --build $(OUT)/$(1) $(3) -j $(JOBS) | { grep -Ev '^\[ *[0-9]+%\]' || true; }
+endef
+
 .PHONY: $(addprefix build-,$(BUILDS) $(SANITIZED))
 $(addprefix build-,$(BUILDS) $(SANITIZED)): build-%: | setup-run
-	@cmake -S . -B $(OUT)/$* -DMI_BUILD_TESTS=ON $(OPTIONS_$*) $(if $(COMPILER_$*),-DCMAKE_C_COMPILER=$(COMPILER_$*)) \
-	    -DMI_WERROR=$(if $(WERROR),ON,OFF) | grep '^-- mimalloc'
-	@cmake --build $(OUT)/$* -j $(JOBS) | { grep -Ev '^\[ *[0-9]+%\]' || true; }
+	$(call build_in,$*,-DMI_BUILD_TESTS=ON $(OPTIONS_$*) $(if $(COMPILER_$*),-DCMAKE_C_COMPILER=$(COMPILER_$*)) \
+	    -DMI_WERROR=$(if $(WERROR),ON,OFF))
 
 # --- run ------------------------------------------------------------------------------------------
 
 LIBRARY := $(CURDIR)/$(OUT)/release/libmimalloc.so
 
 run: setup-run
-	@cmake -S . -B $(OUT)/release $(OPTIONS_release) | grep '^-- mimalloc'
-	@cmake --build $(OUT)/release --target mimalloc -j $(JOBS) | { grep -Ev '^\[ *[0-9]+%\]' || true; }
+	$(call build_in,release,$(OPTIONS_release),--target mimalloc)
 	@$(CC) -std=c11 -O2 -o $(OUT)/cfrac bench/workloads/cfrac.c
 	@echo; echo "== cfrac $(NUMBER), every number a block of ours"
 	MIMALLOC_SHOW_STATS=1 LD_PRELOAD=$(LIBRARY) $(OUT)/cfrac $(NUMBER)
@@ -101,8 +105,7 @@ bench-quick: setup-run
 # --- the rest -------------------------------------------------------------------------------------
 
 install: setup-run
-	@cmake -S . -B $(OUT)/install -DMI_BUILD_TESTS=OFF $(OPTIONS_release) | grep '^-- mimalloc'
-	@cmake --build $(OUT)/install -j $(JOBS) | { grep -Ev '^\[ *[0-9]+%\]' || true; }
+	$(call build_in,install,-DMI_BUILD_TESTS=OFF $(OPTIONS_release))
 	cmake --install $(OUT)/install --prefix $(PREFIX)
 
 abi-record:

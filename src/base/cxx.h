@@ -19,6 +19,7 @@ typedef void cxx_handler(void);
 // The address of a name in what has been loaded meanwhile, or NULL. Given by the caller: it takes
 // the OS.
 typedef void *cxx_find(const char *name);
+// Memory for what is thrown, from the caller, too, and back to it.
 typedef void *cxx_take(size_t bytes);
 typedef void cxx_give(void *memory);
 

@@ -340,17 +340,23 @@ static void *allocate_much(void *unused)
     return unused;
 }
 
+// Root of a user namespace that has no other user can become nobody else: nothing to see there.
+static void become_nobody(void)
+{
+    enum { NOBODY = 65534 };
+    if (setresuid(NOBODY, NOBODY, NOBODY) != 0) _exit(errno == EINVAL ? 0 : 98);
+}
+
 // Root's program, which becomes a helper's owner once it is nobody's any more.
 static void root_gives_up(void *unused)
 {
-    enum { NOBODY = 65534 };
     pthread_t thread[THREADS], other;
     (void)unused;
     mi_option_set(mi_option_background_purge, 1);
     if (geteuid() != 0) return;
     start_threads(thread);
     EXPECT(has_only_its_threads());
-    if (setresuid(NOBODY, NOBODY, NOBODY) != 0) _exit(errno == EINVAL ? 0 : 98); // see give_up_root
+    become_nobody();
     long long end_ms = child_now_ms() + PATIENCE_MS;
     int number = 0;
     while ((number = helper_number()) == 0 && child_now_ms() < end_ms) spike();
@@ -430,10 +436,8 @@ struct as_anybody {
 // Programs of root get no helper without asking for it (B3).
 static void give_up_root(void *as)
 {
-    enum { NOBODY = 65534 };
     const struct as_anybody *call = (const struct as_anybody *)as;
-    // Root of a user namespace that has no other user can become nobody else: nothing to see there.
-    if (geteuid() == 0 && setresuid(NOBODY, NOBODY, NOBODY) != 0) _exit(errno == EINVAL ? 0 : 98);
+    if (geteuid() == 0) become_nobody();
     prctl(PR_SET_DUMPABLE, 1, 0, 0, 0); // else /proc/self is root's
     call->body(call->arg);
 }

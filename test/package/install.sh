@@ -5,8 +5,9 @@
 #
 # NAME is that of the library: mimalloc, mimalloc-debug, mimalloc-secure; the object and the archive
 # bring malloc, and the shared library does; LIBRARY is what the object needs. Proves: all files
-# arrive; find_package works with both targets, for requests 1.0 to 1.2 and no others; so do pkg-config
-# (also after the tree was moved), cc prog.c -lmimalloc, and mimalloc-override.o on the link line.
+# arrive; find_package works with both targets, for requests 1.0 to 1.2 and no others; so do
+# pkg-config (also after the tree was moved), cc prog.c -lmimalloc, and mimalloc-override.o on the
+# link line.
 set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)

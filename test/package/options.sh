@@ -39,14 +39,19 @@ use() {
         fail "$(cat "$work/log")"
 }
 
+# preload DIRECTORY CC: what preload.sh does.
+preload() {
+    sh "$source/test/override/preload.sh" "$work/$1/libmimalloc.so" "$2" >"$work/log" 2>&1 ||
+        fail "$(cat "$work/log")"
+}
+
 for compiler in gcc clang; do
     command -v $compiler >/dev/null || { echo "- no $compiler here"; continue; }
     cxx=${compiler/gcc/g++}
     cxx=${cxx/clang/clang++}
 
     build plain $compiler
-    sh "$source/test/override/preload.sh" "$work/plain/libmimalloc.so" "$compiler" \
-        >"$work/log" 2>&1 || fail "$(cat "$work/log")"
+    preload plain $compiler
     check plain libmimalloc.so
     build a-secure $compiler && check a-secure libmimalloc-secure.so
     build a-debug $compiler && check a-debug libmimalloc-debug.so
@@ -69,6 +74,12 @@ check quiet libmimalloc.so --no-override
 build kept cc -DMI_INTERPOSE=OFF
 use kept 1 0 cc
 check kept libmimalloc.so --no-override
+
+# flags of distributions, which would bind names inside the library
+build bound cc -DCMAKE_SHARED_LINKER_FLAGS=-Wl,-Bsymbolic-functions \
+    -DCMAKE_INTERPROCEDURAL_OPTIMIZATION=ON
+preload bound cc
+check bound libmimalloc.so
 
 build asm cc -DMI_SEE_ASM=ON
 find "$work/asm" -name '*.s' | grep -q . || fail "MI_SEE_ASM: no .s file is kept"

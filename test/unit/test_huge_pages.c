@@ -32,7 +32,9 @@ static void refuse_the_second(void)
 {
     size_t got = 77;
     start();
-    EXPECT_EQ(mi_reserve_huge_os_pages(1, 0, &got), 0);
+    fake_prim_fail_from(FAKE_PRIM_map_large, 2, ENOMEM);
+    EXPECT_EQ(mi_reserve_huge_os_pages(3, 0, &got), ENOMEM);
+    EXPECT_EQ(got, 1);
     fake_prim_fail_from(FAKE_PRIM_map_large, 1, ENOMEM);
     EXPECT_EQ(mi_reserve_huge_os_pages(3, 0, &got), ENOMEM);
     EXPECT_EQ(got, 0);

@@ -168,6 +168,14 @@ TEST(options_read_numbers_sizes_and_choices)
     EXPECT_STDERR(expect_value("MIMALLOC_ON_FOREIGN", "2", OPTION_on_foreign, 2), "");
 }
 
+TEST(options_that_are_flags_are_on_for_every_number_but_0)
+{
+    EXPECT_STDERR(expect_value("MIMALLOC_SHOW_STATS", "2", OPTION_show_stats, 1), "");
+    EXPECT_STDERR(expect_value("MIMALLOC_SHOW_STATS", "00", OPTION_show_stats, 0), "");
+    EXPECT_STDERR(
+        expect_value("MIMALLOC_ARENA_EAGER_COMMIT", "2", OPTION_eager_region_commit, 1), "");
+}
+
 TEST(options_read_a_limit_as_a_size_or_as_that_of_the_group)
 {
     EXPECT_STDERR(expect_value("MIMALLOC_MEMORY_LIMIT", "2MiB", OPTION_memory_limit, 2048), "");
@@ -177,10 +185,6 @@ TEST(options_read_a_limit_as_a_size_or_as_that_of_the_group)
     EXPECT_STDERR(expect_value("MIMALLOC_MEMORY_LIMIT", "half", OPTION_memory_limit, 0),
                   "mimalloc: option memory_limit: \"half\" is neither a number of KiB nor cgroup; "
                   "it stays 0\n");
-    EXPECT_STDERR(expect_value("MIMALLOC_SHOW_STATS", "2", OPTION_show_stats, 1), "");
-    EXPECT_STDERR(expect_value("MIMALLOC_SHOW_STATS", "00", OPTION_show_stats, 0), "");
-    EXPECT_STDERR(
-        expect_value("MIMALLOC_ARENA_EAGER_COMMIT", "2", OPTION_eager_region_commit, 1), "");
     EXPECT_STDERR(expect_value("MIMALLOC_MEMORY_PRESSURE", "20", OPTION_memory_pressure, 20), "");
     EXPECT_STDERR(expect_value("MIMALLOC_MEMORY_PRESSURE", "101", OPTION_memory_pressure, 0),
                   "mimalloc: option memory_pressure: \"101\" is out of range; it stays 0\n");
