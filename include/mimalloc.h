@@ -292,8 +292,8 @@ mi_decl_export mi_decl_allocator void *mi_heap_recalloc_aligned_at(
 
 // --- looking into heaps -------------------------------------------------------------------------
 
-// true when `p` is the start of a live block of the heap; of a page that is full, or another
-// thread's, whether a block begins there. Blocks above 256 bytes (debug and secure builds: 1 KiB)
+// true when `p` is the start of a live block of the heap; of a page that is another thread's,
+// whether a block begins there. Blocks above 256 bytes (debug and secure builds: 1 KiB)
 // and up to 512 KiB of any thread's backing heap count as those of the caller's; freed ones among
 // them that wait in the cache of another running thread count as live. Slow; `p` may be any value.
 mi_decl_export bool mi_heap_contains_block(mi_heap_t *heap, const void *p);

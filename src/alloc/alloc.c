@@ -173,8 +173,8 @@ void *alloc_slow(struct local_heap *heap, size_t bytes, bool is_zeroed)
 void *alloc_quietly(struct local_heap *heap, size_t bytes)
 {
     if (!thread_is_ready(heap)) return NULL;
-    bool is_small = bytes <= CLASS_MAX_BYTES;
-    if (is_small && *local_heap_list(heap, class_of(bytes)) != NULL)
+    bool is_small = bytes <= CLASS_MAX_BYTES, is_due = heap->cache.beats <= 1;
+    if (is_small && !is_due && *local_heap_list(heap, class_of(bytes)) != NULL)
         return alloc_from(heap, bytes, false); // it is there
     int before = errno;
     heap = thread_ready(heap);

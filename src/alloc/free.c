@@ -113,14 +113,6 @@ static struct local_heap *free_own_part(struct local_heap *heap, uintptr_t owner
     return named != NULL && local_heap_thread_of(named) == main ? named : NULL;
 }
 
-// Whose ring and cache take what this thread frees: a thread that only frees has both, too. NULL
-// when it has ended, or memory is exhausted.
-static struct local_heap *free_ready_main(struct local_heap *heap)
-{
-    if (heap == &thread_empty_heap) heap = thread_ready(heap);
-    return heap == NULL ? NULL : heap->main;
-}
-
 // Where malloc is not called any more, idle heaps are ended here, whose pages frees empty.
 static void free_look_at_idle(struct local_heap *main)
 {
@@ -140,11 +132,11 @@ static no_inline void free_to_ring(struct local_heap *main, struct page *page, s
     free_look_at_idle(main);
 }
 
-// By a thread that has no heap. With its first call it may get the very heap that the page is of
-// (idle.h), where H4 wants the block at home. A full page is parked.
+// By a thread that has no heap. It may get the very heap that the page is of (idle.h), where H4
+// wants the block at home. A full page is parked.
 static cold void free_first(struct local_heap *heap, struct page *page, struct block *block)
 {
-    struct local_heap *main = free_ready_main(heap);
+    struct local_heap *main = thread_ready_to_free(heap);
     if (main == NULL) retire_push(page, block, block, 1);
     else if ((page_owner(page) & ~(uintptr_t)OWNER_INTERIOR) == (uintptr_t)main)
         free_to_own(main, page, block);
@@ -191,7 +183,7 @@ static void free_to_part(struct local_heap *part, uintptr_t owner, struct page *
 static no_inline on_cache_line void free_to_cache(struct local_heap *heap, struct page *page,
                                                   struct block *block)
 {
-    struct local_heap *main = free_ready_main(heap);
+    struct local_heap *main = thread_ready_to_free(heap);
     if (main == NULL) {
         retire_push(page, block, block, 1);
         return;
@@ -205,8 +197,10 @@ static void free_block(struct local_heap *heap, struct page *page, char *block)
 {
     uintptr_t owner = page_owner(page);
     struct local_heap *part = free_own_part(heap, owner);
-    if ((page->flags & PAGE_LARGE) != 0) free_large(part, page, block);
-    else if ((owner & OWNER_SHARED) != 0)
+    if ((page->flags & PAGE_LARGE) != 0) {
+        if (unlikely(heap->main == NULL)) thread_come_by();
+        free_large(part, page, block);
+    } else if ((owner & OWNER_SHARED) != 0)
         free_to_cache(heap, page, (struct block *)(void *)block);
     else if (part != NULL) free_to_part(part, owner, page, (struct block *)(void *)block);
     else free_to_others(heap, page, (struct block *)(void *)block);

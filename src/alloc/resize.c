@@ -66,6 +66,7 @@ static bool resize_grow_large(struct page *page, size_t block_bytes)
         arena_unclaim(end, slices - page->slices);
         return false;
     }
+    purge_if_wanted(slices - page->slices);
     resize_set_slices(page, slices, block_bytes);
     if (guard_bytes != 0) {
         page->flags = (uint8_t)(page->flags | page_guard(page->start, slices << SLICE_SHIFT));

@@ -126,13 +126,14 @@ static struct local_heap *api_part_to_read(const struct page *page, struct local
     return *is_held ? part : NULL;
 }
 
-// The block is not free, as far as that can be told. Collecting may have parked the page (then each
-// of its blocks is out) or released it.
+// The block is not free, as far as that can be told. Collecting may have parked the page, or
+// released it.
 static bool api_is_live(mi_heap_t *heap, const struct local_heap *part, void *block)
 {
     struct page *page = page_of(block);
     if (page == NULL || !walk_is_of(page, heap)) return false;
-    bool is_claimed = page_is_shared(page) && walk_claim(page);
+    bool is_parked = page_is_shared(page) || walk_is_parked_by(page, part);
+    bool is_claimed = is_parked && walk_claim(page);
     if (!is_claimed && !walk_is_readable(page, part)) return true;
     struct api_block_search search = {block, false};
     (void)walk_blocks(page, api_search_block, &search);

@@ -98,14 +98,13 @@ static bool heap_is_spare(const struct local_heap *part, const struct local_heap
 // another one as fast.
 static struct local_heap *heap_find_spare(struct local_heap *main)
 {
-    enum { TRIES = 8, KEPT_MOST = 64 }; // MOST: a hook may have been left by a jump
+    enum { TRIES = 8 };
     for (int i = 0; i < TRIES; i++) {
         struct local_heap *part = main->next_spare;
         if (part == NULL) part = main->next_of_thread;
         if (part == NULL) return NULL;
         main->next_spare = part->next_of_thread;
-        if (heap_is_spare(part, main))
-            return main->kept <= KEPT_MOST && heap_is_in_hook(main) ? NULL : part;
+        if (heap_is_spare(part, main)) return heap_is_in_hook(main) ? NULL : part;
     }
     return NULL;
 }

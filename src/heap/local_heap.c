@@ -189,7 +189,9 @@ static struct page *local_heap_new_page(struct local_heap *heap, size_t size_cla
     return page;
 }
 
-// Another page than the current one, which is full. NULL when memory is exhausted.
+static void local_heap_drop_current(struct local_heap *heap, size_t size_class);
+
+// Where there is no current page. NULL when memory is exhausted.
 static struct page *local_heap_next_page(struct local_heap *heap, size_t size_class)
 {
     struct page *page = local_heap_dequeue(heap, size_class);
@@ -200,8 +202,12 @@ static struct page *local_heap_next_page(struct local_heap *heap, size_t size_cl
     } else {
         page = retire_adopt(size_class, local_heap_take_other, heap);
     }
-    if (page == NULL) page = local_heap_new_page(heap, size_class);
-    else page_set_owner(page, (uintptr_t)heap | (page_owner(page) & OWNER_INTERIOR));
+    if (page != NULL) {
+        page_set_owner(page, (uintptr_t)heap | (page_owner(page) & OWNER_INTERIOR));
+        return page;
+    }
+    page = local_heap_new_page(heap, size_class);
+    local_heap_drop_current(heap, size_class); // none, unless the program's own mmap allocated
     return page;
 }
 
@@ -288,14 +294,20 @@ static struct depot_chain local_heap_take_shared(struct local_heap *heap, size_t
     return chain;
 }
 
-// A chain that another thread gave away, else some blocks of a page. *is_zero: as above.
+// A chain that another thread gave away, else some blocks of a page. *is_zero: as above. None if
+// blocks are there by now: the program's own mmap has allocated.
 static struct depot_chain local_heap_take_chain(struct local_heap *heap, size_t size_class,
                                                 bool *is_zero)
 {
-    struct depot_chain chain = depot_take(size_class);
+    struct depot_chain chain = depot_take(size_class), none = {NULL, 0};
     *is_zero = false;
     cache_miss(&heap->cache);
-    return chain.first != NULL ? chain : local_heap_take_shared(heap, size_class, is_zero);
+    if (chain.first != NULL) return chain;
+    chain = local_heap_take_shared(heap, size_class, is_zero);
+    if (likely(*local_heap_list(heap, size_class) == NULL)) return chain;
+    *is_zero = false;
+    depot_return(chain);
+    return none;
 }
 
 size_t local_heap_count_cached(const struct local_heap *heap, size_t size_class)
@@ -321,6 +333,7 @@ static void local_heap_load_cached(struct local_heap *heap, size_t size_class, b
     heap->list[size_class] = cache_unload(&heap->cache, size_class);
     if (heap->list[size_class] != NULL) return;
     struct depot_chain chain = local_heap_take_chain(heap, size_class, is_zero);
+    if (chain.first == NULL) return;
     heap->list[size_class] = chain.first;
     cache_set_loaded(&heap->cache, size_class, chain.count);
 }

@@ -19,7 +19,7 @@ DEFINE_DATA_SET(const struct local_heap thread_ended_heap, {{0}})
 DEFINE_DATA_SET(THREAD_LOCAL struct local_heap *thread_heap_slot,
                 (struct local_heap *)&thread_empty_heap)
 
-static void thread_exit(void *main);
+static void thread_exit(void *value);
 
 // --- the process ---------------------------------------------------------------------------------
 
@@ -113,6 +113,7 @@ static no_inline void thread_survive(struct local_heap *main)
 {
     atomic_store_explicit(&main->is_used, 1, memory_order_relaxed);
     if (CFG_SECURE) random_init(&main->random);
+    if (stats_current(STAT_threads) != 0) alone_end(); // one that the C library does not know of
     stats_add(STAT_threads, 1);
 }
 
@@ -220,6 +221,25 @@ struct local_heap *thread_ready(struct local_heap *heap)
     return main;
 }
 
+void thread_come_by(void)
+{
+    if (stats_current(STAT_threads) != 0) alone_end();
+}
+
+// The first few get none, for they may be the last: the C library frees when a thread is past all
+// callbacks (glibc does, what belongs to stacks of threads that were detached), and nobody would
+// end a heap that begins there. They are counted in what the callback gets.
+struct local_heap *thread_ready_to_free(struct local_heap *heap)
+{
+    if (likely(thread_is_ready(heap))) return heap->main;
+    thread_come_by();
+    if (heap == &thread_ended_heap) return NULL;
+    uintptr_t frees = (uintptr_t)prim_thread_exit_value() + 1; // or it has had a heap
+    if (frees <= THREAD_FEW_FREES && prim_thread_exit_arm((void *)frees) == 0) return NULL;
+    heap = thread_ready(heap);
+    return heap == NULL ? NULL : heap->main;
+}
+
 void thread_finish(struct local_heap *heap)
 {
     if (unlikely(heap->main->is_transient)) thread_leave(heap->main, idle_end);
@@ -227,12 +247,11 @@ void thread_finish(struct local_heap *heap)
 
 static void thread_exit(void *value)
 {
-    struct local_heap *main = (struct local_heap *)value;
     struct local_heap *now = thread_heap_slot;
+    ignore_result(value); // a heap, which thread_done may have ended, or a number of frees
     hooks_end_thread();
-    if (!thread_is_ready(now) || now->main != main) return; // done already
     thread_heap_slot = (struct local_heap *)&thread_ended_heap;
-    thread_leave(main, idle_put);
+    if (thread_is_ready(now)) thread_leave(now->main, idle_put);
 }
 
 void thread_done(void)
@@ -294,6 +313,8 @@ void thread_collect(struct local_heap *heap, bool is_forced)
         if (heap != main) local_heap_collect(heap, is_forced);
         check_rules(local_heap_broken_rule(heap));
         if (is_forced) heap_visit_all_parts(heap_collect_left, main);
+    } else {
+        thread_come_by();
     }
     uint32_t wish = is_forced ? 2 : 1;
     if (is_forced) thread_visit_all(thread_ask_to_collect, &wish);
@@ -314,6 +335,15 @@ static struct local_heap *thread_run_hooks(struct local_heap *heap)
     return thread_ready(heap);
 }
 
+// By threads that have not called us yet, too. Where it cannot be done it is tried no more.
+static cold void thread_watch_forks(void)
+{
+    static ATOMIC(bool) is_refused; // relaxed: no data hangs on it
+    if (prim_is_single_threaded()) return;
+    if (atomic_load_explicit(&is_refused, memory_order_relaxed)) return;
+    if (fork_watch() != 0) atomic_store_explicit(&is_refused, true, memory_order_relaxed);
+}
+
 struct local_heap *thread_housekeep(struct local_heap *heap)
 {
     thread_mind_fork(heap->main);
@@ -331,6 +361,7 @@ struct local_heap *thread_housekeep(struct local_heap *heap)
         thread_collect_own(main, asked > 1);
     }
     if (!purge_has_turn(main->heartbeat) && !depot_review_goes_on()) return heap;
+    if (unlikely(!fork_is_watched())) thread_watch_forks();
     uint64_t now_ms = prim_clock_ms();
     cache_review(&main->cache, main->list, now_ms);
     idle_review(now_ms);
@@ -342,6 +373,7 @@ struct block *thread_load(struct local_heap *heap, size_t size_class)
 {
     struct local_heap *main = heap->main;
     if (local_heap_handle_of(heap) == NULL) return NULL; // an error handler has just ended it
+    ring_flush(&main->ring); // what it has freed may be of a page that becomes this heap's (H4)
     main->makes_pages = !idle_has_any();
     struct block *block = local_heap_load(heap, size_class);
     if (block != NULL || main->makes_pages) return block;

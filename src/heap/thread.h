@@ -2,7 +2,7 @@
  * last.
  *
  *   empty ---- first slow path ----> its own main local heap ---- exit callback ----> ended
- *                                              ^ mi_thread_init      mi_thread_done -> empty
+ *              or 65th free                    ^ mi_thread_init      mi_thread_done -> empty
  *
  * `thread_heap` always points to a local heap. The empty and the ended one have nothing and own
  * nothing, so that fast paths need no test. A thread in the ended state borrows a local heap for
@@ -33,6 +33,13 @@ static inline bool thread_is_ready(const struct local_heap *heap)
 // heap gives it back by thread_finish, also when nothing was allocated.
 INTERNAL struct local_heap *thread_ready(struct local_heap *heap);
 INTERNAL void thread_finish(struct local_heap *heap); // does nothing unless its main is transient
+// Whose ring and cache take what this thread frees, which may have called nothing else. NULL when
+// nobody's do: the thread has ended, or it has freed only a few blocks so far, or memory is
+// exhausted.
+enum { THREAD_FEW_FREES = 64 };
+INTERNAL struct local_heap *thread_ready_to_free(struct local_heap *heap);
+// A thread without a heap, which nobody has counted, frees or collects: see core/alone.h.
+INTERNAL void thread_come_by(void);
 // What every slow path does first: heartbeat, deferred frees, ring, collect requests, purge.
 // Returns the local heap to go on with, for a hook may have ended that one; NULL when memory is
 // exhausted.

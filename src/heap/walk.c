@@ -58,6 +58,13 @@ cold bool walk_is_readable(const struct page *page, const struct local_heap *par
     return page_named_by(owner) == part && !is_parked;
 }
 
+cold bool walk_is_parked_by(const struct page *page, const struct local_heap *part)
+{
+    uintptr_t owner = page_owner(page) & ~(uintptr_t)OWNER_INTERIOR;
+    return owner == ((uintptr_t)part | OWNER_FULL) && !part->is_pinned &&
+           (page->flags & PAGE_LARGE) == 0;
+}
+
 cold bool walk_claim(struct page *page)
 {
     if (retire_claim(page)) return true;
@@ -70,9 +77,7 @@ cold bool walk_claim(struct page *page)
 static cold bool walk_take_back(struct page *page, void *arg)
 {
     struct local_heap *main = (struct local_heap *)arg;
-    bool is_parked = page_owner(page) == ((uintptr_t)main | OWNER_FULL) &&
-                     (page->flags & PAGE_LARGE) == 0;
-    if (is_parked && walk_claim(page)) local_heap_take_back(main, page);
+    if (walk_is_parked_by(page, main) && walk_claim(page)) local_heap_take_back(main, page);
     return true;
 }
 

@@ -21,6 +21,8 @@ INTERNAL bool walk_all_pages(bool (*visit)(struct page *page, void *arg), void *
 typedef bool walk_visit(struct page *page, const struct local_heap *part, void *arg);
 INTERNAL bool walk_heap_pages(struct mi_heap_s *heap, struct local_heap *main, walk_visit *visit,
                               void *arg);
+// The page was full, or was collected: its part has parked it, and would have it back.
+INTERNAL bool walk_is_parked_by(const struct page *page, const struct local_heap *part);
 // Claims a page that nobody has, also when the helper had it for a moment.
 INTERNAL must_use bool walk_claim(struct page *page);
 // The page is of that part, by now, which is the calling thread's or held by it, and so its lists

@@ -6,7 +6,8 @@
  *                                  `-------------------- fork_settle ----------------'
  *
  * It costs an OS page, so it is made when there is something to tell a child: from the second
- * thread on, or before a helper starts (purger.h). Works for every kind of fork, with handlers and
+ * thread that calls us on, before a helper starts (purger.h), and now and then on slow paths where
+ * the C library knows of a second thread. Works for every kind of fork, with handlers and
  * without; where the system has no such memory, no child is recognised.
  */
 #ifndef OS_FORK_H

@@ -67,15 +67,6 @@ int os_map_wiped(size_t bytes, void **memory)
     return error;
 }
 
-void *os_find_hole(size_t bytes, size_t alignment)
-{
-    if (bytes > SIZE_MAX - alignment) return NULL;
-    void *start = os_reserve(bytes + alignment, os_page_bytes());
-    if (start == NULL) return NULL;
-    os_release(start, bytes + alignment);
-    return (void *)bits_align_up((uintptr_t)start, alignment);
-}
-
 bool os_map_at(void *start, size_t bytes, bool *taken)
 {
     void *mapped;
@@ -136,8 +127,10 @@ bool os_open(void *start, size_t bytes)
 bool os_purge(void *start, size_t bytes)
 {
     stats_count(COUNT_purge_calls, 1);
-    // what the OS drops when it wants to counts, and so would be kept from the program for good
-    bool is_counted = options_is_on(OPTION_memory_limit_hard);
+    // what the OS drops when it wants to counts, and so would be kept from the program for good, or
+    // be above the limit for good
+    bool is_counted =
+        options_is_on(OPTION_memory_limit_hard) || options_is_on(OPTION_memory_limit);
     if (is_counted || options_is_on(OPTION_reset_decommits)) return prim_purge(start, bytes) == 0;
     ignore_result(prim_reset(start, bytes)); // only advice
     return false;

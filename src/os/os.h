@@ -24,12 +24,10 @@ INTERNAL void *os_map(size_t bytes, size_t alignment);
 INTERNAL must_use int os_map_wiped(size_t bytes, void **memory);
 // Zeroed memory at exactly `start`. taken is set when something else is mapped there.
 INTERNAL bool os_map_at(void *start, size_t bytes, bool *taken);
-// A place where `bytes` of addresses were free a moment ago; nothing is kept reserved.
-INTERNAL void *os_find_hole(size_t bytes, size_t alignment);
 INTERNAL void  os_release(void *start, size_t bytes);
 // Opens reserved memory for reading and writing.
 INTERNAL bool  os_open(void *start, size_t bytes);
-// Gives the memory back, if it may at once (reset_decommits, or a hard limit): true when the range
+// Gives the memory back, if it may at once (reset_decommits, or a limit): true when the range
 // reads as zeroes now.
 INTERNAL bool  os_purge(void *start, size_t bytes);
 // Fresh memory over a range of ours, whatever its mapping went through, with os_advise. Here and in

@@ -45,7 +45,8 @@ INTERNAL must_use int prim_map(void *hint, size_t bytes, unsigned flags, void **
 INTERNAL must_use int prim_unmap(void *start, size_t bytes);
 // Makes reserved memory readable and writable, or takes access away again (contents are kept).
 INTERNAL must_use int prim_access(void *start, size_t bytes, bool accessible);
-// Drops the contents at once: resident memory falls and the range reads as zeroes.
+// Drops the contents at once: resident memory falls and the range, which must be writable, reads as
+// zeroes. An error where the system does not do what it says.
 INTERNAL must_use int prim_purge(void *start, size_t bytes);
 // Lets the OS drop the contents when it needs memory; until rewritten the range reads as old data
 // or zeroes.
@@ -111,6 +112,7 @@ INTERNAL void prim_backtrace_write(void *const *frames, size_t count);
 // during its exit.
 INTERNAL must_use int  prim_thread_exit_init(void (*callback)(void *value));
 INTERNAL must_use int  prim_thread_exit_arm(void *value);
+INTERNAL void *prim_thread_exit_value(void); // what the calling thread is armed with, or NULL
 INTERNAL void prim_thread_exit_done(void); // the callback will not be called any more
 INTERNAL void prim_yield(void);
 // The calling thread is the only one, helpers aside, until it starts another one. false where the

@@ -284,18 +284,26 @@ static uintptr_t arena_random_base(uintptr_t hole, size_t window)
     return hole + (size_t)chacha_below(&chacha, (uint32_t)(window / CHUNK_BYTES)) * CHUNK_BYTES;
 }
 
+// A hole is held until the side memory is reserved, which else lies at its beginning where the
+// system gives low addresses first.
+static bool arena_place(size_t window)
+{
+    size_t hole_bytes = (CFG_SECURE ? 2 * window : window) + CHUNK_BYTES;
+    void *hole = os_reserve(hole_bytes, os_page_bytes());
+    if (hole == NULL) return false;
+    uintptr_t base = bits_align_up((uintptr_t)hole, CHUNK_BYTES);
+    arena_main.base = CFG_SECURE ? arena_random_base(base, window) : base;
+    bool is_placed = window_init(&arena_main, window >> SLICE_SHIFT);
+    if (is_placed) stats_add(STAT_arenas, 1);
+    os_release(hole, hole_bytes);
+    return is_placed;
+}
+
 bool arena_init(void)
 {
-    for (size_t window = arena_window_bytes(); window >= arena_min_window_bytes; window /= 2) {
-        void *hole = os_find_hole(CFG_SECURE ? 2 * window : window, CHUNK_BYTES);
-        if (hole == NULL) continue;
-        arena_main.base = CFG_SECURE ? arena_random_base((uintptr_t)hole, window) : (uintptr_t)hole;
-        if (window_init(&arena_main, window >> SLICE_SHIFT)) {
-            stats_add(STAT_arenas, 1);
-            return true;
-        }
-    }
-    return false;
+    size_t window = arena_window_bytes();
+    while (window >= arena_min_window_bytes && !arena_place(window)) window /= 2;
+    return window >= arena_min_window_bytes;
 }
 
 bool arena_is_pinned(const struct arena *arena, const void *start, size_t count)

@@ -145,6 +145,7 @@ void window_put_back(struct arena *arena, const struct window_piece *piece, bool
     window_set_kind(arena, piece->first, piece->slices, CHUNK_ABSENT); // for as long as it lasts
     stats_remove(STAT_metadata, (int64_t)(piece->slices * window_bytes_per_slice()));
     if (is_taken) return;
+    // release: pairs with window_take, whose kind is to come after ours
     ignore_result(atomic_compare_exchange_strong_explicit(
-        &arena->mapped, &end, piece->from, memory_order_relaxed, memory_order_relaxed));
+        &arena->mapped, &end, piece->from, memory_order_release, memory_order_relaxed));
 }

@@ -57,6 +57,25 @@ TEST(blocks_stay_in_their_heap_after_a_collect)
     }
 }
 
+// Also in pages that have room and are left to others, or that know pointers into blocks.
+TEST(free_blocks_are_in_no_heap)
+{
+    enum { FEW = 60 };
+    void *blocks[FEW];
+    for (int i = 0; i < FEW; i++)
+        blocks[i] = i % 3 == 0 ? mi_malloc_aligned_at(32, 32, 8) : mi_malloc(i % 3 == 1 ? 48 : 250);
+    struct walk before = walk_heap(mi_heap_get_backing());
+    for (int i = 0; i < FEW; i += 2) mi_free(blocks[i]);
+    struct walk after = walk_heap(mi_heap_get_backing());
+    EXPECT(after.blocks == before.blocks - FEW / 2 && after.used == before.used - FEW / 2);
+    for (int i = 0; i < FEW; i++) {
+        bool is_live = i % 2 != 0;
+        EXPECT(mi_heap_contains_block(mi_heap_get_backing(), launder(blocks[i])) == is_live);
+    }
+    for (int i = 1; i < FEW; i += 2) mi_free(blocks[i]);
+    EXPECT(walk_heap(mi_heap_get_backing()).blocks == before.blocks - FEW);
+}
+
 // A query at the moment when a page has just become full.
 TEST(contains_block_loses_no_page)
 {

@@ -58,7 +58,8 @@ TEST(deferred_free_is_called_with_a_growing_heartbeat_and_force_on_collect)
 
 // --- a hook that ends what its caller is about to use --------------------------------------------
 
-static mi_heap_t *doomed, *next;
+enum { MANY = 200 };
+static mi_heap_t *doomed, *next, *later[MANY];
 static void (*end_doomed)(mi_heap_t *heap);
 
 static void end_default(void) // or the thread
@@ -84,6 +85,18 @@ static void end_in_error(int code, void *arg)
     end_default();
 }
 
+// What was allocated meanwhile is in none of the heaps that the hook has made.
+static void expect_in_no_new_heap(const void *block)
+{
+    if (next != NULL) EXPECT(!mi_heap_check_owned(next, block));
+    if (doomed != NULL || later[0] == NULL) return;
+    for (int i = 0; i < MANY; i++) {
+        EXPECT(!mi_heap_check_owned(later[i], block));
+        mi_heap_destroy(later[i]);
+        later[i] = NULL;
+    }
+}
+
 static void allocate_many(mi_heap_t *heap)
 {
     static void *blocks[20000];
@@ -94,7 +107,7 @@ static void allocate_many(mi_heap_t *heap)
             blocks[i] = heap == NULL ? mi_malloc(sizes[s]) : mi_heap_malloc(heap, sizes[s]);
             EXPECT(blocks[i] != NULL);
             memset(blocks[i], 1, sizes[s]);
-            if (next != NULL) EXPECT(!mi_heap_check_owned(next, blocks[i]));
+            expect_in_no_new_heap(blocks[i]);
             if (doomed == NULL) heap = NULL;
         }
         for (size_t i = 0; i < count; i++) mi_free(blocks[i]);
@@ -107,6 +120,13 @@ static void begin_anew(mi_heap_t *heap)
     mi_heap_destroy(heap);
     next = mi_heap_new();
     EXPECT(next != NULL);
+}
+
+static void begin_anew_after_many(mi_heap_t *heap)
+{
+    mi_heap_destroy(heap);
+    for (int i = 0; i < MANY; i++) mi_heap_destroy(mi_heap_new());
+    for (int i = 0; i < MANY; i++) later[i] = mi_heap_new();
 }
 
 struct way { void (*end)(mi_heap_t *heap); bool is_default, is_error; };
@@ -172,9 +192,10 @@ TEST(heaps_that_hooks_make_and_end_leave_nothing)
 TEST(a_hook_may_end_the_heap_that_is_allocated_from)
 {
     static struct child child;
-    static void (*const ends[])(mi_heap_t *) = {mi_heap_delete, mi_heap_destroy, begin_anew, NULL};
-    for (int i = 0; i < 16; i++) {
-        struct way way = {ends[i % 4], i / 4 % 2 == 0, i / 8 != 0};
+    static void (*const ends[])(mi_heap_t *) = {mi_heap_delete, mi_heap_destroy, begin_anew,
+                                                begin_anew_after_many, NULL};
+    for (int i = 0; i < 20; i++) {
+        struct way way = {ends[i % 5], i / 5 % 2 == 0, i / 10 != 0};
         child_run(&child, end_inside, &way);
         if (!child_is_well(&child)) fprintf(stderr, "way %d\n%s", i, child.text);
         EXPECT(child_is_well(&child));

@@ -36,7 +36,6 @@ static void random_init(struct chacha *) {}
 static uint32_t chacha_below(struct chacha *, uint32_t) { return 0; }
 static size_t os_page_bytes(void) { return 4096; }
 static const struct prim_info *os_info(void) { return NULL; }
-static void *os_find_hole(size_t, size_t) { return NULL; }
 static void *os_map(size_t, size_t) { return NULL; }
 static void *os_map_large(void *, size_t, size_t, int, bool *) { return NULL; }
 static bool os_map_at(void *, size_t, bool *) { return false; }

@@ -47,4 +47,17 @@ check "a program with such an mmap starts" \
 check "and its thread is counted once" sh -c "MIMALLOC_SHOW_STATS_JSON=1 \
     LD_PRELOAD='$work/own_mmap.so $library' '$work/streams' 2>&1 >/dev/null |
     grep -q '\"threads\": {[^}]*\"current\": 1}'"
+
+check "threads that allocate nothing build" $cc -O1 "$here/idle_threads.c" \
+    -o "$work/idle_threads" -pthread
+check "what the C library frees when they end leaves no heap behind" sh -c "\
+    MIMALLOC_SHOW_STATS_JSON=1 LD_PRELOAD='$library' '$work/idle_threads' 2>&1 >/dev/null |
+    grep -q '\"threads\": {[^}]*\"current\": 1}'"
+
+# Where the system gives low addresses first, the heap does not begin among what we reserve.
+if setarch "$(uname -m)" -L true 2>/dev/null; then
+    check "where low addresses come first there is one arena" sh -c "\
+        MIMALLOC_SHOW_STATS_JSON=1 LD_PRELOAD='$library' setarch '$(uname -m)' -L \
+        '$work/streams' 2>&1 >/dev/null | grep -q '\"segments\": {[^}]*\"current\": 1}'"
+fi
 finish

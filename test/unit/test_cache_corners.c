@@ -38,18 +38,19 @@ TEST(depot_fills_no_slot_beyond_the_last_while_pages_count_less_than_none)
 
 // --- a thread that begins with a free ------------------------------------------------------------
 
-static void *allocate_one(void *place)
+static void *to_free[THREAD_FEW_FREES + 1];
+
+static void *allocate_to_free(void *unused)
 {
-    *(void **)place = mi_malloc(BYTES);
-    return NULL;
+    for (int i = 0; i <= THREAD_FEW_FREES; i++) to_free[i] = mi_malloc(BYTES);
+    return unused;
 }
 
 static void begins_with_a_free(void)
 {
-    void *block;
     start_quietly();
-    run_thread(allocate_one, &block);
-    mi_free(block);
+    run_thread(allocate_to_free, NULL);
+    for (int i = 0; i <= THREAD_FEW_FREES; i++) mi_free(to_free[i]);
     struct local_heap *main = thread_heap()->main;
     unsigned long long before = main->heartbeat;
     for (unsigned i = 0; i < 2 * CACHE_BEATS; i++) mi_free(mi_malloc(BYTES));

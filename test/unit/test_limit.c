@@ -1,5 +1,6 @@
 #include "unit_test.h"
 #include "region/limit.h"
+#include "mimalloc.h"
 
 enum { SLICES = 8, KIB_PER_SLICE = SLICE_BYTES / 1024, CLASS = 40 };
 static const uint64_t begin_ms = 1000000;
@@ -128,26 +129,56 @@ static void below(void)
     EXPECT(level_now(STAT_committed) > 0);
 }
 
+// A block that grows where it is claims slices, too.
+static void at_growth(void)
+{
+    start();
+    char *block = (char *)mi_malloc(2 * SLICES * SLICE_BYTES); // a large one
+    char *behind = claim(4 * SLICES);
+    EXPECT(block != NULL && behind != NULL);
+    arena_release(behind, 4 * SLICES, true);
+    options_set(OPTION_memory_limit, 4 * SLICES * KIB_PER_SLICE);
+    EXPECT(mi_realloc(block, 3 * SLICES * SLICE_BYTES) == block);
+    EXPECT(level_now(STAT_committed) <= 4 * SLICES * SLICE_BYTES);
+}
+
+// What the OS drops when it wants to would be above the limit for good.
+static void below_it_again(void)
+{
+    start();
+    options_set(OPTION_reset_decommits, 0);
+    options_set(OPTION_memory_limit, SLICES * KIB_PER_SLICE);
+    char *memory = claim(2 * SLICES);
+    struct page *page = new_page(CLASS, 0);
+    arena_release(memory, 2 * SLICES, true);
+    EXPECT(limit_is_exceeded(OPTION_memory_limit));
+    page_release(page);
+    EXPECT(!limit_is_exceeded(OPTION_memory_limit));
+    expect_arena_rules();
+}
+
 TEST(limit_gives_free_memory_back_above_it_and_only_there)
 {
     IN_CHILD(at_release());
     IN_CHILD(at_claim());
+    IN_CHILD(at_growth());
     IN_CHILD(below());
+    IN_CHILD(below_it_again());
 }
 
-// The OS drops it when it wants to: so what is counted does not fall, and it is told once.
-static void advised(void)
+// The OS does not take it: so what is counted does not fall, and it is told once.
+static void refused(void)
 {
     start();
-    options_set(OPTION_reset_decommits, 0);
     char *memory = claim(SLICES);
     arena_release(memory, SLICES, true);
+    fake_prim_fail_from(FAKE_PRIM_purge, 1, EINVAL);
     options_set(OPTION_memory_limit, 1);
     for (int i = 0; i < 5; i++) page_release(new_page(CLASS, 0));
-    EXPECT(fake_prim_count(FAKE_PRIM_reset) >= 1 && fake_prim_count(FAKE_PRIM_reset) <= 6);
+    EXPECT(fake_prim_count(FAKE_PRIM_purge) >= 1 && fake_prim_count(FAKE_PRIM_purge) <= 6);
 }
 
-TEST(limit_does_not_tell_the_OS_twice) { IN_CHILD(advised()); }
+TEST(limit_does_not_tell_the_OS_twice) { IN_CHILD(refused()); }
 
 static void of_system(void)
 {

@@ -89,9 +89,10 @@ static void call_all(void *arg)
 {
     (void)arg;
     ATOMIC(uint32_t) word = 1;
+    int error = prim_purge(refused_memory, PRIM_HELPER_BYTES);
     helper_error = prim_purge((void *)(0 - (uintptr_t)8192), 4096);
     helper_error += prim_reset((void *)(0 - (uintptr_t)8192), 4096);
-    if (prim_purge(refused_memory, PRIM_HELPER_BYTES) != 0) helper_error = 0;
+    if (error != 0) helper_error = 0;
     prim_wait(&word, 0, 1000);
     prim_wait(&word, 1, 1);
     prim_wake(&word);

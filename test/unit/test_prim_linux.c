@@ -231,6 +231,35 @@ TEST(prim_reset_purges_where_there_is_no_lazy_call)
     EXPECT_STDERR(reset_on_an_old_kernel(), "");
 }
 
+// Agrees to drop memory, and does not: as QEMU does where it runs programs of other processors.
+static void purge_in_an_emulator(void)
+{
+    enum { ADVICE_DROP = 4 };
+    unsigned char *memory = map_filled(6);
+    refuse(SYS_madvise, 2, ADVICE_DROP, 0);
+    for (int i = 0; i < 2; i++) EXPECT(prim_purge(memory, BYTES) != 0);
+    EXPECT_EQ(memory[BYTES - 1], 6);
+}
+
+static void purge_when_refused_first(void)
+{
+    unsigned char *memory = map_filled(6);
+    if (syscall(SYS_mlock, memory, BYTES) != 0) return; // not allowed here
+    EXPECT(prim_purge(memory, BYTES) != 0); // says nothing about others
+    EXPECT_EQ(syscall(SYS_munlock, memory, BYTES), 0);
+    for (int i = 0; i < 2; i++) {
+        memset(memory, 6, BYTES);
+        EXPECT_EQ(prim_purge(memory, BYTES), 0);
+        EXPECT(is_filled(memory, 0));
+    }
+}
+
+TEST(prim_purge_says_when_nothing_is_dropped)
+{
+    EXPECT_STDERR(purge_in_an_emulator(), "");
+    EXPECT_STDERR(purge_when_refused_first(), "");
+}
+
 static void guard_on_an_old_kernel(void)
 {
     unsigned char *memory = map_filled(6);

@@ -165,7 +165,28 @@ static int prim_linux_advise(void *start, size_t bytes, int advice)
     return prim_posix_result(syscall(SYS_madvise, start, bytes, advice) == 0, before);
 }
 
-int prim_purge(void *start, size_t bytes) { return prim_linux_advise(start, bytes, MADV_DONTNEED); }
+// Emulators that run programs of other processors (QEMU before 7.1) agree to drop memory, and do
+// not. So the first range is looked at.
+enum { DROP_UNTRIED, DROP_WORKS, DROP_IS_IGNORED };
+static ATOMIC(int) prim_linux_drop;
+
+static cold int prim_linux_try_drop(volatile char *start, size_t bytes)
+{
+    *start = 1;
+    int error = prim_linux_advise((void *)(uintptr_t)start, bytes, MADV_DONTNEED);
+    if (error != 0) return error;
+    int answer = *start == 0 ? DROP_WORKS : DROP_IS_IGNORED;
+    // relaxed: whoever comes meanwhile finds the same
+    atomic_store_explicit(&prim_linux_drop, answer, memory_order_relaxed);
+    return answer == DROP_WORKS ? 0 : ENOSYS;
+}
+
+int prim_purge(void *start, size_t bytes)
+{
+    int answer = atomic_load_explicit(&prim_linux_drop, memory_order_relaxed);
+    if (unlikely(answer == DROP_UNTRIED)) return prim_linux_try_drop((volatile char *)start, bytes);
+    return answer == DROP_WORKS ? prim_linux_advise(start, bytes, MADV_DONTNEED) : ENOSYS;
+}
 
 int prim_reset(void *start, size_t bytes)
 {
@@ -206,11 +227,9 @@ bool prim_is_locked(void *page)
 // kernels before 5.15 charge the growth before they find out.) 0: unknown.
 static size_t prim_linux_too_much(char *end)
 {
-    int before = errno;
-    unsigned char is_there;
     size_t page_bytes = prim_linux_page_bytes();
-    bool is_mapped = syscall(SYS_mincore, end, page_bytes, &is_there) == 0;
-    errno = before;
+    // asked by a call that is made anyway: sandboxes end programs for calls they did not expect
+    bool is_mapped = prim_linux_advise(end, page_bytes, MADV_COLD) != ENOMEM;
     if (is_mapped) return page_bytes;
     uintptr_t stack = getauxval(AT_EXECFN);
     if (stack <= (uintptr_t)end) return 0;

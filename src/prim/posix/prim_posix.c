@@ -103,6 +103,13 @@ int prim_thread_exit_arm(void *value)
     return error;
 }
 
+void *prim_thread_exit_value(void)
+{
+    // acquire: pairs with prim_thread_exit_init
+    bool is_ready = atomic_load_explicit(&prim_posix_exit_is_ready, memory_order_acquire);
+    return is_ready ? pthread_getspecific(prim_posix_exit_key) : NULL;
+}
+
 void prim_thread_exit_done(void)
 {
     // acq_rel: pairs with prim_thread_exit_init, and lets one caller only delete the key
