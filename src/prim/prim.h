@@ -46,7 +46,7 @@ INTERNAL must_use int prim_unmap(void *start, size_t bytes);
 // Makes reserved memory readable and writable, or takes access away again (contents are kept).
 INTERNAL must_use int prim_access(void *start, size_t bytes, bool accessible);
 // Drops the contents at once: resident memory falls and the range, which must be writable, reads as
-// zeroes. An error where the system does not do what it says.
+// zeroes. An error, and the contents are as they were, where the system does not do what it says.
 INTERNAL must_use int prim_purge(void *start, size_t bytes);
 // Lets the OS drop the contents when it needs memory; until rewritten the range reads as old data
 // or zeroes.

@@ -172,13 +172,16 @@ static ATOMIC(int) prim_linux_drop;
 
 static cold int prim_linux_try_drop(volatile char *start, size_t bytes)
 {
+    char before = *start;
     *start = 1;
     int error = prim_linux_advise((void *)(uintptr_t)start, bytes, MADV_DONTNEED);
+    bool is_dropped = *start == 0;
+    if (!is_dropped) *start = before; // the contents may be needed
     if (error != 0) return error;
-    int answer = *start == 0 ? DROP_WORKS : DROP_IS_IGNORED;
     // relaxed: whoever comes meanwhile finds the same
-    atomic_store_explicit(&prim_linux_drop, answer, memory_order_relaxed);
-    return answer == DROP_WORKS ? 0 : ENOSYS;
+    atomic_store_explicit(&prim_linux_drop, is_dropped ? DROP_WORKS : DROP_IS_IGNORED,
+                          memory_order_relaxed);
+    return is_dropped ? 0 : ENOSYS;
 }
 
 int prim_purge(void *start, size_t bytes)
