@@ -143,8 +143,8 @@ static bool resize_is_used(const struct page *target, const struct page *source)
 
 // Moves the memory of a large block to another one instead of copying it. Returns how many bytes,
 // from the beginning on: none where `pointer` lies within its block.
-static no_inline size_t resize_move_pages(const struct free_place *from, const void *pointer,
-                                          void *to, size_t bytes)
+static cold size_t resize_move_pages(const struct free_place *from, const void *pointer,
+                                     void *to, size_t bytes)
 {
     struct page *source = from->page, *target = page_of(to);
     if (CFG_PADDING || pointer != from->block) return 0;

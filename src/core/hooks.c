@@ -198,7 +198,7 @@ bool hooks_are_set(void)
     return hooks_get(&hooks_of_output, &arg) != NULL || hooks_get(&hooks_of_error, &arg) != NULL;
 }
 
-void hooks_output(const char *message)
+cold void hooks_output(const char *message)
 {
     void *arg = NULL;
     struct hook_stay stay;

@@ -32,7 +32,7 @@ static void random_wipe(volatile uint8_t *bytes, size_t count)
     while (count > 0) bytes[--count] = 0;
 }
 
-void random_init(struct chacha *chacha)
+cold void random_init(struct chacha *chacha)
 {
     uint8_t seed[32];
     // relaxed: only its own value matters

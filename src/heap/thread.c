@@ -229,15 +229,14 @@ void thread_come_by(void)
 // The first few get none, for they may be the last: the C library frees when a thread is past all
 // callbacks (glibc does, what belongs to stacks of threads that were detached), and nobody would
 // end a heap that begins there. They are counted in what the callback gets.
-struct local_heap *thread_ready_to_free(struct local_heap *heap)
+cold struct local_heap *thread_begin_to_free(const struct local_heap *heap)
 {
-    if (likely(thread_is_ready(heap))) return heap->main;
     thread_come_by();
     if (heap == &thread_ended_heap) return NULL;
     uintptr_t frees = (uintptr_t)prim_thread_exit_value() + 1; // or it has had a heap
     if (frees <= THREAD_FEW_FREES && prim_thread_exit_arm((void *)frees) == 0) return NULL;
-    heap = thread_ready(heap);
-    return heap == NULL ? NULL : heap->main;
+    const struct local_heap *now = thread_ready((struct local_heap *)&thread_empty_heap);
+    return now == NULL ? NULL : now->main;
 }
 
 void thread_finish(struct local_heap *heap)

@@ -33,11 +33,15 @@ static inline bool thread_is_ready(const struct local_heap *heap)
 // heap gives it back by thread_finish, also when nothing was allocated.
 INTERNAL struct local_heap *thread_ready(struct local_heap *heap);
 INTERNAL void thread_finish(struct local_heap *heap); // does nothing unless its main is transient
+enum { THREAD_FEW_FREES = 64 };
+INTERNAL struct local_heap *thread_begin_to_free(const struct local_heap *heap);
 // Whose ring and cache take what this thread frees, which may have called nothing else. NULL when
 // nobody's do: the thread has ended, or it has freed only a few blocks so far, or memory is
 // exhausted.
-enum { THREAD_FEW_FREES = 64 };
-INTERNAL struct local_heap *thread_ready_to_free(struct local_heap *heap);
+static inline struct local_heap *thread_ready_to_free(struct local_heap *heap)
+{
+    return likely(thread_is_ready(heap)) ? heap->main : thread_begin_to_free(heap);
+}
 // A thread without a heap, which nobody has counted, frees or collects: see core/alone.h.
 INTERNAL void thread_come_by(void);
 // What every slow path does first: heartbeat, deferred frees, ring, collect requests, purge.

@@ -91,7 +91,7 @@ static void retire_give_back_of(struct page *page)
     retire_park(page, false); // the former owner's name stays
 }
 
-static void retire_give_back_of_chunk(const struct arena *arena, size_t chunk)
+static cold void retire_give_back_of_chunk(const struct arena *arena, size_t chunk)
 {
     // relaxed: what is claimed meanwhile is left out
     uint64_t used = ~atomic_load_explicit(&arena->chunks[chunk].free, memory_order_relaxed);

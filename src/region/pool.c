@@ -106,7 +106,7 @@ static void *pool_take_new(struct pool *pool)
     return pool_at(pool, index);
 }
 
-void *pool_take(struct pool *pool, bool *is_new)
+cold void *pool_take(struct pool *pool, bool *is_new)
 {
     // acquire: pairs with the release in pool_put
     uint64_t head = atomic_load_explicit(&pool->head, memory_order_acquire);

@@ -89,7 +89,7 @@ static bool limit_is_below(enum option, int64_t) { return false; }
 static void limit_ask_system(void) {}
 static void purge_relieve(size_t) {}
 void report_left_fault(void) {}
-static struct local_heap *thread_ready_to_free(struct local_heap *heap) { return heap->main; }
+static struct local_heap *thread_begin_to_free(const struct local_heap *) { return NULL; }
 static void thread_come_by(void) {}
 static bool idle_has_any() { return false; }
 static void idle_review(uint64_t) {}
