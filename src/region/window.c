@@ -120,7 +120,8 @@ const char *window_broken_rule(const struct arena *arena)
     return NULL;
 }
 
-cold bool window_take(struct arena *arena, size_t slices, size_t alignment, struct window_piece *piece)
+cold bool window_take(struct arena *arena, size_t slices, size_t alignment,
+                      struct window_piece *piece)
 {
     size_t before = atomic_load_explicit(&arena->mapped, memory_order_relaxed), first;
     // acq_rel: pairs with window_mapped_chunks, whose caller then reads chunk records
