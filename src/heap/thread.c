@@ -109,11 +109,16 @@ static no_inline void thread_in_child(struct local_heap *main)
     fork_settle();
 }
 
+void thread_come_by(void)
+{
+    if (stats_current(STAT_threads) != 0) alone_end();
+}
+
 static no_inline void thread_survive(struct local_heap *main)
 {
     atomic_store_explicit(&main->is_used, 1, memory_order_relaxed);
     if (CFG_SECURE) random_init(&main->random);
-    if (stats_current(STAT_threads) != 0) alone_end(); // one that the C library does not know of
+    thread_come_by();
     stats_add(STAT_threads, 1);
 }
 
@@ -221,11 +226,6 @@ struct local_heap *thread_ready(struct local_heap *heap)
     return main;
 }
 
-void thread_come_by(void)
-{
-    if (stats_current(STAT_threads) != 0) alone_end();
-}
-
 // The first few get none, for they may be the last: the C library frees when a thread is past all
 // callbacks (glibc does, what belongs to stacks of threads that were detached), and nobody would
 // end a heap that begins there. They are counted in what the callback gets.
@@ -246,8 +246,8 @@ void thread_finish(struct local_heap *heap)
 
 static void thread_exit(void *value)
 {
+    (void)value; // a heap, which thread_done may have ended, or a number of frees
     struct local_heap *now = thread_heap_slot;
-    ignore_result(value); // a heap, which thread_done may have ended, or a number of frees
     hooks_end_thread();
     thread_heap_slot = (struct local_heap *)&thread_ended_heap;
     if (thread_is_ready(now)) thread_leave(now->main, idle_put);

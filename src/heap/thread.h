@@ -42,7 +42,7 @@ static inline struct local_heap *thread_ready_to_free(struct local_heap *heap)
 {
     return likely(thread_is_ready(heap)) ? heap->main : thread_begin_to_free(heap);
 }
-// A thread without a heap, which nobody has counted, frees or collects: see core/alone.h.
+// A thread that is not counted frees, collects, or is about to be counted in: see core/alone.h.
 INTERNAL void thread_come_by(void);
 // What every slow path does first: heartbeat, deferred frees, ring, collect requests, purge.
 // Returns the local heap to go on with, for a hook may have ended that one; NULL when memory is

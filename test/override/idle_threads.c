@@ -18,11 +18,7 @@ static void *compute(void *unused)
     return NULL;
 }
 
-static void *wait_for_others(void *unused)
-{
-    (void)unused;
-    return NULL;
-}
+static void *do_nothing(void *unused) { return unused; }
 
 int main(void)
 {
@@ -36,13 +32,9 @@ int main(void)
         pthread_t thread;
         if (pthread_create(&thread, &attributes, compute, NULL) != 0) abort();
     }
-    while (running > 0) {
-        if (pthread_create(&last, NULL, wait_for_others, NULL) != 0) abort();
-        pthread_join(last, NULL);
-    }
-    // those that are still on their way out
-    for (int i = 0; i < 100; i++) {
-        if (pthread_create(&last, NULL, wait_for_others, NULL) != 0) abort();
+    // until all are done, and a while for those that are still on their way out
+    for (int after = 0; after < 100; after += running == 0) {
+        if (pthread_create(&last, NULL, do_nothing, NULL) != 0) abort();
         pthread_join(last, NULL);
     }
     return 0;

@@ -4,6 +4,15 @@
 override_library "$1"
 use_compiler "${2:-}"
 
+# has_one WHAT PRELOADED COMMAND...: the program's statistics end with one of these.
+has_one()
+{
+    what=$1 preloaded=$2
+    shift 2
+    MIMALLOC_SHOW_STATS_JSON=1 LD_PRELOAD=$preloaded "$@" 2>&1 >/dev/null |
+        grep -q "\"$what\": {[^}]*\"current\": 1}"
+}
+
 check "a C program builds" $cc -O1 -fno-builtin "$here/names.c" -o "$work/names" -pthread -ldl
 check "a C++ program builds" $cxx -std=c++17 -fsized-deallocation -O1 -fno-builtin \
     "$here/operators.cpp" -o "$work/operators" -pthread -ldl
@@ -44,20 +53,17 @@ check "an mmap that allocates builds" $cc -O1 -fno-builtin -shared -fPIC -D_GNU_
     "$here/own_mmap.c" -o "$work/own_mmap.so" -ldl
 check "a program with such an mmap starts" \
     timeout 20 env LD_PRELOAD="$work/own_mmap.so $library" "$work/names"
-check "and its thread is counted once" sh -c "MIMALLOC_SHOW_STATS_JSON=1 \
-    LD_PRELOAD='$work/own_mmap.so $library' '$work/streams' 2>&1 >/dev/null |
-    grep -q '\"threads\": {[^}]*\"current\": 1}'"
+check "and its thread is counted once" \
+    has_one threads "$work/own_mmap.so $library" "$work/streams"
 
 check "threads that allocate nothing build" $cc -O1 "$here/idle_threads.c" \
     -o "$work/idle_threads" -pthread
-check "what the C library frees when they end leaves no heap behind" sh -c "\
-    MIMALLOC_SHOW_STATS_JSON=1 LD_PRELOAD='$library' '$work/idle_threads' 2>&1 >/dev/null |
-    grep -q '\"threads\": {[^}]*\"current\": 1}'"
+check "what the C library frees when they end leaves no heap behind" \
+    has_one threads "$library" "$work/idle_threads"
 
 # Where the system gives low addresses first, the heap does not begin among what we reserve.
 if setarch "$(uname -m)" -L true 2>/dev/null; then
-    check "where low addresses come first there is one arena" sh -c "\
-        MIMALLOC_SHOW_STATS_JSON=1 LD_PRELOAD='$library' setarch '$(uname -m)' -L \
-        '$work/streams' 2>&1 >/dev/null | grep -q '\"segments\": {[^}]*\"current\": 1}'"
+    check "where low addresses come first there is one arena" \
+        has_one segments "$library" setarch "$(uname -m)" -L "$work/streams"
 fi
 finish

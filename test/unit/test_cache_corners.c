@@ -38,19 +38,12 @@ TEST(depot_fills_no_slot_beyond_the_last_while_pages_count_less_than_none)
 
 // --- a thread that begins with a free ------------------------------------------------------------
 
-static void *to_free[THREAD_FEW_FREES + 1];
-
-static void *allocate_to_free(void *unused)
-{
-    for (int i = 0; i <= THREAD_FEW_FREES; i++) to_free[i] = mi_malloc(BYTES);
-    return unused;
-}
-
 static void begins_with_a_free(void)
 {
+    size_t bytes = BYTES;
     start_quietly();
-    run_thread(allocate_to_free, NULL);
-    for (int i = 0; i <= THREAD_FEW_FREES; i++) mi_free(to_free[i]);
+    run_thread(allocate_few, &bytes);
+    for (int i = 0; i <= THREAD_FEW_FREES; i++) mi_free(few_blocks[i]);
     struct local_heap *main = thread_heap()->main;
     unsigned long long before = main->heartbeat;
     for (unsigned i = 0; i < 2 * CACHE_BEATS; i++) mi_free(mi_malloc(BYTES));

@@ -367,13 +367,11 @@ static void freed_meanwhile(void)
 
 TEST(idle_heap_takes_what_others_free_into_its_pages) { IN_CHILD(freed_meanwhile()); }
 
-static void *few[THREAD_FEW_FREES];
-
 // All that such a thread does is to free: others' blocks, until it gets the heap, and what the
 // heap's last thread has left in use.
 static void *free_first(void *unused)
 {
-    for (int i = 0; i < THREAD_FEW_FREES; i++) mi_free(few[i]);
+    for (int i = 0; i < THREAD_FEW_FREES; i++) mi_free(few_blocks[i]);
     EXPECT(!thread_is_ready(thread_heap()));
     struct page *page = page_of(blocks[1]);
     uint32_t out = page->out;
@@ -390,8 +388,9 @@ static void *free_first(void *unused)
 
 static void freed_by_next_thread(bool is_interior)
 {
+    size_t bytes = SMALL;
     start();
-    for (int i = 0; i < THREAD_FEW_FREES; i++) few[i] = mi_malloc(SMALL);
+    allocate_few(&bytes);
     run_short_thread(SMALL);
     if (is_interior) page_mark_interior(page_of(blocks[1]));
     run_thread(free_first, NULL);

@@ -81,18 +81,16 @@ static void second_comes_by(void)
 
 TEST(thread_that_comes_second_ends_that_one_is_alone) { IN_CHILD(second_comes_by()); }
 
-static void *to_free[THREAD_FEW_FREES + 1];
-
 // A few frees may be the C library's, of a thread that is past its destructors.
 static void *free_only(void *unused)
 {
     for (int i = 0; i < THREAD_FEW_FREES; i++) {
-        mi_free(to_free[i]);
+        mi_free(few_blocks[i]);
         EXPECT(thread_heap() == &thread_empty_heap);
     }
     EXPECT(!is_alone_for_good()); // though it has no heap
     EXPECT_EQ(level_now(STAT_threads), 1);
-    mi_free(to_free[THREAD_FEW_FREES]); // what frees much has a ring and a cache
+    mi_free(few_blocks[THREAD_FEW_FREES]); // what frees much has a ring and a cache
     EXPECT(thread_is_ready(thread_heap()));
     return unused;
 }
@@ -100,7 +98,7 @@ static void *free_only(void *unused)
 static void begin_by_frees(size_t bytes)
 {
     start();
-    for (int i = 0; i <= THREAD_FEW_FREES; i++) to_free[i] = mi_malloc(bytes);
+    allocate_few(&bytes);
     run_thread(free_only, NULL);
     EXPECT_EQ(level_now(STAT_threads), 1);
     thread_collect(thread_heap(), true);
@@ -137,12 +135,19 @@ static void *end_in_rounds(void *unused)
     return NULL;
 }
 
-static void exit_order(void)
+static void *end_twice(void *unused)
+{
+    (void)end_in_rounds(unused);
+    thread_done();
+    return NULL;
+}
+
+static void exit_order(void *(*end)(void *unused))
 {
     start(); // its key comes first, so its destructor does
     pthread_key_create(&order_key, at_exit);
     mi_free(mi_malloc(1));
-    run_thread(end_in_rounds, NULL);
+    run_thread(end, NULL);
     EXPECT_EQ(exits, 3);
     for (unsigned i = 0; i < exits; i++) EXPECT(seen_at_exit[i] == &thread_ended_heap);
     EXPECT_EQ(level_now(STAT_threads), 1);
@@ -152,7 +157,8 @@ static void exit_order(void)
 
 TEST(thread_exit_ends_a_thread_once_and_later_destructors_still_allocate)
 {
-    IN_CHILD(exit_order());
+    IN_CHILD(exit_order(end_in_rounds));
+    IN_CHILD(exit_order(end_twice));
 }
 
 static void exit_order_reversed(void)
@@ -167,26 +173,6 @@ static void exit_order_reversed(void)
 }
 
 TEST(thread_exit_may_come_after_other_destructors) { IN_CHILD(exit_order_reversed()); }
-
-static void *end_twice(void *unused)
-{
-    (void)end_in_rounds(unused);
-    thread_done();
-    return NULL;
-}
-
-static void exit_when_done(void)
-{
-    start();
-    pthread_key_create(&order_key, at_exit);
-    mi_free(mi_malloc(1));
-    run_thread(end_twice, NULL);
-    EXPECT_EQ(exits, 3);
-    for (unsigned i = 0; i < exits; i++) EXPECT(seen_at_exit[i] == &thread_ended_heap);
-    EXPECT_EQ(level_now(STAT_threads), 1);
-}
-
-TEST(thread_exit_after_thread_done_is_the_end) { IN_CHILD(exit_when_done()); }
 
 enum { HOOK_DEEP = 3 }; // without an end it would go on until the stack has one
 static unsigned hook_calls, hook_depth;

@@ -20,6 +20,7 @@
 #include "core/options.h"
 #include "core/stats.h"
 #include "heap/thread.h"
+#include "mimalloc.h"
 #include "os/os.h"
 #include "page/refill.h"
 #include "page/retire.h"
@@ -124,6 +125,15 @@ __attribute__((unused)) static void run_thread(void *(*run)(void *arg), void *ar
     pthread_t thread;
     if (pthread_create(&thread, NULL, run, arg) != 0) abort();
     pthread_join(thread, NULL);
+}
+
+// As many as a thread frees before it gets a heap for that, and one more.
+__attribute__((unused)) static void *few_blocks[THREAD_FEW_FREES + 1];
+
+__attribute__((unused)) static void *allocate_few(void *bytes)
+{
+    for (int i = 0; i <= THREAD_FEW_FREES; i++) few_blocks[i] = mi_malloc(*(size_t *)bytes);
+    return NULL;
 }
 
 enum { TEST_MAX_THREADS = 64 };
